@@ -1,0 +1,1 @@
+//! A stand-in Veeam Service Provider Console for demos, tests and benches.

@@ -1,0 +1,2 @@
+//! The stand-in console as a command.
+fn main() {}

@@ -1,0 +1,78 @@
+//! Wall time for stamps; deadlines use tokio's clock so that tests can pause it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Microseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The bytes of an RFC 3339 stamp with microseconds.
+    pub const TEXT_LEN: usize = 27;
+
+    /// Writes the stamp as RFC 3339 in UTC with microseconds, e.g. `2026-03-04T05:06:07.000089Z`.
+    pub fn text(self) -> [u8; Self::TEXT_LEN] {
+        let micros = self.0.rem_euclid(1_000_000);
+        let at = time::OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000_000))
+            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text, 0, 4, i64::from(at.year()));
+        put(&mut text, 5, 2, i64::from(u8::from(at.month())));
+        put(&mut text, 8, 2, i64::from(at.day()));
+        put(&mut text, 11, 2, i64::from(at.hour()));
+        put(&mut text, 14, 2, i64::from(at.minute()));
+        put(&mut text, 17, 2, i64::from(at.second()));
+        put(&mut text, 20, 6, micros);
+        text
+    }
+}
+
+/// Where wall time comes from.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// A clock that a test sets by hand, in microseconds since the epoch.
+    Manual(Arc<AtomicI64>),
+    /// The machine's own clock.
+    #[default]
+    System,
+}
+
+impl Clock {
+    /// The wall time now. Never used for deadlines.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
+            Self::System => system_now(),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_types, reason = "this module is where wall time comes from")]
+fn system_now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn put(text: &mut [u8], start: usize, width: usize, mut value: i64) {
+    for slot in text.iter_mut().skip(start).take(width).rev() {
+        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_rfc_3339_with_microseconds() {
+        let text = |micros| String::from_utf8(Timestamp(micros).text().to_vec()).unwrap();
+        assert_eq!(text(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(text(1_772_600_767_000_089), "2026-03-04T05:06:07.000089Z");
+        assert_eq!(text(-1), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(text(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
+    }
+}
