@@ -1,0 +1,229 @@
+//! What a simulator is started with, and the switches for what is unknown about the real console.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a simulator is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address to listen on; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Serves HTTPS with a certificate of an authority made at start.
+    pub tls: bool,
+    /// The behaviours that are not known of the real console.
+    pub switches: Switches,
+    /// How many companies are generated beside the seeded ones, each with an owner.
+    pub companies: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: false,
+            switches: Switches::default(),
+            companies: 0,
+        }
+    }
+}
+
+/// The behaviours that are not known of the real console, each with its likeliest value as default.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switches {
+    /// Accepts `multipart/form-data` on `/token` (`multipart`, default true).
+    pub multipart: bool,
+    /// How a dead or unknown refresh token is refused (`dead_refresh`).
+    pub dead_refresh: DeadRefresh,
+    /// What a renewal does to the refresh token it was sent (`rotation`).
+    pub rotation: Rotation,
+    /// Writes the claims `iat` and `exp` as numbers instead of strings (`numeric_claims`, default false).
+    pub numeric_claims: bool,
+    /// Lets grant `as` act for a disabled user; its token works then too (`as_disabled`, default false).
+    pub as_disabled: bool,
+    /// Grant `as` needs the impersonator's access token as well (`as_requires_bearer`, default false).
+    pub as_requires_bearer: bool,
+    /// What an `Authorization` header on `/token` leads to (`token_authorization`).
+    pub token_authorization: TokenAuthorization,
+    /// Identities may be made without description and scopes (`lenient_logins`, default false).
+    pub lenient_logins: bool,
+    /// Sends a `Retry-After` header with a 429 as well (`retry_after_header`, default false).
+    pub retry_after_header: bool,
+    /// Refuses before it has read the request's body (`early_refusal`, default false).
+    pub early_refusal: bool,
+    /// The protocols that are spoken (`protocols`).
+    pub protocols: Protocols,
+    /// Signs tokens; without, the signature is random and tokens cost next to nothing
+    /// (`sign_tokens`, default true).
+    pub sign_tokens: bool,
+    /// How many of the last requests are remembered whole, 0 for none (`keep_requests`, default 10,000).
+    pub keep_requests: usize,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            multipart: true,
+            dead_refresh: DeadRefresh::InvalidGrant,
+            rotation: Rotation::SingleUse,
+            numeric_claims: false,
+            as_disabled: false,
+            as_requires_bearer: false,
+            token_authorization: TokenAuthorization::Refuse,
+            lenient_logins: false,
+            retry_after_header: false,
+            early_refusal: false,
+            protocols: Protocols::Both,
+            sign_tokens: true,
+            keep_requests: 10_000,
+        }
+    }
+}
+
+impl Switches {
+    /// Sets one switch by its name, as `--switch name=value` does.
+    ///
+    /// # Errors
+    /// Names the switch that is unknown, or the value that does not fit it.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SwitchError> {
+        match name {
+            "multipart" => self.multipart = plain(name, value)?,
+            "dead_refresh" => self.dead_refresh = worded(name, value)?,
+            "rotation" => self.rotation = worded(name, value)?,
+            "numeric_claims" => self.numeric_claims = plain(name, value)?,
+            "as_disabled" => self.as_disabled = plain(name, value)?,
+            "as_requires_bearer" => self.as_requires_bearer = plain(name, value)?,
+            "token_authorization" => self.token_authorization = worded(name, value)?,
+            "lenient_logins" => self.lenient_logins = plain(name, value)?,
+            "retry_after_header" => self.retry_after_header = plain(name, value)?,
+            "early_refusal" => self.early_refusal = plain(name, value)?,
+            "protocols" => self.protocols = worded(name, value)?,
+            "sign_tokens" => self.sign_tokens = plain(name, value)?,
+            "keep_requests" => self.keep_requests = plain(name, value)?,
+            _ => return Err(SwitchError::Unknown(name.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+fn plain<T: FromStr>(name: &str, value: &str) -> Result<T, SwitchError> {
+    value.parse().map_err(|_| SwitchError::value(name, value))
+}
+
+fn worded<T: for<'de> Deserialize<'de>>(name: &str, value: &str) -> Result<T, SwitchError> {
+    let word = serde_json::Value::String(value.to_owned());
+    serde_json::from_value(word).map_err(|_| SwitchError::value(name, value))
+}
+
+/// Why a switch could not be set.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SwitchError {
+    /// No switch has this name.
+    #[error("there is no switch {0:?}")]
+    Unknown(String),
+    /// The switch cannot take this value.
+    #[error("switch {name} cannot be {value:?}")]
+    Value {
+        /// The name of the switch.
+        name: String,
+        /// The value that was refused.
+        value: String,
+    },
+}
+
+impl SwitchError {
+    fn value(name: &str, value: &str) -> Self {
+        Self::Value {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+}
+
+/// How a dead or unknown refresh token is refused.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadRefresh {
+    /// 400 with the error `invalid_grant` (default).
+    InvalidGrant,
+    /// 400 with the error `invalid_request`, as for a wrong password.
+    InvalidRequest,
+    /// 401 with the error body of the other operations.
+    Unauthorized,
+}
+
+/// What a renewal does to the refresh token it was sent.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// A new one comes back and the old one stays valid.
+    KeepOld,
+    /// The same one comes back.
+    Same,
+    /// A new one comes back and the old one is dead (default).
+    SingleUse,
+}
+
+/// What an `Authorization` header on `/token` leads to; it is counted either way.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenAuthorization {
+    /// It is ignored, as clients that renew with a stale bearer on need it.
+    Ignore,
+    /// 400, so that a wrongly injected bearer is noticed (default).
+    Refuse,
+}
+
+/// The protocols that are spoken.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocols {
+    /// HTTP/1.1 and HTTP/2 (default).
+    Both,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_are_set_by_name() {
+        let mut switches = Switches::default();
+        switches.set("rotation", "keep_old").unwrap();
+        switches.set("keep_requests", "0").unwrap();
+        switches.set("multipart", "false").unwrap();
+        assert_eq!(switches.rotation, Rotation::KeepOld);
+        assert_eq!(switches.keep_requests, 0);
+        assert!(!switches.multipart);
+    }
+
+    #[test]
+    fn unknown_switches_and_values_are_named() {
+        let mut switches = Switches::default();
+        assert_eq!(
+            switches.set("colour", "red"),
+            Err(SwitchError::Unknown("colour".to_owned()))
+        );
+        assert_eq!(
+            switches.set("rotation", "twice"),
+            Err(SwitchError::value("rotation", "twice"))
+        );
+    }
+
+    #[test]
+    fn every_switch_can_be_set_by_name() {
+        let defaults = serde_json::to_value(Switches::default()).unwrap();
+        for (name, value) in defaults.as_object().unwrap() {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            Switches::default().set(name, &text).unwrap();
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The live tokens: a bearer is found by looking it up, its signature is never read again.
+
+pub(crate) mod jwt;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use self::jwt::{Claims, Writer};
+use crate::bearer::Cause;
+use crate::settings::{Rotation, Switches};
+use crate::{clock, random};
+
+/// The default life of an access token.
+pub(crate) const ACCESS_LIFETIME: Duration = Duration::from_secs(3600);
+/// The default life of a refresh token.
+pub(crate) const REFRESH_LIFETIME: Duration = Duration::from_secs(48 * 3600);
+
+const SHARDS: usize = 16;
+/// Dead tokens are thrown away when this many have been issued since the last time.
+const PURGE_EVERY: u64 = 8192;
+/// How long an expired token is remembered, so that its use is told from that of an unknown one.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Access,
+    ApiKey,
+    Refresh,
+}
+
+/// One login and what was derived from it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: Uuid,
+    pub(crate) user: Uuid,
+    pub(crate) login: u64,
+    pub(crate) read_only: bool,
+}
+
+/// Whom a token is for, by the names its claims need.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) uid: Uuid,
+    pub(crate) name: String,
+    pub(crate) number: u64,
+    pub(crate) login: u64,
+}
+
+/// A token that was issued.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) subject: Uuid,
+    pub(crate) login: u64,
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) read_only: bool,
+    /// Whether its identity has the scope `rest`.
+    pub(crate) rest: bool,
+    expires: Option<Instant>,
+    revoked: AtomicBool,
+    spent: AtomicBool,
+    /// The last epoch of the counters in which the token was presented.
+    seen: AtomicU64,
+}
+
+impl Token {
+    /// Tells whether this is the first call of this function in an epoch of the counters.
+    pub(crate) fn first_seen(&self, epoch: u64) -> bool {
+        // A load first: the warm path must not write to a shared cache line.
+        self.seen.load(Ordering::Relaxed) != epoch
+            && self.seen.swap(epoch, Ordering::Relaxed) != epoch
+    }
+
+    fn expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    fn lent_to(&self, user: Uuid) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.user == user)
+    }
+}
+
+/// An access and a refresh token as they go out.
+pub(crate) struct Pair {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    /// The life of the access token in seconds.
+    pub(crate) expires_in: u64,
+}
+
+/// Why a refresh token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dead {
+    Expired,
+    NotRefresh,
+    Revoked,
+    /// It was sent before, and its successor is out.
+    Spent,
+    Unknown,
+}
+
+/// Which tokens are revoked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Revocation {
+    /// The user whose tokens are meant, or everybody.
+    pub(crate) user: Option<Uuid>,
+    /// The identity whose tokens are meant, or all.
+    pub(crate) login: Option<u64>,
+    /// Whether refresh tokens die too, and with them all that the user's sessions were lent.
+    pub(crate) sessions: bool,
+}
+
+type Shard = RwLock<HashMap<Box<str>, Arc<Token>>>;
+
+/// All tokens that may be presented.
+pub(crate) struct Tokens {
+    shards: [Shard; SHARDS],
+    writer: Writer,
+    rotation: Rotation,
+    access_millis: AtomicU64,
+    refresh_millis: AtomicU64,
+    issued: AtomicU64,
+}
+
+impl Tokens {
+    /// Makes an empty store; `None` when the system cannot make a signing key.
+    pub(crate) fn new(switches: &Switches) -> Option<Self> {
+        let tokens = Self {
+            shards: Default::default(),
+            writer: Writer::new(switches.sign_tokens, switches.numeric_claims)?,
+            rotation: switches.rotation,
+            access_millis: AtomicU64::new(0),
+            refresh_millis: AtomicU64::new(0),
+            issued: AtomicU64::new(0),
+        };
+        tokens.set_lifetimes(ACCESS_LIFETIME, REFRESH_LIFETIME);
+        Some(tokens)
+    }
+
+    pub(crate) fn set_lifetimes(&self, access: Duration, refresh: Duration) {
+        let millis = |life: Duration| u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        self.access_millis.store(millis(access), Ordering::Relaxed);
+        self.refresh_millis
+            .store(millis(refresh), Ordering::Relaxed);
+    }
+
+    fn access_life(&self) -> Duration {
+        Duration::from_millis(self.access_millis.load(Ordering::Relaxed))
+    }
+
+    fn refresh_life(&self) -> Duration {
+        Duration::from_millis(self.refresh_millis.load(Ordering::Relaxed))
+    }
+
+    /// Opens a session for a user who has proven its login.
+    pub(crate) fn open(&self, holder: &Holder, read_only: bool) -> Pair {
+        let session = Arc::new(Session {
+            id: random::uuid(),
+            user: holder.uid,
+            login: holder.login,
+            read_only,
+        });
+        let refresh = self.issue_refresh(holder, &session);
+        self.pair(holder, &session, read_only, refresh)
+    }
+
+    /// Continues a session: a new access token, and a refresh token as the switch says.
+    pub(crate) fn renew(
+        &self,
+        holder: &Holder,
+        session: &Arc<Session>,
+        read_only: bool,
+        sent: &str,
+    ) -> Pair {
+        let refresh = match self.rotation {
+            Rotation::Same => sent.to_owned(),
+            Rotation::KeepOld | Rotation::SingleUse => self.issue_refresh(holder, session),
+        };
+        self.pair(holder, session, read_only, refresh)
+    }
+
+    /// Lets a session act as the user `target`; the refresh token goes back as it came.
+    pub(crate) fn impersonate(
+        &self,
+        target: &Holder,
+        session: &Arc<Session>,
+        read_only: bool,
+        sent: &str,
+    ) -> Pair {
+        self.pair(target, session, read_only, sent.to_owned())
+    }
+
+    fn pair(
+        &self,
+        holder: &Holder,
+        session: &Arc<Session>,
+        read_only: bool,
+        refresh: String,
+    ) -> Pair {
+        let life = self.access_life();
+        let access = self.issue(Kind::Access, holder, session, read_only, life);
+        // Rounded up: 0 would read as a token that is dead on arrival.
+        let expires_in = life.as_millis().div_ceil(1000);
+        Pair {
+            access,
+            refresh,
+            expires_in: u64::try_from(expires_in).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn issue_refresh(&self, holder: &Holder, session: &Arc<Session>) -> String {
+        let life = self.refresh_life();
+        self.issue(Kind::Refresh, holder, session, session.read_only, life)
+    }
+
+    fn issue(
+        &self,
+        kind: Kind,
+        holder: &Holder,
+        session: &Arc<Session>,
+        read_only: bool,
+        life: Duration,
+    ) -> String {
+        let issued = clock::unix_now();
+        let life_seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+        let text = self.writer.write(&Claims {
+            subject: holder.uid,
+            name: &holder.name,
+            login: holder.login,
+            number: holder.number,
+            session: session.id,
+            kind: if kind == Kind::Refresh { 2 } else { 3 },
+            issued,
+            expires: issued.saturating_add(life_seconds),
+        });
+        let token = Token {
+            kind,
+            subject: holder.uid,
+            login: holder.login,
+            session: Some(session.clone()),
+            read_only,
+            rest: true,
+            expires: Instant::now().checked_add(life),
+            revoked: AtomicBool::new(false),
+            spent: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+        };
+        self.insert(&text, token);
+        text
+    }
+
+    /// Takes an API key in; it lives until its identity is disabled or deleted.
+    pub(crate) fn add_api_key(
+        &self,
+        key: &str,
+        user: Uuid,
+        login: u64,
+        read_only: bool,
+        rest: bool,
+    ) {
+        let token = Token {
+            kind: Kind::ApiKey,
+            subject: user,
+            login,
+            session: None,
+            read_only,
+            rest,
+            expires: None,
+            revoked: AtomicBool::new(false),
+            spent: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+        };
+        self.insert(key, token);
+    }
+
+    fn insert(&self, text: &str, token: Token) {
+        if let Some(shard) = self.shard(text) {
+            shard.write().insert(text.into(), Arc::new(token));
+        }
+        if self.issued.fetch_add(1, Ordering::Relaxed) % PURGE_EVERY == PURGE_EVERY - 1 {
+            self.purge();
+        }
+    }
+
+    fn purge(&self) {
+        let now = Instant::now();
+        let forgotten = |token: &Token| {
+            token
+                .expires
+                .is_some_and(|expires| now.saturating_duration_since(expires) > REMEMBERED)
+        };
+        for shard in &self.shards {
+            shard.write().retain(|_, token| !forgotten(token));
+        }
+    }
+
+    fn shard(&self, text: &str) -> Option<&Shard> {
+        // The last characters of a signature carry fewer random bits than those before them.
+        let byte = text.as_bytes().iter().rev().nth(4).copied().unwrap_or(0);
+        self.shards.get(usize::from(byte) % SHARDS)
+    }
+
+    fn find(&self, text: &str) -> Option<Arc<Token>> {
+        self.shard(text)?.read().get(text).cloned()
+    }
+
+    /// Returns the token that a bearer is, if it opens anything now.
+    pub(crate) fn admit(&self, bearer: &str) -> Result<Arc<Token>, Cause> {
+        let token = self.find(bearer).ok_or(Cause::Unknown)?;
+        match token.kind {
+            Kind::Refresh => Err(Cause::RefreshToken),
+            _ if token.revoked.load(Ordering::Relaxed) => Err(Cause::Revoked),
+            _ if token.expired(Instant::now()) => Err(Cause::Expired),
+            Kind::Access | Kind::ApiKey => Ok(token),
+        }
+    }
+
+    /// Returns the session of a refresh token without using the token up.
+    pub(crate) fn session(&self, refresh: &str) -> Result<Arc<Session>, Dead> {
+        self.live_refresh(refresh).map(|(_, session)| session)
+    }
+
+    /// Returns the session of a refresh token and, where the switch says so, uses the token up.
+    pub(crate) fn spend(&self, refresh: &str) -> Result<Arc<Session>, Dead> {
+        let (token, session) = self.live_refresh(refresh)?;
+        if self.rotation == Rotation::SingleUse && token.spent.swap(true, Ordering::AcqRel) {
+            return Err(Dead::Spent);
+        }
+        Ok(session)
+    }
+
+    fn live_refresh(&self, refresh: &str) -> Result<(Arc<Token>, Arc<Session>), Dead> {
+        let token = self.find(refresh).ok_or(Dead::Unknown)?;
+        let session = token.session.clone().ok_or(Dead::NotRefresh)?;
+        if token.kind != Kind::Refresh {
+            return Err(Dead::NotRefresh);
+        }
+        if token.revoked.load(Ordering::Relaxed) {
+            return Err(Dead::Revoked);
+        }
+        if token.expired(Instant::now()) {
+            return Err(Dead::Expired);
+        }
+        if token.spent.load(Ordering::Acquire) {
+            return Err(Dead::Spent);
+        }
+        Ok((token, session))
+    }
+
+    /// Revokes access tokens, and refresh tokens where asked; API keys live on. Returns how many.
+    pub(crate) fn revoke(&self, which: Revocation) -> usize {
+        let meant = |token: &Token| match token.kind {
+            Kind::Access => true,
+            Kind::ApiKey => false,
+            Kind::Refresh => which.sessions,
+        };
+        let of_user = |token: &Token, user: Uuid| {
+            token.subject == user || (which.sessions && token.lent_to(user))
+        };
+        let of_login = |token: &Token, login: u64| {
+            token.login == login
+                || token
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.login == login)
+        };
+        let mut count = 0;
+        for shard in &self.shards {
+            for token in shard.read().values() {
+                let hit = meant(token)
+                    && which.user.is_none_or(|user| of_user(token, user))
+                    && which.login.is_none_or(|login| of_login(token, login));
+                if hit && !token.revoked.swap(true, Ordering::Relaxed) {
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// Switches the API key of an identity on or off.
+    pub(crate) fn enable_api_key(&self, login: u64, enabled: bool) {
+        for shard in &self.shards {
+            for token in shard.read().values() {
+                if token.kind == Kind::ApiKey && token.login == login {
+                    token.revoked.store(!enabled, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Counts the tokens and sessions that are alive now.
+    pub(crate) fn live(&self) -> Live {
+        let now = Instant::now();
+        let mut live = Live::default();
+        let mut sessions = HashSet::new();
+        for shard in &self.shards {
+            for token in shard.read().values() {
+                let dead = token.expired(now)
+                    || token.revoked.load(Ordering::Relaxed)
+                    || token.spent.load(Ordering::Relaxed);
+                match token.kind {
+                    _ if dead => {}
+                    Kind::Access => live.access_tokens += 1,
+                    Kind::ApiKey => live.api_keys += 1,
+                    Kind::Refresh => sessions.extend(token.session.as_ref().map(|s| s.id)),
+                }
+            }
+        }
+        live.sessions = sessions.len();
+        live
+    }
+}
+
+/// How much is alive.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) access_tokens: usize,
+    pub(crate) api_keys: usize,
+    pub(crate) sessions: usize,
+}

@@ -1,0 +1,121 @@
+//! The JSON of users, identities and organizations, with the members of REST API 3.7.
+
+use serde_json::{Value, json};
+
+use super::{Kind, Login, Organization, User, World};
+
+impl User {
+    /// Returns the `User` object; a password is never in it.
+    pub(crate) fn json(&self) -> Value {
+        let account = &self.account;
+        json!({
+            "instanceUid": account.uid,
+            "organizationUid": account.organization,
+            "userName": account.user_name,
+            "status": if account.enabled { "Enabled" } else { "Disabled" },
+            "mfaPolicyStatus": "Disabled",
+            "mfaPolicyConfigurationStatus": "NotConfigured",
+            "role": account.role,
+            "profile": {
+                "firstName": self.first_name,
+                "lastName": self.last_name,
+                "title": "Unknown",
+                "email": self.email,
+                "address": null,
+                "phone": null,
+            },
+            "credentials": { "userName": account.user_name, "password": null },
+        })
+    }
+}
+
+impl World {
+    /// Returns the `UserLogin` object with `parameters` in place of the remembered ones.
+    pub(crate) fn login_json(&self, login: &Login, parameters: &str) -> Value {
+        let user = self.user(login.user);
+        let organization = user.and_then(|user| self.organization(user.account.organization));
+        let scopes: Vec<&str> = login.scopes.iter().map(|scope| scope.name()).collect();
+        json!({
+            "id": login.id,
+            "userUid": login.user,
+            "userName": user.map(|user| &user.account.user_name),
+            "companyId": organization.map(|organization| organization.uid),
+            "companyName": organization.map(|organization| &organization.name),
+            "identityProviderName": login.provider.name(),
+            "description": login.description,
+            "isReadAccessOnly": login.read_only,
+            "scopes": scopes,
+            "status": self.login_status(login, user),
+            "parameters": parameters,
+            "identifierInProvider": login.identifier,
+            "creationDate": login.created,
+        })
+    }
+
+    fn login_status(&self, login: &Login, user: Option<&User>) -> &'static str {
+        match user {
+            _ if !login.enabled => "disabled",
+            Some(user) if !user.account.enabled => "disabledDueToUser",
+            Some(user) if !self.is_enabled(user) => "disabledDueToCompany",
+            Some(_) => "enabled",
+            None => "Unknown",
+        }
+    }
+}
+
+impl Organization {
+    /// Returns the `Organization` object.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "instanceUid": self.uid,
+            "name": self.name,
+            "alias": null,
+            "type": match self.kind {
+                Kind::Company => "Company",
+                Kind::Provider => "Provider",
+            },
+            "taxId": null,
+            "legalName": null,
+            "email": null,
+            "phone": null,
+            "country": null,
+            "state": null,
+            "countryName": null,
+            "regionName": null,
+            "city": null,
+            "street": null,
+            "locationAdmin0Code": null,
+            "locationAdmin1Code": null,
+            "locationAdmin2Code": null,
+            "notes": null,
+            "zipCode": null,
+            "domain": null,
+            "website": null,
+            "veeamTenantId": null,
+            "companyId": null,
+        })
+    }
+
+    /// Returns the `Company` object, with the organization embedded when `expand` asks for it.
+    pub(crate) fn company_json(&self, expand: bool) -> Value {
+        let mut company = json!({
+            "instanceUid": self.uid,
+            "name": self.name,
+            "status": if self.active { "Active" } else { "Disabled" },
+            "resellerUid": null,
+            "subscriptionPlanUid": null,
+            "isRestAccessEnabled": true,
+            "isAlarmDetectEnabled": false,
+            "companyServices": {},
+            "ownerCredentials": { "userName": self.owner.as_deref().unwrap_or(""), "password": null },
+            "loginUrl": null,
+        });
+        if let (true, Some(members)) = (expand, company.as_object_mut()) {
+            members.insert(
+                "_embedded".to_owned(),
+                json!({ "organization": self.json() }),
+            );
+        }
+        company
+    }
+}
