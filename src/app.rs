@@ -1,1 +1,188 @@
-//! (to come)
+//! Composition: from settings to a running process, and to its end.
+
+mod observer;
+mod services;
+mod signals;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server};
+
+use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::gateway::{Gateway, OwnedHeaders};
+use crate::listen::Drain;
+use crate::telemetry::Telemetry;
+use crate::token::{Account, Broker, PolicyError, RefreshPolicy, RefreshSettings, VspcIssuer};
+use crate::upstream::{Console, TrustError};
+
+use observer::Observer;
+use services::{AdminService, DataPlane, Shared, TokenService};
+use signals::Signals;
+
+/// Where a process gets its listening sockets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// It binds them.
+    Fresh,
+    /// The process before hands them over.
+    Upgrade,
+}
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The audit log cannot be used: nothing is served without it.
+    #[error("the audit log cannot be used: {0}")]
+    Audit(#[from] audit::OpenError),
+    /// The times for renewing tokens contradict one another.
+    #[error("tokens cannot be renewed: {0}")]
+    Refresh(#[from] PolicyError),
+    /// A service failed, for instance because its address is taken.
+    #[error("{0}")]
+    Service(String),
+    /// TLS with a console cannot be set up.
+    #[error("console {console}: {source}")]
+    Trust {
+        /// The console.
+        console: String,
+        /// What is wrong.
+        source: TrustError,
+    },
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// Says why the process could not start, or why it had to stop.
+pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
+    let (auditor, writer) = Auditor::open(settings.audit.clone())?;
+    let drain = Drain::new();
+    let drain_time = settings.server.drain;
+    let upgrade_socket = settings.server.upgrade_socket.clone();
+    let conf = ServerConf {
+        upgrade_sock: upgrade_socket.display().to_string(),
+        work_stealing: true,
+        ..ServerConf::default()
+    };
+    let opt = Opt {
+        upgrade: start == Start::Upgrade,
+        ..Opt::default()
+    };
+    let shared = Arc::new(Shared::new(drain));
+    let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
+    let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
+    let (gateway, admin) = compose(settings, &auditor)?;
+
+    let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
+    let data = server.add_service(DataPlane::new(
+        Arc::clone(&gateway),
+        listen,
+        workers,
+        Arc::clone(&shared),
+    ));
+    data.add_dependency(&tokens);
+    if let Some(admin) = admin {
+        let service = AdminService::new(Arc::clone(&gateway), admin, Arc::clone(&shared));
+        server.add_service(service).add_dependency(&tokens);
+    }
+
+    server.bootstrap();
+    note_lifecycle(&auditor, "process.started");
+    let signals = Signals {
+        shared: Arc::clone(&shared),
+        drain_time,
+        upgrade_socket,
+    };
+    server.run(RunArgs {
+        shutdown_signal: Box::new(signals),
+    });
+    note_lifecycle(&auditor, "process.stopped");
+    // The runtimes are gone and with them every request; what they left to be written is written.
+    drop(gateway);
+    writer
+        .close()
+        .map_err(|error| RunError::Service(error.to_string()))?;
+    shared
+        .failure()
+        .map_or(Ok(()), |failure| Err(RunError::Service(failure)))
+}
+
+/// Puts the gateway together. Nothing is connected or bound yet.
+///
+/// # Errors
+/// Fails when trust material cannot be used.
+pub fn compose(
+    settings: Settings,
+    auditor: &Auditor,
+) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
+    let telemetry = Telemetry::default();
+    let mut consoles = HashMap::new();
+    let mut accounts = HashMap::new();
+    for console in settings.consoles {
+        let id = console.upstream.id.clone();
+        let connected = Console::new(console.upstream).map_err(|source| RunError::Trust {
+            console: id.to_string(),
+            source,
+        })?;
+        let connected = Arc::new(connected);
+        let account = Account {
+            console: Arc::clone(&connected),
+            login: console.login,
+            client_version: console.client_version,
+        };
+        accounts.insert(id.clone(), account);
+        consoles.insert(id, connected);
+    }
+    let observer = Observer {
+        telemetry: telemetry.clone(),
+        auditor: auditor.clone(),
+    };
+    let issuer = Arc::new(VspcIssuer::new(accounts));
+    let refresh = RefreshSettings {
+        follower_wait: settings.server.token_wait,
+        ..RefreshSettings::default()
+    };
+    let policy = RefreshPolicy::try_new(refresh)?;
+    let broker = Broker::new(issuer, policy, Arc::new(observer));
+    let gateway = Gateway {
+        limits: settings.server.limits,
+        clients: settings.clients,
+        owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
+        mapping: settings.mapping,
+        tenants: settings.tenants,
+        policy: settings.policy,
+        broker,
+        consoles,
+        auditor: auditor.clone(),
+        telemetry,
+        clock: Clock::System,
+        public_url: settings.server.public_url,
+        replay_limit: settings.server.replay_limit,
+        token_wait: settings.server.token_wait,
+    };
+    Ok((Arc::new(gateway), settings.admin))
+}
+
+/// Records that the process begins or ends. There is a place: nothing else is under way.
+fn note_lifecycle(auditor: &Auditor, operation: &'static str) {
+    let record = Record {
+        operation: Some(Cow::Borrowed(operation)),
+        code: Some(Code::Ok),
+        detail: Some(Cow::Borrowed(concat!(
+            "vspc-gateway ",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        ..Record::default()
+    };
+    match auditor.note(Kind::Admin, &record).now_or_never() {
+        Some(Ok(())) => {}
+        Some(Err(error)) => auditor.report_unrecorded(Kind::Admin, &record, error),
+        None => auditor.report_unrecorded(Kind::Admin, &record, Unavailable::QueueFull),
+    }
+}

@@ -48,7 +48,10 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_types, reason = "this module is where wall time comes from")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "this module is where wall time comes from"
+)]
 fn system_now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -1,1 +1,218 @@
-//! (to come)
+//! The configuration file: read once, every fault of it told at once, compiled into values that
+//! cannot be wrong.
+
+mod compile;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::audit;
+use crate::client;
+use crate::policy::Policy;
+use crate::request::Limits;
+use crate::secret::Secret;
+use crate::tenant;
+use crate::token::Login;
+use crate::upstream;
+
+/// What the program runs on.
+#[derive(Debug)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[admin]`
+    pub admin: Option<AdminListener>,
+    /// `[log]`
+    pub log: Log,
+    /// `[audit]`
+    pub audit: audit::Settings,
+    /// `[[consoles]]`
+    pub consoles: Vec<Console>,
+    /// `[[clients]]`, by their keys
+    pub clients: client::Directory,
+    /// `[[tenants]]`, by name and alias
+    pub tenants: tenant::Directory,
+    /// `[mapping]`
+    pub mapping: tenant::Mapping,
+    /// The rules of `[[clients]]`
+    pub policy: Policy,
+}
+
+/// The listening side.
+#[derive(Debug)]
+pub struct Server {
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// How many threads serve them.
+    pub workers: usize,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// How many bytes of a request body are kept for a second sending.
+    pub replay_limit: usize,
+    /// The most time a request waits for a token.
+    pub token_wait: Duration,
+    /// The origin for rewritten `Location`s.
+    pub public_url: Option<String>,
+    /// The most time that requests get to end after SIGTERM.
+    pub drain: Duration,
+    /// Where a new process takes the listening sockets over.
+    pub upgrade_socket: PathBuf,
+}
+
+/// The operators' listener.
+#[derive(Debug)]
+pub struct AdminListener {
+    /// Where operators connect.
+    pub listen: AdminAddress,
+    /// What they must present.
+    pub token: Option<Secret>,
+}
+
+/// Where operators connect.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AdminAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// The most detailed level that is written.
+    pub level: tracing::Level,
+    /// Lines for people or objects for machines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    #[default]
+    Text,
+}
+
+/// A console and the gateway's account on it.
+#[derive(Debug)]
+pub struct Console {
+    /// How it is reached.
+    pub upstream: upstream::Settings,
+    /// Who the gateway is there.
+    pub login: Login,
+    /// Sent as `X-Client-Version` on the gateway's own calls.
+    pub client_version: Option<http::HeaderValue>,
+}
+
+impl Settings {
+    /// Reads and compiles a configuration file. Relative paths in it are relative to it.
+    ///
+    /// # Errors
+    /// Tells every fault of the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.display().to_string(),
+            source,
+        })?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        Self::parse(&text, folder.unwrap_or(Path::new("."))).map_err(|faults| ConfigError::Faulty {
+            path: path.display().to_string(),
+            faults: Faults(faults),
+        })
+    }
+
+    /// Compiles a configuration; `folder` is what relative paths are relative to.
+    ///
+    /// # Errors
+    /// Tells every fault.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let faults = reader::FaultList::default();
+        for error in errors {
+            let line = error.span().map(|span| reader::line_of(text, span.start));
+            faults.add(Fault {
+                path: String::new(),
+                line,
+                message: error.message().to_owned(),
+            });
+        }
+        if faults.is_empty() {
+            let root = reader::Section::root(text, table.get_ref(), &faults);
+            if let Some(settings) = compile::settings(root, folder) {
+                return faults.into_result(settings);
+            }
+        }
+        Err(faults.take())
+    }
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// Where, as a key path: `consoles[0].login.password`.
+    pub path: String,
+    /// On which line, from one.
+    pub line: Option<usize>,
+    /// What, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.0 {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there, but wrong.
+    #[error("{path} has {} fault{}:{faults}", .faults.0.len(), if .faults.0.len() == 1 { "" } else { "s" })]
+    Faulty {
+        /// The file.
+        path: String,
+        /// Its faults.
+        faults: Faults,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}

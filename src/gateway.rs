@@ -1,1 +1,136 @@
-//! (to come)
+//! The data path. [`Gateway::handle`] is the sentence; the rooms beside it are its words.
+
+mod answer;
+mod exchange;
+mod forward;
+mod headers;
+mod location;
+mod rejection;
+mod subject;
+
+pub use answer::{AnswerBody, AnswerCut};
+pub use headers::OwnedHeaders;
+pub use rejection::Rejection;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::{HeaderName, Request, Response};
+use hyper::body::Incoming;
+
+use crate::audit::Auditor;
+use crate::clock::Clock;
+use crate::policy::Policy;
+use crate::request::{Limits, RequestHead, RequestId, needs_intent};
+use crate::telemetry::Telemetry;
+use crate::token::Broker;
+use crate::upstream::{Console, ConsoleId};
+use crate::{client, tenant};
+
+use exchange::Exchange;
+use rejection::Shape;
+
+/// The header that tells the caller the gateway's correlation id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
+
+/// The header that tells the caller which refusal it is.
+pub const GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
+
+/// Everything a request passes on its way.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Bounds on request heads and bodies.
+    pub limits: Limits,
+    /// Who may call.
+    pub clients: client::Directory,
+    /// How requests name their tenant.
+    pub mapping: tenant::Mapping,
+    /// For whom they may call.
+    pub tenants: tenant::Directory,
+    /// What they may do.
+    pub policy: Policy,
+    /// Where tokens come from.
+    pub broker: Broker,
+    /// The headers that callers cannot set.
+    pub owned: OwnedHeaders,
+    /// Where requests go.
+    pub consoles: HashMap<ConsoleId, Arc<Console>>,
+    /// Where everything is recorded.
+    pub auditor: Auditor,
+    /// Where everything is counted.
+    pub telemetry: Telemetry,
+    /// Wall time.
+    pub clock: Clock,
+    /// The gateway's origin for rewritten `Location`s; absent, the request's own.
+    pub public_url: Option<String>,
+    /// How many bytes of a request body are kept for a second sending.
+    pub replay_limit: usize,
+    /// The most time a request waits for a token.
+    pub token_wait: Duration,
+}
+
+/// The other end of the caller's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// `http` or `https`, as the caller sees it.
+    pub scheme: &'static str,
+}
+
+impl Gateway {
+    /// Answers a request, whatever happens: a refusal, a fault of the gateway and a caller that
+    /// goes away all end in a closed audit record.
+    pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
+        let id = RequestId::new(self.clock.now());
+        let shape = Shape::of(request.uri().path());
+        let mut exchange = match Exchange::open(self, id, peer, &request).await {
+            Ok(exchange) => exchange,
+            Err(unavailable) => return exchange::refuse_unrecorded(self, id, unavailable, shape),
+        };
+        let passed = AssertUnwindSafe(self.pass(&mut exchange, request))
+            .catch_unwind()
+            .await;
+        match passed.unwrap_or(Err(Rejection::Internal)) {
+            Ok(answer) => exchange.answer(answer),
+            Err(rejection) => exchange.refuse(&rejection, shape),
+        }
+    }
+
+    /// The road of a request: who, for whom, may they, by which token, to the console and back.
+    async fn pass(
+        &self,
+        exchange: &mut Exchange,
+        request: Request<Incoming>,
+    ) -> Result<forward::Answer, Rejection> {
+        let (parts, body) = request.into_parts();
+        let head = RequestHead::parse(&parts, &self.limits)?;
+        exchange.saw_head(&head, parts.uri.query());
+
+        let who = self.clients.identify(head.headers)?;
+        exchange.saw_client(&who);
+
+        let whom = self.mapping.resolve(
+            head.headers,
+            who.tenant.as_deref(),
+            who.client,
+            &self.tenants,
+        )?;
+        exchange.saw_tenant(&whom);
+
+        let permit = self.policy.authorize(who.client, &whom, &head)?;
+        exchange.saw_permit(&permit);
+
+        let lease = self.lease(exchange, &permit).await?;
+
+        if needs_intent(head.method, &head.operation) {
+            exchange.intend().await?;
+        }
+        self.forward(exchange, &head, &parts, body, &permit, lease)
+            .await
+    }
+}

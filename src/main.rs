@@ -1,2 +1,220 @@
-//! The command.
-fn main() {}
+//! The `vspc-gateway` command.
+
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use vspc_gateway::app::{self, Start};
+use vspc_gateway::audit::read::{Line, POLL, Table, Tail, tail};
+use vspc_gateway::config::{Log, LogFormat, Settings};
+use vspc_gateway::secret::{KeyDigest, new_api_key};
+
+/// An authenticating, impersonating and auditing reverse proxy for Veeam Service Provider Console.
+#[derive(Parser)]
+#[command(name = "vspc-gateway", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve. SIGTERM drains; SIGQUIT hands the sockets to a process started with --upgrade.
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Take the listening sockets over from the running process.
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Check a configuration file and tell every fault at once.
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Make API keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Read the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Print a new key once, and the digest for the configuration file.
+    New {
+        /// The client the key is for.
+        client: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Print the last records.
+    Tail {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        lines: usize,
+        /// Go on with new records as they are written.
+        #[arg(long, short)]
+        follow: bool,
+        /// How; by default a table on a terminal, JSON lines elsewhere.
+        #[arg(long, value_enum)]
+        format: Option<Format>,
+    },
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/vspc-gateway/gateway.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+enum Format {
+    Json,
+    Table,
+}
+
+/// What a command ended with: the message for stderr and the exit code.
+struct Failure(String, u8);
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let usage = error.use_stderr();
+            return match error.print() {
+                Ok(()) if !usage => ExitCode::SUCCESS,
+                _ => ExitCode::from(BAD_USAGE),
+            };
+        }
+    };
+    let done = match arguments.command {
+        Command::Run { file, upgrade } => run(&file, upgrade),
+        Command::Check { file } => check(&file),
+        Command::Keys(KeysCommand::New { client }) => keys_new(&client),
+        Command::Audit(AuditCommand::Tail {
+            file,
+            lines,
+            follow,
+            format,
+        }) => audit_tail(&file, lines, follow, format),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message, code)) => {
+            // Nothing is left to be told if stderr is gone.
+            drop(writeln!(io::stderr(), "vspc-gateway: {message}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
+    let settings = load(file)?;
+    start_logging(&settings.log);
+    let start = if upgrade {
+        Start::Upgrade
+    } else {
+        Start::Fresh
+    };
+    Ok(app::run(settings, start)?)
+}
+
+fn check(file: &ConfigFile) -> Result<(), Failure> {
+    load(file)?;
+    print(&format!("{} is in order\n", file.config.display()))
+}
+
+fn keys_new(client: &str) -> Result<(), Failure> {
+    let key = new_api_key()?;
+    let digest = KeyDigest::of(key.expose().as_bytes());
+    print(&format!(
+        "key for client {client}, shown only now:\n  {}\nfor the configuration file:\n  \
+         api_keys = [\"{digest}\"]\n",
+        key.expose()
+    ))
+}
+
+fn audit_tail(
+    file: &ConfigFile,
+    lines: usize,
+    goes_on: bool,
+    format: Option<Format>,
+) -> Result<(), Failure> {
+    let settings = load(file)?;
+    let by_default = if io::stdout().is_terminal() {
+        Format::Table
+    } else {
+        Format::Json
+    };
+    let table = format.unwrap_or(by_default) == Format::Table;
+    let mut out = io::stdout().lock();
+    let Tail {
+        lines: last,
+        mut follow,
+    } = tail(&settings.audit.directory, lines)?;
+    if table {
+        Table.header(&mut out)?;
+    }
+    show(&last, table, &mut out)?;
+    if !goes_on {
+        return Ok(());
+    }
+    loop {
+        show(&follow.poll()?, table, &mut out)?;
+        std::thread::sleep(POLL);
+    }
+}
+
+fn show(lines: &[Line], table: bool, out: &mut impl io::Write) -> Result<(), Failure> {
+    for line in lines {
+        if table {
+            Table.row(line, out)?;
+        } else {
+            out.write_all(&line.json)
+                .and_then(|()| out.write_all(b"\n"))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn load(file: &ConfigFile) -> Result<Settings, Failure> {
+    Settings::load(&file.config).map_err(|error| Failure(error.to_string(), BAD_USAGE))
+}
+
+fn start_logging(log: &Log) {
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(log.level)
+        .with_ansi(false)
+        .with_target(false);
+    match log.format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string(), FAILED)
+    }
+}
+
+const FAILED: u8 = 1;
+const BAD_USAGE: u8 = 64;

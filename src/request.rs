@@ -1,1 +1,257 @@
-//! (to come)
+//! The borrowed head that the steps of the data path look at.
+//!
+//! [`RequestHead::parse`] reads a request once, strictly: what could mean two things is refused
+//! here, so that policy, the token broker and the console all speak of the same request.
+
+mod id;
+mod operation;
+mod path;
+#[cfg(test)]
+mod tests;
+
+pub use id::RequestId;
+pub use operation::{LoginsCall, Operation, needs_intent};
+pub use path::{CanonicalPath, PathFault};
+
+use http::header::{EXPECT, HOST, HeaderMap};
+use http::request::Parts;
+use http::{Method, Version};
+
+/// The methods that are served; everything else is refused.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Bounds on what a request head may be.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The most bytes of path and query together.
+    pub target: usize,
+    /// The most bytes of a request body.
+    pub body: u64,
+    /// The hosts that are served, in lower case and without port; empty serves every host.
+    pub names: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            target: 16 * 1024,
+            body: 1 << 30,
+            names: Vec::new(),
+        }
+    }
+}
+
+/// A request head that has exactly one reading.
+#[derive(Debug)]
+pub struct RequestHead<'a> {
+    /// The method, one of [`METHODS`].
+    pub method: &'a Method,
+    /// The path that policy judges.
+    pub path: CanonicalPath,
+    /// What the request asks for.
+    pub operation: Operation,
+    /// The headers as they came.
+    pub headers: &'a HeaderMap,
+    /// The host the caller asked for, with its port.
+    pub host: &'a str,
+}
+
+impl<'a> RequestHead<'a> {
+    /// Reads a head.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong with the request.
+    pub fn parse(parts: &'a Parts, limits: &Limits) -> Result<Self, HeadFault> {
+        if !served(&parts.method) {
+            return Err(HeadFault::Method);
+        }
+        let raw = parts
+            .uri
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
+        if raw.len() > limits.target {
+            return Err(HeadFault::TargetTooLong);
+        }
+        let host = host(parts)?;
+        if !limits.names.is_empty() && !limits.names.iter().any(|name| same_host(host, name)) {
+            return Err(HeadFault::WrongHost);
+        }
+        let path = CanonicalPath::parse(parts.uri.path())?;
+        if parts.uri.query().is_some_and(carries_key) {
+            return Err(HeadFault::KeyInQuery);
+        }
+        check_expect(&parts.headers)?;
+        if declared_length(&parts.headers)?.is_some_and(|length| length > limits.body) {
+            return Err(HeadFault::BodyTooLarge);
+        }
+        let operation = Operation::of(&parts.method, &path);
+        Ok(Self {
+            method: &parts.method,
+            path,
+            operation,
+            headers: &parts.headers,
+            host,
+        })
+    }
+}
+
+/// Why a request head is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum HeadFault {
+    /// The path could be read in two ways.
+    #[error(
+        "the path could be read in two ways (dot segments, doubled, encoded or backward slashes, \
+         semicolons or encoded controls): send it in its plain form"
+    )]
+    AmbiguousPath,
+    /// The declared body is larger than the limit.
+    #[error("the body is larger than this gateway accepts")]
+    BodyTooLarge,
+    /// An `Expect` other than `100-continue`.
+    #[error("only `Expect: 100-continue` is understood")]
+    Expectation,
+    /// `Host` is missing, doubled, malformed, or unlike the target's authority.
+    #[error("exactly one well-formed Host is required")]
+    Host,
+    /// A key in the query string, where logs would keep it.
+    #[error("credentials are not accepted in the query: send the key in the X-Api-Key header")]
+    KeyInQuery,
+    /// `Content-Length` is not one number.
+    #[error("Content-Length must be one decimal number")]
+    Length,
+    /// A method that is not served.
+    #[error("this method is not served")]
+    Method,
+    /// The target is not a well-formed origin-form or absolute-form target.
+    #[error("the request target is malformed")]
+    Target,
+    /// Path and query are longer than the limit.
+    #[error("the request target is longer than this gateway accepts")]
+    TargetTooLong,
+    /// A host that is not in `[server] names`.
+    #[error("this host is not served here")]
+    WrongHost,
+}
+
+impl From<PathFault> for HeadFault {
+    fn from(fault: PathFault) -> Self {
+        match fault {
+            PathFault::Ambiguous => Self::AmbiguousPath,
+            PathFault::Malformed => Self::Target,
+        }
+    }
+}
+
+fn served(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::OPTIONS
+    )
+}
+
+/// The one host of a request: `Host`, or the authority of an HTTP/2 or absolute-form target. Where
+/// both are there they must agree.
+fn host(parts: &Parts) -> Result<&str, HeadFault> {
+    let mut lines = parts.headers.get_all(HOST).iter();
+    let line = lines
+        .next()
+        .map(|value| value.to_str().map_err(|_| HeadFault::Host))
+        .transpose()?;
+    if lines.next().is_some() {
+        return Err(HeadFault::Host);
+    }
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    if authority.is_some() && !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(HeadFault::Target);
+    }
+    let host = match (line, authority) {
+        (Some(line), Some(authority)) if !line.eq_ignore_ascii_case(authority) => {
+            return Err(HeadFault::Host);
+        }
+        (Some(host), _) => host,
+        (None, Some(host)) if parts.version == Version::HTTP_2 => host,
+        (None, _) => return Err(HeadFault::Host),
+    };
+    if well_formed_host(host) {
+        Ok(host)
+    } else {
+        Err(HeadFault::Host)
+    }
+}
+
+fn well_formed_host(host: &str) -> bool {
+    let (name, port) = split_port(host);
+    let name_fits = if let Some(inner) = name.strip_prefix('[') {
+        inner.strip_suffix(']').is_some_and(|address| {
+            !address.is_empty()
+                && address
+                    .bytes()
+                    .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+        })
+    } else {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    };
+    name_fits && port.is_none_or(|port| !port.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+fn same_host(host: &str, name: &str) -> bool {
+    split_port(host).0.eq_ignore_ascii_case(name)
+}
+
+/// Whether the query holds something that looks like a credential.
+fn carries_key(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name: String = percent_encoding::percent_decode_str(name)
+            .decode_utf8_lossy()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        value.starts_with("vgk_")
+            || matches!(
+                name.as_str(),
+                "accesstoken" | "apikey" | "authorization" | "xapikey"
+            )
+    })
+}
+
+fn check_expect(headers: &HeaderMap) -> Result<(), HeadFault> {
+    let mut lines = headers.get_all(EXPECT).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        _ => Err(HeadFault::Expectation),
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, HeadFault> {
+    let mut lines = headers.get_all(http::header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else {
+        return Ok(None);
+    };
+    if lines.next().is_some() {
+        return Err(HeadFault::Length);
+    }
+    let text = first.to_str().map_err(|_| HeadFault::Length)?;
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(HeadFault::Length);
+    }
+    text.parse().map(Some).map_err(|_| HeadFault::Length)
+}

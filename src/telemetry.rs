@@ -1,1 +1,211 @@
-//! (to come)
+//! What operators see: typed events, where one struct emits its log line and its counter together.
+
+mod latency;
+
+pub use latency::Latency;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing::{error, info, warn};
+
+/// The counters of the process. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    requests: Family<CodeLabel, Counter>,
+    total: Latency,
+    ours: Latency,
+    token: Latency,
+    upstream: Latency,
+    audit: Latency,
+    exchanges: Family<ExchangeLabels, Counter>,
+    replays: Counter,
+    connections: Gauge,
+    accepted: Counter,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ExchangeLabels {
+    console: String,
+    grant: &'static str,
+    outcome: &'static str,
+}
+
+impl Telemetry {
+    /// Names every counter for `/metrics`.
+    pub fn register(&self, registry: &mut Registry) {
+        let inner = &self.0;
+        registry.register(
+            "requests",
+            "Requests by outcome: ok, a refusal code, aborted or upstream_cut",
+            inner.requests.clone(),
+        );
+        for (name, help, latency) in [
+            (
+                "request_seconds",
+                "From the head of a request to the head of its answer",
+                &inner.total,
+            ),
+            (
+                "ours_seconds",
+                "The same, less waiting for token, audit and console",
+                &inner.ours,
+            ),
+            (
+                "token_wait_seconds",
+                "Waiting for a lease, where there was one",
+                &inner.token,
+            ),
+            (
+                "upstream_seconds",
+                "From sending to the head of the console's answer",
+                &inner.upstream,
+            ),
+            (
+                "audit_wait_seconds",
+                "Waiting for a place and for intents to be durable",
+                &inner.audit,
+            ),
+        ] {
+            registry.register_collector(latency.collector(name, help));
+        }
+        registry.register(
+            "token_exchanges",
+            "Calls of VSPC's /token by console, grant and outcome",
+            inner.exchanges.clone(),
+        );
+        registry.register(
+            "replays",
+            "Requests sent a second time, after a 401 or a lost connection",
+            inner.replays.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections open now",
+            inner.connections.clone(),
+        );
+        registry.register(
+            "connections_accepted",
+            "Connections accepted",
+            inner.accepted.clone(),
+        );
+    }
+
+    /// Counts a finished request.
+    pub fn request_finished(&self, code: &'static str) {
+        self.0.requests.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Measures the head of an answer.
+    pub fn answered(&self, times: &Times) {
+        let inner = &self.0;
+        inner.total.observe(times.total);
+        let waited = times.token + times.upstream + times.audit;
+        inner.ours.observe(times.total.saturating_sub(waited));
+        if !times.token.is_zero() {
+            inner.token.observe(times.token);
+        }
+        if !times.upstream.is_zero() {
+            inner.upstream.observe(times.upstream);
+        }
+        if !times.audit.is_zero() {
+            inner.audit.observe(times.audit);
+        }
+    }
+
+    /// Counts a request that was sent a second time.
+    pub fn replayed(&self) {
+        self.0.replays.inc();
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub fn connection(&self) -> ConnectionGuard {
+        self.0.accepted.inc();
+        self.0.connections.inc();
+        ConnectionGuard(self.0.connections.clone())
+    }
+
+    /// The number of connections open now.
+    pub fn open_connections(&self) -> i64 {
+        self.0.connections.get()
+    }
+
+    /// Reports an exchange with a console's `/token`.
+    pub fn exchanged(&self, exchange: &Exchanged<'_>) {
+        let labels = ExchangeLabels {
+            console: exchange.console.to_owned(),
+            grant: exchange.grant,
+            outcome: exchange.outcome.map_or_else(|(kind, _)| kind, |()| "ok"),
+        };
+        self.0.exchanges.get_or_create(&labels).inc();
+        let Exchanged { console, grant, .. } = *exchange;
+        let target = exchange.target.unwrap_or("-");
+        let millis = exchange.took.as_millis();
+        match exchange.outcome {
+            Ok(()) => info!(console, grant, target, millis, "a token was issued"),
+            Err((kind, error)) => {
+                warn!(console, grant, target, millis, kind, %error, "no token was issued");
+            }
+        }
+    }
+}
+
+/// One exchange with a console's `/token`.
+#[derive(Clone, Copy)]
+pub struct Exchanged<'a> {
+    /// The console asked.
+    pub console: &'a str,
+    /// `login`, `refresh` or `as`.
+    pub grant: &'static str,
+    /// The user impersonated.
+    pub target: Option<&'a str>,
+    /// How long it took.
+    pub took: Duration,
+    /// The kind of a failure, and its text.
+    pub outcome: Result<(), (&'static str, &'a dyn fmt::Display)>,
+}
+
+/// Where the time of a request went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// From the head of the request to the head of the answer.
+    pub total: Duration,
+    /// Waiting for a lease.
+    pub token: Duration,
+    /// From sending to the head of the console's answer.
+    pub upstream: Duration,
+    /// Waiting for audit.
+    pub audit: Duration,
+}
+
+/// Counts down when a connection ends.
+#[derive(Debug)]
+pub struct ConnectionGuard(Gauge);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Reports the audit log's change between working and failing.
+pub fn audit_health_changed(failing: Option<&str>) {
+    match failing {
+        Some(error) => error!(%error, "the audit log cannot be written: requests are refused"),
+        None => info!("the audit log is written again"),
+    }
+}

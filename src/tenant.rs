@@ -1,1 +1,262 @@
-//! (to come)
+//! For whom: from what a request says to the tenant it acts for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderName};
+
+use crate::client::Client;
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::{Access, Subject};
+
+/// A customer that clients act for.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Tenant {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The console it lives on.
+    pub console: ConsoleId,
+    /// The VSPC user that is impersonated for it.
+    pub target: Subject,
+    /// Whether its tokens may change anything.
+    pub access: Access,
+}
+
+/// All tenants by name and alias.
+#[derive(Debug, Default)]
+pub struct Directory {
+    tenants: HashMap<Box<str>, Arc<Tenant>>,
+}
+
+/// A name or alias that two tenants claim.
+#[derive(Debug, thiserror::Error)]
+#[error("{name:?} already stands for tenant {taken_by}")]
+pub struct TakenName {
+    /// The name or alias.
+    pub name: String,
+    /// Whose it is.
+    pub taken_by: String,
+}
+
+impl Directory {
+    /// Adds a tenant under its name or an alias.
+    ///
+    /// # Errors
+    /// Refuses a name that is taken.
+    pub fn add(&mut self, name: &str, tenant: &Arc<Tenant>) -> Result<(), TakenName> {
+        if let Some(other) = self.tenants.get(name) {
+            let taken_by = other.name.to_string();
+            return Err(TakenName {
+                name: name.to_owned(),
+                taken_by,
+            });
+        }
+        self.tenants.insert(name.into(), Arc::clone(tenant));
+        Ok(())
+    }
+
+    /// The tenant of a name or alias.
+    pub fn get(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(name)
+    }
+}
+
+/// How requests name their tenant.
+#[derive(Debug, Default)]
+pub struct Mapping {
+    /// The header whose value is a tenant's name or alias.
+    pub tenant_header: Option<HeaderName>,
+}
+
+/// Which tenant a request names.
+#[derive(Debug)]
+pub enum Named<'a> {
+    /// A tenant there is.
+    Known(&'a Arc<Tenant>),
+    /// A name that no tenant has.
+    Unknown,
+}
+
+/// Why a request names no tenant, or more than one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unresolved {
+    /// The mapping header comes twice, is empty, or holds a list.
+    #[error("the tenant header must come once and hold one name")]
+    Ambiguous,
+    /// The header names another tenant than the credential does.
+    #[error("the tenant header and the credential name different tenants")]
+    Mismatch,
+    /// Nothing says for whom, and the client has more than one tenant.
+    #[error("this client has several tenants: say which in the tenant header")]
+    Required,
+}
+
+impl Mapping {
+    /// Finds the tenant a request acts for: by the mapping header, by the credential, or because
+    /// the client has only one.
+    ///
+    /// `of_credential` is the tenant that the credential names, if any. An unknown name is not an
+    /// error here: it is refused by policy, like a foreign one, so that the two cannot be told
+    /// apart.
+    ///
+    /// # Errors
+    /// Refuses requests that name no tenant, or more than one.
+    pub fn resolve<'a>(
+        &self,
+        headers: &HeaderMap,
+        of_credential: Option<&str>,
+        client: &Client,
+        directory: &'a Directory,
+    ) -> Result<Named<'a>, Unresolved> {
+        let of_header = self
+            .read_header(headers)?
+            .map(|name| lookup(directory, name));
+        let of_credential = of_credential.map(|name| lookup(directory, name.as_bytes()));
+        match (of_header, of_credential) {
+            (Some(Named::Known(one)), Some(Named::Known(other))) if Arc::ptr_eq(one, other) => {
+                Ok(Named::Known(one))
+            }
+            (Some(_), Some(_)) => Err(Unresolved::Mismatch),
+            (Some(named), None) | (None, Some(named)) => Ok(named),
+            (None, None) => client
+                .only_tenant()
+                .map(|name| lookup(directory, name.as_bytes()))
+                .ok_or(Unresolved::Required),
+        }
+    }
+
+    fn read_header<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Unresolved> {
+        let Some(name) = &self.tenant_header else {
+            return Ok(None);
+        };
+        let mut lines = headers.get_all(name).iter();
+        let Some(value) = lines.next() else {
+            return Ok(None);
+        };
+        let value = value.as_bytes();
+        if lines.next().is_some() || value.is_empty() || value.contains(&b',') {
+            return Err(Unresolved::Ambiguous);
+        }
+        Ok(Some(value))
+    }
+}
+
+/// Names are compared byte for byte: no case folding, no Unicode forms, no trimming.
+fn lookup<'a>(directory: &'a Directory, name: &[u8]) -> Named<'a> {
+    std::str::from_utf8(name)
+        .ok()
+        .and_then(|name| directory.get(name))
+        .map_or(Named::Unknown, Named::Known)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::client::Tenants;
+
+    fn directory() -> Directory {
+        let mut directory = Directory::default();
+        for (number, name) in ["acme", "globex"].into_iter().enumerate() {
+            let tenant = Arc::new(Tenant {
+                name: name.into(),
+                console: ConsoleId::new("main"),
+                target: Subject(Uuid::from_u128(number as u128)),
+                access: Access::Full,
+            });
+            directory.add(name, &tenant).unwrap();
+            directory.add(&format!("100{number}"), &tenant).unwrap();
+        }
+        directory
+    }
+
+    fn resolve(
+        lines: &[&[u8]],
+        of_credential: Option<&str>,
+        tenants: &[&str],
+    ) -> Result<Option<String>, Unresolved> {
+        let mapping = Mapping {
+            tenant_header: Some(HeaderName::from_static("x-tenant")),
+        };
+        let tenants = tenants.iter().map(|name| Arc::from(*name)).collect();
+        let client = Client {
+            name: "c".into(),
+            index: 0,
+            tenants: Tenants::Named(tenants),
+        };
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-tenant", HeaderValue::from_bytes(line).unwrap());
+        }
+        let directory = directory();
+        mapping
+            .resolve(&headers, of_credential, &client, &directory)
+            .map(|named| match named {
+                Named::Known(tenant) => Some(tenant.name.to_string()),
+                Named::Unknown => None,
+            })
+    }
+
+    #[test]
+    fn a_tenant_is_found_by_name_alias_credential_or_because_it_is_the_only_one() {
+        let two = &["acme", "globex"][..];
+        let acme = Ok(Some("acme".to_owned()));
+        assert_eq!(resolve(&[b"acme"], None, two), acme);
+        assert_eq!(resolve(&[b"1000"], None, two), acme);
+        assert_eq!(resolve(&[], Some("acme"), two), acme);
+        assert_eq!(resolve(&[], None, &["acme"]), acme);
+        assert_eq!(resolve(&[b"1000"], Some("acme"), two), acme);
+        assert_eq!(resolve(&[], None, two), Err(Unresolved::Required));
+        assert_eq!(
+            resolve(&[b"globex"], Some("acme"), two),
+            Err(Unresolved::Mismatch)
+        );
+        assert_eq!(
+            resolve(&[b"nobody"], Some("acme"), two),
+            Err(Unresolved::Mismatch)
+        );
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_or_holds_a_list_is_ambiguous() {
+        for lines in [
+            &[&b"acme"[..], b"acme"][..],
+            &[b"acme", b"globex"],
+            &[b""],
+            &[b"acme,globex"],
+            &[b"acme, acme"],
+            &[b","],
+        ] {
+            assert_eq!(
+                resolve(lines, None, &["acme"]),
+                Err(Unresolved::Ambiguous),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn odd_values_are_unknown_names() {
+        let long = "a".repeat(300);
+        for line in [
+            &b"Acme"[..],
+            b"ac me",
+            b"acm\xc3\xa9",
+            b"\xff\xfe",
+            "аcme".as_bytes(),
+            b"ac\tme",
+            long.as_bytes(),
+        ] {
+            assert_eq!(resolve(&[line], None, &["acme"]), Ok(None), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_one_tenant() {
+        let mut directory = directory();
+        let acme = Arc::clone(directory.get("acme").unwrap());
+        assert_eq!(directory.add("1001", &acme).unwrap_err().taken_by, "globex");
+    }
+}

@@ -1,1 +1,195 @@
-//! (to come)
+//! Sessions and leases: obtains, keeps and renews the tokens that act at a console.
+//!
+//! A console has one session of the gateway's own identity. For every user that is impersonated
+//! there is one token more, issued on the strength of that session. What happens to a token is
+//! decided by a pure state machine (`slot`); everything around it only carries out its effects.
+
+mod broker;
+mod cell;
+mod fetch;
+mod issuer;
+mod lease;
+mod permitted;
+mod policy;
+mod renew;
+mod slot;
+
+pub use issuer::{Account, Login, VspcIssuer};
+
+pub use broker::{Broker, SessionState, TokenStats};
+pub use lease::{Generation, Lease};
+pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::policy::TokenKey;
+use crate::secret::{Fingerprint, Secret};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::{Access, Challenge, IssueError, Issued, Outage, Subject};
+
+/// The token endpoint of the consoles.
+///
+/// The calls may be dropped when they take far too long, never because a caller went away.
+#[async_trait]
+pub trait TokenIssuer: Send + Sync {
+    /// Logs the gateway's own identity in.
+    async fn login(&self, console: &ConsoleId) -> Result<Issued, IssueError>;
+
+    /// Exchanges the session's refresh token.
+    async fn refresh(&self, console: &ConsoleId, refresh: &Secret) -> Result<Issued, IssueError>;
+
+    /// Obtains a token that acts as `target`.
+    async fn impersonate(
+        &self,
+        console: &ConsoleId,
+        refresh: &Secret,
+        target: Subject,
+        access: Access,
+    ) -> Result<Issued, IssueError>;
+}
+
+/// Is told of every call to a token endpoint, right after it ended.
+pub trait TokenObserver: Send + Sync {
+    /// Takes note of an event. Must not block.
+    fn observe(&self, event: &TokenEvent<'_>);
+}
+
+/// One finished call to a token endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenEvent<'a> {
+    /// The console that was asked.
+    pub console: &'a ConsoleId,
+    /// The impersonated user; none for the session's own grants.
+    pub target: Option<Subject>,
+    /// What the token was to be allowed.
+    pub access: Access,
+    /// What was asked for.
+    pub grant: GrantKind,
+    /// What came of it.
+    pub outcome: Result<Granted, &'a IssueError>,
+    /// How long the call took, without the wait for its turn.
+    pub duration: Duration,
+}
+
+/// The kind of a call to the token endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GrantKind {
+    /// Grant `as`.
+    Impersonate,
+    /// A full login.
+    Login,
+    /// Grant `refresh_token`.
+    Refresh,
+}
+
+impl GrantKind {
+    /// The name in records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Impersonate => "as",
+            Self::Login => "login",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// What may be told about a token that was issued.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Granted {
+    /// Recognizes the access token without showing it.
+    pub fingerprint: Fingerprint,
+    /// The number under which the gateway holds it.
+    pub generation: Generation,
+    /// How long it lives.
+    pub lifetime: Duration,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TokenError {
+    /// The console wants a second step from the gateway's login.
+    #[error("the login is not complete: {challenge}")]
+    Challenge {
+        /// The step that is missing.
+        challenge: Challenge,
+        /// When the gateway will try again.
+        retry_after: Duration,
+    },
+    /// The console refused the login or the impersonation.
+    #[error("{error}")]
+    Refused {
+        /// The console's answer.
+        error: IssueError,
+        /// When the gateway will try again.
+        retry_after: Duration,
+    },
+    /// The console asks for patience.
+    #[error("the token endpoint throttles")]
+    Throttled {
+        /// When the gateway will try again.
+        retry_after: Duration,
+    },
+    /// No token came within the time that the request had.
+    #[error("no token in time")]
+    TimedOut {
+        /// When a new attempt makes sense.
+        retry_after: Duration,
+    },
+    /// The token endpoint is ill.
+    #[error("{error}")]
+    Unavailable {
+        /// What is wrong with it.
+        error: IssueError,
+        /// When the gateway will try again.
+        retry_after: Duration,
+    },
+}
+
+impl TokenError {
+    /// Whether the console said no, so that only somebody's doing can help.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Challenge { .. } | Self::Refused { .. })
+    }
+
+    /// When it makes sense to ask again.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::Challenge { retry_after, .. }
+            | Self::Refused { retry_after, .. }
+            | Self::Throttled { retry_after }
+            | Self::TimedOut { retry_after }
+            | Self::Unavailable { retry_after, .. } => *retry_after,
+        }
+    }
+
+    fn new(error: IssueError, retry_after: Duration) -> Self {
+        match error {
+            IssueError::Challenge(challenge) => Self::Challenge {
+                challenge,
+                retry_after,
+            },
+            IssueError::Refused { .. } => Self::Refused { error, retry_after },
+            IssueError::Throttled { .. } => Self::Throttled { retry_after },
+            IssueError::Malformed(_) | IssueError::Unavailable(_) => {
+                Self::Unavailable { error, retry_after }
+            }
+        }
+    }
+
+    /// The same failure as the error of a fetch that depended on the missing token.
+    fn as_issue_error(&self) -> IssueError {
+        match self {
+            Self::Challenge { challenge, .. } => IssueError::Challenge(*challenge),
+            Self::Refused { error, .. } | Self::Unavailable { error, .. } => error.clone(),
+            Self::Throttled { retry_after } => IssueError::Throttled {
+                retry_after: *retry_after,
+            },
+            Self::TimedOut { .. } => IssueError::Unavailable(Outage::TimedOut),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

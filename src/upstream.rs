@@ -1,1 +1,181 @@
-//! (to come)
+//! Connections to consoles: pool, TLS, timeouts, and what went wrong.
+
+mod body;
+mod error;
+mod tls;
+
+pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
+pub use error::UpstreamError;
+pub use tls::{Fingerprint256, Trust, TrustError};
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// The name of a console, as the configuration gives it.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConsoleId(Arc<str>);
+
+impl ConsoleId {
+    /// Names a console.
+    pub fn new(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Debug for ConsoleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ConsoleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which HTTP versions are spoken with a console.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum HttpVersions {
+    /// What ALPN settles on; HTTP/1.1 without TLS.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only, with prior knowledge where there is no TLS.
+    Http2,
+}
+
+/// How a console is reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name.
+    pub id: ConsoleId,
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Host and port.
+    pub authority: Authority,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// Which HTTP versions are spoken.
+    pub http: HttpVersions,
+    /// The most time for TCP and TLS to be set up.
+    pub connect_timeout: Duration,
+    /// The most time from sending a request to the head of its answer.
+    pub first_byte_timeout: Duration,
+    /// The most silence within an answer.
+    pub idle_timeout: Duration,
+}
+
+/// One VSPC server.
+pub struct Console {
+    settings: Settings,
+    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+}
+
+impl Console {
+    /// Prepares the connections to a console; nothing is sent yet.
+    ///
+    /// # Errors
+    /// Fails when the trust material cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, TrustError> {
+        let tls = tls::client_config(&settings.trust)?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(settings.connect_timeout));
+        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let https = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http();
+        let connector = match settings.http {
+            HttpVersions::Auto => https.enable_http1().enable_http2().wrap_connector(tcp),
+            HttpVersions::Http1 => https.enable_http1().wrap_connector(tcp),
+            HttpVersions::Http2 => https.enable_http2().wrap_connector(tcp),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .http1_max_buf_size(ANSWER_HEAD_LIMIT)
+            .http2_only(settings.http == HttpVersions::Http2)
+            .build(connector);
+        Ok(Self { settings, client })
+    }
+
+    /// The console's name.
+    pub fn id(&self) -> &ConsoleId {
+        &self.settings.id
+    }
+
+    /// How the console is reached.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The address of a resource of this console; path and query go out byte for byte.
+    ///
+    /// # Errors
+    /// Fails only if the target cannot be a target at all.
+    pub fn uri(&self, target: PathAndQuery) -> Result<Uri, http::uri::InvalidUriParts> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.settings.scheme.clone());
+        parts.authority = Some(self.settings.authority.clone());
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts)
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// Says who is at fault: the connection, the console, or the caller's body.
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let answer = tokio::time::timeout(
+            self.settings.first_byte_timeout,
+            self.client.request(request),
+        )
+        .await
+        .map_err(|_| UpstreamError::Timeout)??;
+        if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(UpstreamError::Invalid(
+                "an unasked switch of protocols".to_owned(),
+            ));
+        }
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Below the two minutes after which the console's web server closes an idle connection.
+const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// The most bytes an answer's head may have.
+const ANSWER_HEAD_LIMIT: usize = 128 * 1024;

@@ -81,7 +81,10 @@ pub enum SecretError {
 
 fn read_file(path: &PathBuf) -> Result<String, SecretError> {
     let name = || path.display().to_string();
-    let fail = |source| SecretError::File { path: name(), source };
+    let fail = |source| SecretError::File {
+        path: name(),
+        source,
+    };
     let file = fs::File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     if metadata.permissions().mode() & 0o007 != 0 {
@@ -119,9 +122,12 @@ mod tests {
 
     #[test]
     fn one_trailing_newline_is_cut() {
-        for (content, expected) in
-            [(&b"pw\n"[..], "pw"), (b"pw\r\n", "pw"), (b"pw\n\n", "pw\n"), (b" pw ", " pw ")]
-        {
+        for (content, expected) in [
+            (&b"pw\n"[..], "pw"),
+            (b"pw\r\n", "pw"),
+            (b"pw\n\n", "pw\n"),
+            (b" pw ", " pw "),
+        ] {
             let (_folder, source) = file(content, 0o600);
             assert_eq!(source.read().unwrap().expose(), expected);
         }

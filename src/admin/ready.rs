@@ -1,0 +1,77 @@
+//! Whether requests can be served, and why not.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::{as_json, no_such_console};
+use crate::audit::Health;
+use crate::gateway::Gateway;
+use crate::token::SessionState;
+use crate::upstream::ConsoleId;
+
+/// Ready means: audit works and at least one console has a usable session; with
+/// `?console=NAME`, that one.
+pub(super) fn answer(
+    gateway: &Gateway,
+    query: Option<&str>,
+    trusted: bool,
+) -> Response<Full<Bytes>> {
+    let asked = query.and_then(|query| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("console="))
+            .map(str::to_owned)
+    });
+    let mut names: Vec<&ConsoleId> = gateway.consoles.keys().collect();
+    names.sort();
+    if let Some(asked) = &asked {
+        names.retain(|name| name.as_str() == asked);
+        if names.is_empty() {
+            return no_such_console(asked);
+        }
+    }
+    let audit = gateway.auditor.health();
+    let states: Vec<(&ConsoleId, SessionState)> = names
+        .into_iter()
+        .map(|name| (name, gateway.broker.session_state(name)))
+        .collect();
+    let usable = states
+        .iter()
+        .any(|(_, state)| matches!(state, SessionState::Usable { .. }));
+    let ready = usable && audit == Health::Working;
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    if !trusted {
+        return as_json(status, &json!({"ready": ready}));
+    }
+    let consoles: serde_json::Map<String, Value> = states
+        .iter()
+        .map(|(name, state)| (name.to_string(), describe(state)))
+        .collect();
+    let audit = match audit {
+        Health::Failing { reason, .. } => json!({"failing": &*reason}),
+        Health::Working => json!("working"),
+    };
+    as_json(
+        status,
+        &json!({"ready": ready, "audit": audit, "consoles": consoles}),
+    )
+}
+
+fn describe(state: &SessionState) -> Value {
+    match state {
+        SessionState::Acquiring => json!({"session": "logging in"}),
+        SessionState::CoolingOff { error, retry_in } => json!({
+            "session": "failed", "error": error.to_string(), "retry_in_seconds": retry_in.as_secs(),
+        }),
+        SessionState::None => json!({"session": "none"}),
+        SessionState::Usable { expires_in } => json!({
+            "session": "usable", "expires_in_seconds": expires_in.as_secs(),
+        }),
+    }
+}

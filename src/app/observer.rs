@@ -1,0 +1,80 @@
+//! Exchanges with `/token` as log lines, counters and audit records.
+
+use std::borrow::Cow;
+
+use futures_util::FutureExt as _;
+
+use crate::audit::{Auditor, Code, Kind, Record, Target};
+use crate::telemetry::{Exchanged, Telemetry};
+use crate::token::{TokenEvent, TokenObserver};
+use crate::vspc::grant::IssueError;
+
+/// Tells everybody of every exchange.
+#[derive(Debug)]
+pub(super) struct Observer {
+    pub(super) telemetry: Telemetry,
+    pub(super) auditor: Auditor,
+}
+
+impl TokenObserver for Observer {
+    fn observe(&self, event: &TokenEvent<'_>) {
+        let target = event.target.map(|target| target.0.to_string());
+        self.telemetry.exchanged(&Exchanged {
+            console: event.console.as_str(),
+            grant: event.grant.as_str(),
+            target: target.as_deref(),
+            took: event.duration,
+            outcome: match event.outcome {
+                Ok(_) => Ok(()),
+                Err(error) => Err((kind(error), error)),
+            },
+        });
+        let mut record = Record {
+            console: Some(event.console.shared()),
+            target: event.target.map(|target| Target {
+                uid: Some(target.0),
+                name: None,
+            }),
+            operation: Some(Cow::Borrowed(event.grant.as_str())),
+            duration_us: u64::try_from(event.duration.as_micros()).ok(),
+            ..Record::default()
+        };
+        match event.outcome {
+            Ok(issued) => {
+                record.code = Some(Code::Ok);
+                record.lease = Some(issued.fingerprint);
+            }
+            Err(error) => {
+                record.code = Some(Code::Refused(kind(error)));
+                record.detail = Some(Cow::Owned(error.to_string()));
+            }
+        }
+        self.record(record);
+    }
+}
+
+impl Observer {
+    /// Records at once where there is a place, else as soon as there is one.
+    fn record(&self, record: Record) {
+        if let Some(Ok(())) = self.auditor.note(Kind::Token, &record).now_or_never() {
+            return;
+        }
+        let auditor = self.auditor.clone();
+        tokio::spawn(async move {
+            if let Err(error) = auditor.note(Kind::Token, &record).await {
+                auditor.report_unrecorded(Kind::Token, &record, error);
+            }
+        });
+    }
+}
+
+/// The kind of a failure, as metrics and records name it.
+fn kind(error: &IssueError) -> &'static str {
+    match error {
+        IssueError::Challenge(_) => "challenge",
+        IssueError::Malformed(_) => "malformed",
+        IssueError::Refused { .. } => "refused",
+        IssueError::Throttled { .. } => "throttled",
+        IssueError::Unavailable(_) => "unavailable",
+    }
+}

@@ -1,0 +1,255 @@
+//! The services that pingora's server runs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::services::Service;
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
+
+use crate::admin::Admin;
+use crate::config::{AdminAddress, AdminListener};
+use crate::gateway::Gateway;
+use crate::listen::{Drain, serve, take_or_bind};
+
+/// What the services and the end of the process share.
+pub(super) struct Shared {
+    pub(super) drain: Drain,
+    fds: OnceLock<ListenFds>,
+    failure: Mutex<Option<String>>,
+    pub(super) failed: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(drain: Drain) -> Self {
+        let (fds, failure, failed) = (OnceLock::new(), Mutex::new(None), Notify::new());
+        Self {
+            drain,
+            fds,
+            failure,
+            failed,
+        }
+    }
+
+    /// A service cannot go on: the process ends.
+    fn fail(&self, error: &dyn std::fmt::Display) {
+        tracing::error!(%error, "a service failed");
+        self.failure.lock().get_or_insert_with(|| error.to_string());
+        self.failed.notify_one();
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// The listening sockets, for the next process.
+    pub(super) fn sockets(&self) -> Option<ListenFds> {
+        self.fds.get().cloned()
+    }
+
+    fn keep(&self, fds: Option<&ListenFds>) {
+        if let Some(fds) = fds {
+            self.fds.get_or_init(|| Arc::clone(fds));
+        }
+    }
+}
+
+/// Accepts clients.
+pub(super) struct DataPlane {
+    gateway: Arc<Gateway>,
+    listen: Vec<SocketAddr>,
+    workers: usize,
+    shared: Arc<Shared>,
+}
+
+impl DataPlane {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        listen: Vec<SocketAddr>,
+        workers: usize,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            gateway,
+            listen,
+            workers,
+            shared,
+        }
+    }
+}
+
+#[async_trait]
+impl Service for DataPlane {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
+        self.shared.keep(fds.as_ref());
+        let mut accepting = tokio::task::JoinSet::new();
+        for address in &self.listen {
+            match take_or_bind(*address, fds.as_ref()) {
+                Ok(listener) => {
+                    tracing::info!(%address, "clients are served");
+                    let gateway = Arc::clone(&self.gateway);
+                    let drain = self.shared.drain.clone();
+                    accepting.spawn(async move { serve(listener, gateway, &drain).await });
+                }
+                Err(error) => return self.shared.fail(&error),
+            }
+        }
+        while accepting.join_next().await.is_some() {}
+    }
+
+    fn name(&self) -> &str {
+        "clients"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(self.workers)
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Some(self.listen.iter().map(SocketAddr::to_string).collect())
+    }
+}
+
+/// Logs in to the consoles and renews tokens before anybody waits for them.
+pub(super) struct TokenService {
+    gateway: Arc<Gateway>,
+    shared: Arc<Shared>,
+}
+
+impl TokenService {
+    pub(super) fn new(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Self {
+        Self { gateway, shared }
+    }
+}
+
+#[async_trait]
+impl Service for TokenService {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
+        for console in self.gateway.consoles.keys() {
+            self.gateway.broker.warm(console);
+        }
+        let mut draining = self.shared.drain.watch();
+        self.gateway
+            .broker
+            .run_renewals(async move { draining.begun().await })
+            .await;
+    }
+
+    fn name(&self) -> &str {
+        "tokens"
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
+/// Answers operators.
+pub(super) struct AdminService {
+    admin: Arc<Admin>,
+    listen: AdminAddress,
+    shared: Arc<Shared>,
+}
+
+impl AdminService {
+    pub(super) fn new(gateway: Arc<Gateway>, admin: AdminListener, shared: Arc<Shared>) -> Self {
+        let AdminListener { listen, token } = admin;
+        Self {
+            admin: Arc::new(Admin::new(gateway, token)),
+            listen,
+            shared,
+        }
+    }
+
+    async fn serve_tcp(&self, address: SocketAddr, fds: Option<&ListenFds>) {
+        let listener = match take_or_bind(address, fds) {
+            Ok(listener) => listener,
+            Err(error) => return self.shared.fail(&error),
+        };
+        tracing::info!(%address, "operators are served");
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(Arc::clone(&self.admin).serve(stream))),
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    async fn serve_unix(&self, path: &Path) {
+        let listener = match bind_unix(path) {
+            Ok(listener) => listener,
+            Err(error) => {
+                return self
+                    .shared
+                    .fail(&format!("cannot listen on {}: {error}", path.display()));
+            }
+        };
+        tracing::info!(path = %path.display(), "operators are served");
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(Arc::clone(&self.admin).serve(stream))),
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Service for AdminService {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
+        // Operators are answered until the very end of a drain.
+        match &self.listen {
+            AdminAddress::Tcp(address) => self.serve_tcp(*address, fds.as_ref()).await,
+            AdminAddress::Unix(path) => self.serve_unix(path).await,
+        }
+    }
+
+    fn name(&self) -> &str {
+        "admin"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Some(match &self.listen {
+            AdminAddress::Tcp(address) => vec![address.to_string()],
+            AdminAddress::Unix(_) => Vec::new(),
+        })
+    }
+}
+
+/// A socket left by a process that is gone stands in the way of a new one.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept an operator's connection");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+}

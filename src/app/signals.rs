@@ -1,0 +1,113 @@
+//! How a process ends. pingora's own way sleeps a fixed time and then drops what still runs, so
+//! the drain is done here, and pingora is told to stop when nothing is left.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::services::Shared;
+
+pub(super) struct Signals {
+    pub(super) shared: Arc<Shared>,
+    /// The most time that requests get to end.
+    pub(super) drain_time: Duration,
+    /// Where a new process waits for the listening sockets.
+    pub(super) upgrade_socket: PathBuf,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        self.until_the_end().await;
+        ShutdownSignal::FastShutdown
+    }
+}
+
+impl Signals {
+    /// Returns when the process is to end and nothing is left that could be waited for.
+    async fn until_the_end(&self) {
+        let listened = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::quit(),
+            SignalKind::hangup(),
+        ]
+        .map(signal);
+        let [Ok(terminate), Ok(interrupt), Ok(quit), Ok(hangup)] = listened else {
+            tracing::error!("signals cannot be received");
+            return;
+        };
+        let mut listened = Listened {
+            terminate,
+            interrupt,
+            quit,
+            hangup,
+        };
+        loop {
+            tokio::select! {
+                _ = listened.terminate.recv() => break,
+                _ = listened.interrupt.recv() => break,
+                () = self.shared.failed.notified() => return,
+                _ = listened.hangup.recv() => {
+                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
+                }
+                _ = listened.quit.recv() => {
+                    if self.hand_over().await {
+                        break;
+                    }
+                }
+            }
+        }
+        tracing::info!(
+            seconds = self.drain_time.as_secs(),
+            "draining: no new connections"
+        );
+        tokio::select! {
+            all = self.shared.drain.run(self.drain_time) => {
+                if all {
+                    tracing::info!("every request has ended");
+                } else {
+                    tracing::warn!("requests that are still running are cut off");
+                }
+            }
+            // A second signal does not wait.
+            _ = listened.terminate.recv() => tracing::warn!("cut short by a second signal"),
+            _ = listened.interrupt.recv() => tracing::warn!("cut short by a second signal"),
+        }
+    }
+
+    /// Sends the listening sockets to a new process. Without one this process goes on.
+    async fn hand_over(&self) -> bool {
+        let Some(sockets) = self.shared.sockets() else {
+            return false;
+        };
+        let path = self.upgrade_socket.display().to_string();
+        let sent = tokio::task::spawn_blocking(move || sockets.lock().send_to_sock(path.as_str()));
+        match sent.await {
+            Ok(Ok(_)) => {
+                tracing::info!("the listening sockets are handed over");
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "nobody takes the listening sockets: start the new process \
+                    with --upgrade first; this one goes on");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "the listening sockets cannot be sent; this process goes on");
+                false
+            }
+        }
+    }
+}
+
+struct Listened {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+}

@@ -1,0 +1,171 @@
+//! JSON text by hand: one line, no raw control, bidirectional or invisible character.
+
+use aws_lc_rs::digest;
+
+/// The hex digits of a hash that stand in a cut mark.
+const HASH_DIGITS: usize = 16;
+
+/// Writes a member's name and colon, with the comma that parts it from the one before.
+pub(super) fn name(out: &mut Vec<u8>, name: &str) {
+    if !out.is_empty() && !out.ends_with(b"{") {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Writes a whole number.
+pub(super) fn number(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [b'0'; 20];
+    let mut width = 0;
+    let mut rest = value;
+    for slot in digits.iter_mut().rev() {
+        *slot = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        width += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend(digits.iter().skip(digits.len() - width));
+}
+
+/// Writes a text, escaped; of one longer than `limit` bytes only the start, then a mark such as
+/// `~cut:70000:sha256:0123456789abcdef` with the whole length and the start of the whole's hash.
+pub(super) fn text(out: &mut Vec<u8>, text: &str, limit: usize) {
+    out.push(b'"');
+    if text.len() <= limit {
+        escape(out, text);
+    } else {
+        escape(out, start(text, limit));
+        out.extend_from_slice(b"~cut:");
+        number(out, u64::try_from(text.len()).unwrap_or(u64::MAX));
+        out.extend_from_slice(b":sha256:");
+        let hash = hex::encode(digest::digest(&digest::SHA256, text.as_bytes()));
+        out.extend(hash.bytes().take(HASH_DIGITS));
+    }
+    out.push(b'"');
+}
+
+/// Whether a character never stands raw in a record or on a terminal: it moves the cursor, turns
+/// the direction of writing, or cannot be seen.
+pub(super) fn is_hidden(char: char) -> bool {
+    char.is_control()
+        || matches!(char,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The longest start of `text` that has at most `limit` bytes and ends between characters.
+fn start(text: &str, limit: usize) -> &str {
+    let end = (0..=limit)
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+fn escape(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text;
+    while let Some((plain, tail)) = rest
+        .bytes()
+        .position(may_need_escape)
+        .and_then(|at| rest.split_at_checked(at))
+    {
+        out.extend_from_slice(plain.as_bytes());
+        let mut chars = tail.chars();
+        if let Some(char) = chars.next() {
+            escape_char(out, char);
+        }
+        rest = chars.as_str();
+    }
+    out.extend_from_slice(rest.as_bytes());
+}
+
+/// ASCII that must be escaped, and the first bytes of all other characters that must be: a scan
+/// for these stops between characters only.
+fn may_need_escape(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f | 0xc2 | 0xd8 | 0xe2 | 0xef)
+}
+
+fn escape_char(out: &mut Vec<u8>, char: char) {
+    match char {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        _ if is_hidden(char) => {
+            // All hidden characters are in the basic plane: one unit each.
+            out.extend_from_slice(format!("\\u{:04x}", u32::from(char)).as_bytes());
+        }
+        _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(value: &str, limit: usize) -> String {
+        let mut out = Vec::new();
+        text(&mut out, value, limit);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_hidden_character_is_escaped_and_reads_back() {
+        for char in (0..=0x1_0000).filter_map(char::from_u32) {
+            let json = written(&format!("a{char}b"), 512);
+            assert!(!json.chars().any(is_hidden), "{:x}", u32::from(char));
+            assert_eq!(
+                serde_json::from_str::<String>(&json).unwrap(),
+                format!("a{char}b")
+            );
+        }
+        assert_eq!(
+            written("\u{202e}\u{1b}\0\u{7f}\u{85}", 9),
+            r#""\u202e\u001b\u0000\u007f\u0085""#
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_with_length_and_hash() {
+        let long = format!("{}é{}", "a".repeat(9), "b".repeat(100));
+        let mark = "~cut:111:sha256:";
+        let json = written(&long, 10);
+        let hash = hex::encode(digest::digest(&digest::SHA256, long.as_bytes()));
+        let hash = hash.get(..16).unwrap();
+        assert_eq!(json, format!("\"{}{mark}{hash}\"", "a".repeat(9)));
+        assert!(written(&long, 11).starts_with(&format!("\"{}é{mark}", "a".repeat(9))));
+        assert_eq!(written("aé", 3), "\"aé\"");
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for value in [0, 7, 10, 909, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(out, value.to_string().into_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_line_that_reads_back(value in any::<String>()) {
+            let json = written(&value, usize::MAX);
+            prop_assert!(!json.chars().any(is_hidden));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), value);
+        }
+
+        #[test]
+        fn any_cut_text_is_valid_json(value in any::<String>(), limit in 0_usize..20) {
+            let read: String = serde_json::from_str(&written(&value, limit)).unwrap();
+            let kept = read.split("~cut:").next().unwrap();
+            prop_assert!(value.starts_with(kept) || value.contains("~cut:"));
+        }
+    }
+}

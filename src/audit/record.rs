@@ -1,0 +1,468 @@
+//! What one record says, and how it is written.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Method;
+use uuid::Uuid;
+
+use super::json;
+use super::redact::RedactedQuery;
+use crate::clock::Timestamp;
+use crate::request::RequestId;
+use crate::secret::Fingerprint;
+
+/// The most bytes kept of a path.
+const PATH_LIMIT: usize = 2048;
+/// The most bytes kept of a redacted query.
+const QUERY_LIMIT: usize = 1024;
+/// The most bytes kept of any other text.
+const TEXT_LIMIT: usize = 512;
+/// The most entries kept of a list.
+const LIST_LIMIT: usize = 16;
+/// What a usual record takes, so that writing one allocates once.
+const USUAL_BYTES: usize = 768;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// An administrator, or the gateway itself, did something.
+    Admin,
+    /// The configuration was loaded or refused.
+    Config,
+    /// A request is about to be sent to a console.
+    Intent,
+    /// A request came to its end, whichever it was.
+    Request,
+    /// The gateway asked a console for a token.
+    Token,
+}
+
+impl Kind {
+    /// The text in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Config => "config",
+            Self::Intent => "intent",
+            Self::Request => "request",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// How something ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Code {
+    /// The caller went away, or the request's handler panicked.
+    Aborted,
+    /// The console answered, with whatever status.
+    Ok,
+    /// The gateway refused, with this stable code.
+    Refused(&'static str),
+    /// The process ended before the request did; found out at a later start.
+    Unknown,
+    /// The console's answer broke off.
+    UpstreamCut,
+}
+
+impl Code {
+    /// The text in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aborted => "aborted",
+            Self::Ok => "ok",
+            Self::Refused(code) => code,
+            Self::Unknown => "unknown",
+            Self::UpstreamCut => "upstream_cut",
+        }
+    }
+}
+
+/// The user of a console whom a request acted as.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// The console's `userUid`.
+    pub uid: Option<Uuid>,
+    /// The user's name.
+    pub name: Option<Arc<str>>,
+}
+
+/// What was done to an identity.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Its status or description was changed.
+    Changed,
+    /// It was made.
+    Created,
+    /// It was deleted.
+    Deleted,
+    /// It was one of a list, or a list was read.
+    Listed,
+    /// It was read.
+    Read,
+}
+
+impl Action {
+    /// The text in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Created => "created",
+            Self::Deleted => "deleted",
+            Self::Listed => "listed",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// The identity that a call of the `/users/logins` family concerned. Nothing in it is secret.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    /// What was done.
+    pub action: Option<Action>,
+    /// The user whom the identity belongs to.
+    pub user_uid: Option<String>,
+    /// The number of the identity.
+    pub login_id: Option<i64>,
+    /// The identity provider, e.g. `AK`.
+    pub provider: Option<String>,
+    /// What the identity may be used for; at most 16 are written, then how many more there were.
+    pub scopes: Vec<String>,
+    /// Whether the identity may only read.
+    pub read_only: Option<bool>,
+    /// The description given to it.
+    pub description: Option<String>,
+    /// The hex SHA-256 of a submitted public key.
+    pub key_fingerprint: Option<String>,
+    /// How many identities a list had.
+    pub count: Option<u64>,
+}
+
+/// What is known of one event. Members that are `None` are not written, but for `status`: the
+/// outcome of a request always has it, as null when the caller got no answer.
+///
+/// Texts are cut at 2048 bytes (`path`), 1024 (`query`) or 512 (all others).
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The correlation id, also given to the caller.
+    pub request_id: Option<RequestId>,
+    /// The version of the configuration that decided.
+    pub config: Option<Arc<str>>,
+    /// Who called.
+    pub client: Option<Arc<str>>,
+    /// By which of the client's credentials; a label, never the credential.
+    pub credential: Option<Arc<str>>,
+    /// From where.
+    pub source: Option<IpAddr>,
+    /// For whom.
+    pub tenant: Option<Arc<str>>,
+    /// Which console.
+    pub console: Option<Arc<str>>,
+    /// Whom the request acted as.
+    pub target: Option<Target>,
+    /// The class of the operation, or the name of an event.
+    pub operation: Option<Cow<'static, str>>,
+    /// The method as typed.
+    pub method: Option<Method>,
+    /// The path as typed.
+    pub path: Option<String>,
+    /// The query without its secrets.
+    pub query: Option<RedactedQuery>,
+    /// The rule that allowed or denied.
+    pub rule: Option<Arc<str>>,
+    /// The reason that the caller gave.
+    pub reason: Option<String>,
+    /// How it ended. [`Entry::close`](super::Entry::close) sets it.
+    pub code: Option<Code>,
+    /// The status that the caller got.
+    pub status: Option<u16>,
+    /// The bytes of the request's body.
+    pub bytes_in: Option<u64>,
+    /// The bytes of the answer's body.
+    pub bytes_out: Option<u64>,
+    /// How long it took, in microseconds. [`Entry::close`](super::Entry::close) sets it.
+    pub duration_us: Option<u64>,
+    /// How many times the request was sent to the console.
+    pub attempts: Option<u32>,
+    /// Which token was used; a name or keyed hash, never the token.
+    pub lease: Option<Fingerprint>,
+    /// The identity that a `/users/logins` call concerned.
+    pub subject: Option<Box<Subject>>,
+    /// What else there is to say.
+    pub detail: Option<Cow<'static, str>>,
+}
+
+impl Record {
+    /// The record of an event that has a name and a description and nothing else.
+    pub(super) fn event(operation: &'static str, detail: String) -> Self {
+        Self {
+            operation: Some(Cow::Borrowed(operation)),
+            detail: Some(Cow::Owned(detail)),
+            code: Some(Code::Ok),
+            ..Self::default()
+        }
+    }
+
+    /// The record's line without the start `{"seq":N,`, which only the one writer can give.
+    pub(super) fn body(&self, kind: Kind, time: Timestamp) -> Vec<u8> {
+        let mut body = Vec::with_capacity(USUAL_BYTES);
+        let out = &mut body;
+        json::name(out, "time");
+        out.push(b'"');
+        out.extend_from_slice(&time.text());
+        out.push(b'"');
+        text(out, "kind", Some(kind.as_str()));
+        self.put_actors(out);
+        self.put_request(out);
+        self.put_outcome(out, kind);
+        out.extend_from_slice(b"}\n");
+        body
+    }
+
+    fn put_actors(&self, out: &mut Vec<u8>) {
+        text(
+            out,
+            "request_id",
+            self.request_id.as_ref().map(RequestId::as_str),
+        );
+        text(out, "config", self.config.as_deref());
+        text(out, "client", self.client.as_deref());
+        text(out, "credential", self.credential.as_deref());
+        if let Some(source) = self.source {
+            text(out, "source", Some(&source.to_string()));
+        }
+        text(out, "tenant", self.tenant.as_deref());
+        text(out, "console", self.console.as_deref());
+        if let Some(target) = &self.target {
+            json::name(out, "target");
+            out.push(b'{');
+            if let Some(uid) = target.uid {
+                let mut buffer = Uuid::encode_buffer();
+                text(out, "uid", Some(uid.hyphenated().encode_lower(&mut buffer)));
+            }
+            text(out, "name", target.name.as_deref());
+            out.push(b'}');
+        }
+    }
+
+    fn put_request(&self, out: &mut Vec<u8>) {
+        text(out, "operation", self.operation.as_deref());
+        text(out, "method", self.method.as_ref().map(Method::as_str));
+        if let Some(path) = &self.path {
+            json::name(out, "path");
+            json::text(out, path, PATH_LIMIT);
+        }
+        if let Some(query) = &self.query {
+            json::name(out, "query");
+            json::text(out, query.as_str(), QUERY_LIMIT);
+        }
+        text(out, "rule", self.rule.as_deref());
+        text(out, "reason", self.reason.as_deref());
+    }
+
+    fn put_outcome(&self, out: &mut Vec<u8>, kind: Kind) {
+        text(out, "code", self.code.map(Code::as_str));
+        if kind == Kind::Request && self.status.is_none() {
+            json::name(out, "status");
+            out.extend_from_slice(b"null");
+        }
+        number(out, "status", self.status.map(u64::from));
+        number(out, "bytes_in", self.bytes_in);
+        number(out, "bytes_out", self.bytes_out);
+        number(out, "duration_us", self.duration_us);
+        number(out, "attempts", self.attempts.map(u64::from));
+        text(
+            out,
+            "lease",
+            self.lease
+                .map(|lease| lease.hex())
+                .as_ref()
+                .map(|hex| ascii(hex)),
+        );
+        if let Some(subject) = &self.subject {
+            json::name(out, "subject");
+            put_subject(out, subject);
+        }
+        text(out, "detail", self.detail.as_deref());
+    }
+}
+
+fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
+    out.push(b'{');
+    text(out, "action", subject.action.map(Action::as_str));
+    text(out, "user_uid", subject.user_uid.as_deref());
+    number(
+        out,
+        "login_id",
+        subject.login_id.and_then(|id| u64::try_from(id).ok()),
+    );
+    text(out, "provider", subject.provider.as_deref());
+    if !subject.scopes.is_empty() {
+        json::name(out, "scopes");
+        put_list(out, &subject.scopes);
+    }
+    if let Some(read_only) = subject.read_only {
+        json::name(out, "read_only");
+        out.extend_from_slice(if read_only { b"true" } else { b"false" });
+    }
+    text(out, "description", subject.description.as_deref());
+    text(out, "key_fingerprint", subject.key_fingerprint.as_deref());
+    number(out, "count", subject.count);
+    out.push(b'}');
+}
+
+fn put_list(out: &mut Vec<u8>, list: &[String]) {
+    out.push(b'[');
+    for (index, entry) in list.iter().take(LIST_LIMIT).enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::text(out, entry, TEXT_LIMIT);
+    }
+    if list.len() > LIST_LIMIT {
+        out.push(b',');
+        json::text(
+            out,
+            &format!("~more:{}", list.len() - LIST_LIMIT),
+            TEXT_LIMIT,
+        );
+    }
+    out.push(b']');
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        json::name(out, name);
+        json::text(out, value, TEXT_LIMIT);
+    }
+}
+
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
+    if let Some(value) = value {
+        json::name(out, name);
+        json::number(out, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::audit::redact_query;
+    use crate::secret::Secret;
+
+    fn read(record: &Record, kind: Kind) -> Value {
+        let body = record.body(kind, Timestamp(1_772_600_767_000_089));
+        let line = [b"{\"seq\":7,".as_slice(), body.as_slice()].concat();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(line.last(), Some(&b'\n'));
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn a_full_record_has_the_contract_s_members() {
+        let id = RequestId::new(Timestamp(0));
+        let lease = Secret::new("token".to_owned()).fingerprint();
+        let record = Record {
+            request_id: Some(id),
+            config: Some("3".into()),
+            client: Some("zabbix".into()),
+            credential: Some("api_key:12345678".into()),
+            source: Some([10, 0, 0, 1].into()),
+            tenant: Some("acme".into()),
+            console: Some("main".into()),
+            target: Some(Target {
+                uid: Some(Uuid::from_u128(1)),
+                name: Some("ann".into()),
+            }),
+            operation: Some("plain".into()),
+            method: Some(Method::GET),
+            path: Some("/api/v3/a".to_owned()),
+            query: Some(redact_query("limit=5&filter=x")),
+            rule: Some("allow[0]".into()),
+            reason: Some("ticket 7".to_owned()),
+            code: Some(Code::Ok),
+            status: Some(200),
+            bytes_in: Some(0),
+            bytes_out: Some(12),
+            duration_us: Some(34),
+            attempts: Some(1),
+            lease: Some(lease),
+            subject: Some(Box::new(Subject {
+                action: Some(Action::Created),
+                user_uid: Some("u2".to_owned()),
+                login_id: Some(9),
+                provider: Some("AK".to_owned()),
+                scopes: vec!["rest".to_owned(), "ui".to_owned()],
+                read_only: Some(true),
+                description: Some("d".to_owned()),
+                key_fingerprint: Some("ff".to_owned()),
+                count: Some(2),
+            })),
+            detail: Some("more".into()),
+        };
+        let expected = json!({
+            "seq": 7, "time": "2026-03-04T05:06:07.000089Z", "kind": "request",
+            "request_id": id.as_str(), "config": "3", "client": "zabbix",
+            "credential": "api_key:12345678", "source": "10.0.0.1", "tenant": "acme",
+            "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann"}, "operation": "plain",
+            "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",
+            "reason": "ticket 7", "code": "ok", "status": 200, "bytes_in": 0, "bytes_out": 12,
+            "duration_us": 34, "attempts": 1, "lease": lease.to_string(),
+            "subject": {"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",
+                "scopes": ["rest", "ui"], "read_only": true, "description": "d",
+                "key_fingerprint": "ff", "count": 2},
+            "detail": "more",
+        });
+        assert_eq!(read(&record, Kind::Request), expected);
+    }
+
+    #[test]
+    fn an_empty_record_has_a_null_status_only_as_an_outcome() {
+        let time = "2026-03-04T05:06:07.000089Z";
+        assert_eq!(
+            read(&Record::default(), Kind::Request),
+            json!({"seq": 7, "time": time, "kind": "request", "status": null})
+        );
+        assert_eq!(
+            read(&Record::default(), Kind::Token),
+            json!({"seq": 7, "time": time, "kind": "token"})
+        );
+    }
+
+    #[test]
+    fn hostile_texts_stay_in_their_members_and_within_their_limits() {
+        let hostile = format!("\r\n\u{1b}[2J\u{202e}\"}}\\{}", "x".repeat(65536));
+        let record = Record {
+            path: Some(hostile.clone()),
+            query: Some(redact_query(&format!("limit={hostile}"))),
+            reason: Some(hostile),
+            target: Some(Target::default()),
+            subject: Some(Box::new(Subject {
+                scopes: vec!["s".to_owned(); 1000],
+                ..Subject::default()
+            })),
+            ..Record::default()
+        };
+        let value = read(&record, Kind::Intent);
+        for (member, limit) in [("path", 2048), ("query", 1024), ("reason", 512)] {
+            let kept = value[member]
+                .as_str()
+                .unwrap()
+                .split("~cut:")
+                .next()
+                .unwrap();
+            assert_eq!(kept.len(), limit, "{member}");
+        }
+        assert_eq!(value["target"], json!({}));
+        assert_eq!(value["subject"]["scopes"].as_array().unwrap().len(), 17);
+        assert_eq!(value["subject"]["scopes"][16], "~more:984");
+    }
+}

@@ -1,0 +1,41 @@
+//! From the file's face to values that cannot be wrong.
+
+mod clients;
+mod consoles;
+mod server;
+mod tenants;
+
+use std::path::Path;
+
+use super::Settings;
+use super::reader::Section;
+
+/// Compiles a whole file. `None` means that there are faults; there may be faults all the same
+/// when there is a value.
+pub(super) fn settings(mut root: Section<'_>, folder: &Path) -> Option<Settings> {
+    let audit = server::audit(&mut root, folder);
+    let upgrade_default = audit
+        .as_ref()
+        .map(|audit| audit.directory.join("upgrade.sock"));
+    let server = server::server(&mut root, folder, upgrade_default);
+    let admin = server::admin(&mut root, folder);
+    let log = server::log(&mut root);
+    let consoles = consoles::consoles(&mut root, folder);
+    let mapping = tenants::mapping(&mut root);
+    let tenants = tenants::tenants(&mut root, &consoles);
+    let clients = clients::clients(&mut root, &tenants, &mapping);
+    root.finish();
+
+    let (clients, policy) = clients;
+    Some(Settings {
+        server: server?,
+        admin: admin?,
+        log: log?,
+        audit: audit?,
+        consoles: consoles.consoles,
+        clients,
+        tenants: tenants.directory,
+        mapping,
+        policy,
+    })
+}

@@ -1,0 +1,168 @@
+//! `[[clients]]` and their rules.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::consoles::name;
+use super::tenants::Tenants as AllTenants;
+use crate::client::{Client, Directory, Tenants};
+use crate::config::reader::{Item, Section};
+use crate::policy::{Methods, PathPattern, Policy, Rule, Rules};
+use crate::request::METHODS;
+use crate::secret::KeyDigest;
+use crate::tenant::Mapping;
+
+pub(super) fn clients(
+    root: &mut Section<'_>,
+    tenants: &AllTenants,
+    mapping: &Mapping,
+) -> (Directory, Policy) {
+    let mut directory = Directory::default();
+    let mut policies = Vec::new();
+    let mut names = HashSet::new();
+    for mut section in root.sections("clients") {
+        let name = section
+            .required("name")
+            .and_then(|item| item.read_with(name));
+        if let Some(name) = &name
+            && !names.insert(name.clone())
+        {
+            section.fault("name", format!("another client is called {name:?} already"));
+        }
+        let name = name.unwrap_or_else(|| section.path().to_owned());
+        let scope = section
+            .required("tenants")
+            .and_then(|item| scope(&item, tenants));
+        if mapping.tenant_header.is_none()
+            && scope
+                .as_ref()
+                .is_some_and(|scope| !matches!(scope, Tenants::Named(n) if n.len() == 1))
+        {
+            section.fault(
+                "tenants",
+                "several tenants need [mapping] tenant_header to choose by",
+            );
+        }
+        let keys = section.required("api_keys");
+        let rules = Rules {
+            deny: rules(&mut section, "deny", &name),
+            allow: rules(&mut section, "allow", &name),
+        };
+        let client = Arc::new(Client {
+            name: Arc::from(name),
+            index: policies.len(),
+            tenants: scope.unwrap_or_else(|| Tenants::Named(HashSet::new())),
+        });
+        for item in keys.and_then(|item| item.elements()).unwrap_or_default() {
+            add_key(&item, &client, &mut directory);
+        }
+        section.finish();
+        policies.push(rules);
+    }
+    (directory, Policy::new(policies, &tenants.tenants))
+}
+
+fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {
+    let digest = item.read_with(|text: String| {
+        // The text itself is not repeated: somebody may have put the key there.
+        KeyDigest::parse(&text).ok_or(
+            "must be sha256: and 64 hex digits, as `vspc-gateway keys new` prints it; the key \
+             itself never stands in this file",
+        )
+    });
+    if let Some(Err(shared)) = digest.map(|digest| directory.add(digest, client)) {
+        item.fault(shared.to_string());
+    }
+}
+
+fn scope(item: &Item<'_>, tenants: &AllTenants) -> Option<Tenants> {
+    let elements = item.elements()?;
+    let mut named: HashSet<Arc<str>> = HashSet::new();
+    let mut all = false;
+    for element in &elements {
+        let Some(name) = element.read::<String>() else {
+            continue;
+        };
+        match tenants.names.get(&name.to_lowercase()) {
+            _ if name == "*" => all = true,
+            Some(tenant) if *tenant == name => {
+                named.insert(Arc::from(name));
+            }
+            Some(tenant) => element.fault(format!("write the tenant's own name, {tenant:?}")),
+            None => element.fault(format!("no tenant is called {name:?}")),
+        }
+    }
+    if all && elements.len() > 1 {
+        item.fault(r#""*" stands alone: it means every tenant"#);
+    }
+    Some(if all {
+        Tenants::All
+    } else {
+        Tenants::Named(named)
+    })
+}
+
+fn rules(section: &mut Section<'_>, key: &'static str, client: &str) -> Vec<Rule> {
+    let sections = section.sections(key);
+    sections
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, section)| {
+            rule(
+                section,
+                format!("clients.{client}.{key}[{index}]"),
+                key == "deny",
+            )
+        })
+        .collect()
+}
+
+fn rule(mut section: Section<'_>, name: String, denies: bool) -> Option<Rule> {
+    let methods = match section.optional("methods") {
+        Some(item) => methods(&item),
+        None if denies => Some(Methods::Any),
+        None => {
+            section.fault("methods", r#"is missing: list them, or write ["*"]"#);
+            None
+        }
+    };
+    let paths = section.required("paths").and_then(|item| paths(&item));
+    section.finish();
+    Some(Rule {
+        name: Arc::from(name),
+        methods: methods?,
+        paths: paths?,
+    })
+}
+
+fn methods(item: &Item<'_>) -> Option<Methods> {
+    let mut listed = Vec::new();
+    for element in item.elements()? {
+        let text = element.read::<String>()?;
+        if text == "*" {
+            return Some(Methods::Any);
+        }
+        if !METHODS.split(", ").any(|served| served == text) {
+            element.fault(format!("must be \"*\" or one of {METHODS}"));
+        }
+        listed.extend(Method::from_bytes(text.as_bytes()));
+    }
+    if listed.is_empty() {
+        item.fault("an empty list would match nothing");
+    }
+    Some(Methods::Listed(listed))
+}
+
+fn paths(item: &Item<'_>) -> Option<Vec<PathPattern>> {
+    let elements = item.elements()?;
+    if elements.is_empty() {
+        item.fault("an empty list would match nothing");
+    }
+    let read: Vec<_> = elements
+        .iter()
+        .map(|item| item.read_with(|text: String| PathPattern::parse(&text)))
+        .collect();
+    read.into_iter().collect()
+}

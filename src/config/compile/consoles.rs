@@ -1,0 +1,214 @@
+//! `[[consoles]]`.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+
+use crate::config::Console;
+use crate::config::reader::{Item, Section};
+use crate::config::value::{path, secret};
+use crate::token::Login;
+use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
+
+/// The consoles, and the names of all that the file speaks of: a console with a fault must not make
+/// its tenants faulty too.
+pub(super) struct Consoles {
+    pub(super) consoles: Vec<Console>,
+    pub(super) names: HashSet<String>,
+}
+
+pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
+    let mut all = Consoles {
+        consoles: Vec::new(),
+        names: HashSet::new(),
+    };
+    let sections = root.sections("consoles");
+    if sections.is_empty() {
+        root.fault("consoles", "at least one console is needed: [[consoles]]");
+    }
+    for mut section in sections {
+        let name = section
+            .required("name")
+            .and_then(|item| item.read_with(name));
+        if let Some(name) = &name
+            && !all.names.insert(name.clone())
+        {
+            section.fault(
+                "name",
+                format!("another console is called {name:?} already"),
+            );
+        }
+        if let Some(console) = console(section, name, folder) {
+            all.consoles.push(console);
+        }
+    }
+    all
+}
+
+fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Option<Console> {
+    let plaintext = section.or("danger_plaintext", false);
+    let url = section
+        .required("url")
+        .and_then(|item| item.read_with(|text: String| url(&text, plaintext.unwrap_or(false))));
+    let trust = section
+        .optional("tls")
+        .map_or(Some(Trust::System), |item| trust(&item, folder));
+    let http = section
+        .optional("http")
+        .map_or(Some(HttpVersions::Auto), |item| {
+            item.read_with(|text: String| match text.as_str() {
+                "auto" => Ok(HttpVersions::Auto),
+                "1" => Ok(HttpVersions::Http1),
+                "2" => Ok(HttpVersions::Http2),
+                _ => Err(r#"must be "auto", "1" or "2""#),
+            })
+        });
+    let client_version = section
+        .optional("client_version")
+        .map_or(Some(None), |item| {
+            item.read_with(|text: String| {
+                http::HeaderValue::from_str(&text).map_err(|_| "must be a version such as \"3.7\"")
+            })
+            .map(Some)
+        });
+    let login = section
+        .required("login")
+        .and_then(|item| login(&item, folder));
+    let connect_timeout = section.or("connect_timeout", Duration::from_secs(5));
+    let first_byte_timeout = section.or("first_byte_timeout", Duration::from_secs(60));
+    let idle_timeout = section.or("idle_timeout", Duration::from_secs(90));
+    let (scheme, authority) = url.unzip();
+    let upstream = (|| {
+        Some(upstream::Settings {
+            id: ConsoleId::new(&name?),
+            scheme: scheme?,
+            authority: authority?,
+            trust: trust?,
+            http: http?,
+            connect_timeout: connect_timeout?,
+            first_byte_timeout: first_byte_timeout?,
+            idle_timeout: idle_timeout?,
+        })
+    })();
+    if let Some(Err(error)) = upstream
+        .clone()
+        .filter(uses_tls)
+        .map(upstream::Console::new)
+    {
+        section.fault("tls", error.to_string());
+    }
+    section.finish();
+    Some(Console {
+        upstream: upstream?,
+        login: login?,
+        client_version: client_version?,
+    })
+}
+
+fn uses_tls(settings: &upstream::Settings) -> bool {
+    settings.scheme == Scheme::HTTPS
+}
+
+fn url(text: &str, plaintext_allowed: bool) -> Result<(Scheme, Authority), String> {
+    const WRONG: &str = "must be a URL such as \"https://vspc.example.com:1280\", without a path";
+    let uri: http::Uri = text.parse().map_err(|_| WRONG)?;
+    let bare = uri.path_and_query().is_none_or(|target| target == "/");
+    let parts = uri.into_parts();
+    let (Some(scheme), Some(authority), true) = (parts.scheme, parts.authority, bare) else {
+        return Err(WRONG.to_owned());
+    };
+    if authority.as_str().contains('@') || (scheme != Scheme::HTTP && scheme != Scheme::HTTPS) {
+        return Err(WRONG.to_owned());
+    }
+    if scheme == Scheme::HTTP && !plaintext_allowed && !is_loopback(authority.host()) {
+        return Err(
+            "plain HTTP would show every token to the network: use https://, or set \
+                    danger_plaintext = true"
+                .to_owned(),
+        );
+    }
+    Ok((scheme, authority))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn trust(item: &Item<'_>, folder: &Path) -> Option<Trust> {
+    let mut section = item.section()?;
+    let ca = section.optional("ca").map(|item| path(&item, folder));
+    let pins = section
+        .optional("fingerprint_sha256")
+        .map(|item| pins(&item));
+    let trust = match (ca, pins) {
+        (Some(ca), None) => ca.map(Trust::Authorities),
+        (None, Some(pins)) => pins.map(Trust::Pinned),
+        (None, None) => Some(Trust::System),
+        (Some(_), Some(_)) => {
+            section.fault("", "takes ca or fingerprint_sha256, not both");
+            None
+        }
+    };
+    section.finish();
+    trust
+}
+
+fn pins(item: &Item<'_>) -> Option<Vec<Fingerprint256>> {
+    let elements = item.elements()?;
+    if elements.is_empty() {
+        item.fault("needs at least one fingerprint");
+        return None;
+    }
+    let pin = |item: &Item<'_>| {
+        item.read_with(|text: String| {
+            Fingerprint256::parse(&text)
+                .ok_or("must be the SHA-256 of the certificate: 64 hex digits, colons allowed")
+        })
+    };
+    let read: Vec<_> = elements.iter().map(pin).collect();
+    read.into_iter().collect()
+}
+
+fn login(item: &Item<'_>, folder: &Path) -> Option<Login> {
+    let mut section = item.section()?;
+    let grant = section.required("grant").and_then(|item| {
+        item.read_with(|text: String| match text.as_str() {
+            "password" => Ok(()),
+            _ => Err(r#"must be "password", the one grant this version logs in with"#),
+        })
+    });
+    let username = section.required("username").and_then(|item| {
+        item.read_with(|text: String| {
+            if text.is_empty() {
+                Err("must not be empty")
+            } else {
+                Ok(text)
+            }
+        })
+    });
+    let password = section
+        .required("password")
+        .and_then(|item| secret(&item, folder));
+    section.finish();
+    grant?;
+    let (password, _) = password?;
+    Some(Login {
+        username: username?,
+        password,
+    })
+}
+
+/// Names stand in headers, records and URLs: printable, without blanks and separators.
+pub(super) fn name(text: String) -> Result<String, &'static str> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !text.is_empty() && text.len() <= 128 && text.chars().all(fits) {
+        return Ok(text);
+    }
+    Err("must be 1 to 128 letters, digits, - _ or .")
+}

@@ -1,0 +1,206 @@
+//! `[server]`, `[admin]`, `[audit]` and `[log]`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::audit::{self, Durability};
+use crate::clock::Clock;
+use crate::config::reader::{Item, Section};
+use crate::config::value::{Size, path, secret};
+use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
+use crate::request::Limits;
+
+pub(super) fn server(
+    root: &mut Section<'_>,
+    folder: &Path,
+    upgrade_default: Option<PathBuf>,
+) -> Option<Server> {
+    let mut section = root.required("server")?.section()?;
+    let listen = section.required("listen").and_then(|item| addresses(&item));
+    let names = section.or("names", Vec::<String>::new());
+    let public_url = section.optional("public_url").map_or(Some(None), |item| {
+        item.read_with(|text: String| origin(&text)).map(Some)
+    });
+    let workers = section.or("workers", default_workers());
+    let body_limit = section.or("body_limit", Size(1 << 30));
+    let target_limit = section.or("target_limit", Size(16 * 1024));
+    let replay_limit = section.or("replay_limit", Size(64 * 1024));
+    let token_wait = section.or("token_wait", Duration::from_secs(10));
+    let drain = section.or("drain", Duration::from_secs(30));
+    let upgrade_socket = match section.optional("upgrade_socket") {
+        Some(item) => path(&item, folder),
+        None => upgrade_default.or_else(|| Some(PathBuf::new())),
+    };
+    if token_wait.is_some_and(|wait| wait.is_zero()) {
+        section.fault("token_wait", "must be above zero");
+    }
+    if workers == Some(0) {
+        section.fault("workers", "must be at least 1");
+    }
+    section.finish();
+    let limits = Limits {
+        target: usize::try_from(target_limit?.0).ok()?,
+        body: body_limit?.0,
+        names: names?
+            .iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect(),
+    };
+    Some(Server {
+        listen: listen?,
+        workers: workers?,
+        limits,
+        replay_limit: usize::try_from(replay_limit?.0).ok()?,
+        token_wait: token_wait?,
+        public_url: public_url?,
+        drain: drain?,
+        upgrade_socket: upgrade_socket?,
+    })
+}
+
+pub(super) fn admin(root: &mut Section<'_>, folder: &Path) -> Option<Option<AdminListener>> {
+    let Some(item) = root.optional("admin") else {
+        return Some(None);
+    };
+    let mut section = item.section()?;
+    let listen = section
+        .required("listen")
+        .and_then(|item| item.read_with(|text: String| admin_address(&text)));
+    let token = section.optional("token").map(|item| secret(&item, folder));
+    if let (Some(AdminAddress::Tcp(address)), None) = (&listen, &token)
+        && !address.ip().is_loopback()
+    {
+        section.fault(
+            "token",
+            "is required unless the admin listener is on loopback or unix:",
+        );
+    }
+    section.finish();
+    let token = match token {
+        Some(read) => Some(read?.1),
+        None => None,
+    };
+    let listen = match listen? {
+        AdminAddress::Unix(path) => AdminAddress::Unix(folder.join(path)),
+        tcp @ AdminAddress::Tcp(_) => tcp,
+    };
+    Some(Some(AdminListener { listen, token }))
+}
+
+pub(super) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<audit::Settings> {
+    let mut section = root.required("audit")?.section()?;
+    let directory = section
+        .required("directory")
+        .and_then(|item| path(&item, folder));
+    let durability = section
+        .optional("durability")
+        .map_or(Some(Durability::Strict), |item| {
+            item.read_with(|text: String| match text.as_str() {
+                "strict" => Ok(Durability::Strict),
+                "buffered" => Ok(Durability::Buffered),
+                _ => Err(r#"must be "strict" or "buffered""#),
+            })
+        });
+    let queue = section.or("queue", 10_000);
+    let admission = section.or("queue_wait", Duration::from_secs(1));
+    if queue.is_some_and(|queue| !(16..=1_000_000).contains(&queue)) {
+        section.fault("queue", "must be between 16 and 1000000 records");
+    }
+    section.finish();
+    Some(audit::Settings {
+        directory: directory?,
+        durability: durability?,
+        queue: queue?,
+        admission: admission?,
+        clock: Clock::System,
+    })
+}
+
+pub(super) fn log(root: &mut Section<'_>) -> Option<Log> {
+    let default = Log {
+        level: tracing::Level::INFO,
+        format: LogFormat::Text,
+    };
+    let Some(item) = root.optional("log") else {
+        return Some(default);
+    };
+    let mut section = item.section()?;
+    let level = section
+        .optional("level")
+        .map_or(Some(default.level), |item| {
+            item.read_with(|text: String| match text.as_str() {
+                "error" => Ok(tracing::Level::ERROR),
+                "warn" => Ok(tracing::Level::WARN),
+                "info" => Ok(tracing::Level::INFO),
+                "debug" => Ok(tracing::Level::DEBUG),
+                _ => Err(r#"must be "error", "warn", "info" or "debug""#),
+            })
+        });
+    let format = section
+        .optional("format")
+        .map_or(Some(default.format), |item| {
+            item.read_with(|text: String| match text.as_str() {
+                "json" => Ok(LogFormat::Json),
+                "text" => Ok(LogFormat::Text),
+                _ => Err(r#"must be "text" or "json""#),
+            })
+        });
+    section.finish();
+    Some(Log {
+        level: level?,
+        format: format?,
+    })
+}
+
+fn addresses(item: &Item<'_>) -> Option<Vec<SocketAddr>> {
+    let elements = if item.raw().is_str() {
+        vec![item.clone()]
+    } else {
+        item.elements()?
+    };
+    if elements.is_empty() {
+        item.fault("needs at least one address");
+        return None;
+    }
+    let read: Vec<_> = elements
+        .iter()
+        .map(|item| item.read_with(|text: String| socket_address(&text)))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is not an address with a port, such as \"0.0.0.0:8280\" or \"[::]:8280\"")
+    })
+}
+
+fn admin_address(text: &str) -> Result<AdminAddress, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("needs a path behind unix:".to_owned()),
+        Some(path) => Ok(AdminAddress::Unix(path.into())),
+        None => socket_address(text).map(AdminAddress::Tcp),
+    }
+}
+
+/// An origin without a slash at its end.
+fn origin(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "must be an origin such as \"https://vspc.example.net\", without a path";
+    let trimmed = text.strip_suffix('/').unwrap_or(text);
+    let uri: http::Uri = trimmed.parse().map_err(|_| WRONG)?;
+    let plain = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri
+            .authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.path_and_query().is_none_or(|target| target == "/");
+    if plain {
+        Ok(trimmed.to_owned())
+    } else {
+        Err(WRONG)
+    }
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,320 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder with the secrets that the files name.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["password", "open"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "pw\n").unwrap();
+        let mode = if name == "open" { 0o644 } else { 0o600 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    folder
+}
+
+const GOOD: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+[audit]
+directory = "audit"
+[[consoles]]
+name = "main"
+url = "http://127.0.0.1:9280"
+login = { grant = "password", username = 'D\u', password = { file = "password" } }
+[[tenants]]
+name = "acme"
+aliases = ["1001"]
+impersonate = { user = "b3ffc78b-7982-44f3-ae66-1384415f2bea" }
+[mapping]
+tenant_header = "X-Tenant"
+[[clients]]
+name = "zabbix"
+api_keys = ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+tenants = ["*"]
+allow = [{ methods = ["GET"], paths = ["/api/v3/**"] }]
+"#;
+
+fn faults(text: &str) -> Vec<String> {
+    let folder = folder();
+    match Settings::parse(text, folder.path()) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The one fault of a file in which one piece was replaced.
+fn fault_of(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let found = faults(&GOOD.replacen(from, to, 1));
+    assert_eq!(found.len(), 1, "{to}: {found:?}");
+    found.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_good_file_has_no_faults() {
+    assert_eq!(faults(GOOD), Vec::<String>::new());
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_place() {
+    let text = r#"
+[server]
+listen = ["nowhere"]
+drain = 30
+colour = "red"
+[audit]
+directory = ""
+durability = "maybe"
+[[consoles]]
+name = "main"
+url = "http://vspc.example.com:1280"
+login = { grant = "magic", username = "", password = "hunter2-canary" }
+[[tenants]]
+name = "acme"
+console = "other"
+impersonate = { user = "not-a-uuid" }
+[mapping]
+tenant_header = "Authorization"
+[[clients]]
+name = "zabbix"
+api_keys = ["vgk_canary_in_the_file"]
+tenants = ["acmee"]
+allow = [{ methods = ["FETCH"], paths = ["api", "/a/**/b"] }]
+"#;
+    let found = faults(text);
+    for (line, path) in [
+        (3, "server.listen[0]:"),
+        (4, "server.drain:"),
+        (5, "server.colour:"),
+        (7, "audit.directory:"),
+        (8, "audit.durability:"),
+        (11, "consoles[0].url:"),
+        (12, "consoles[0].login.grant:"),
+        (12, "consoles[0].login.username:"),
+        (12, "consoles[0].login.password:"),
+        (15, "tenants[0].console:"),
+        (16, "tenants[0].impersonate.user:"),
+        (18, "mapping.tenant_header:"),
+        (21, "clients[0].api_keys[0]:"),
+        (22, "clients[0].tenants[0]:"),
+        (23, "clients[0].allow[0].methods[0]:"),
+        (23, "clients[0].allow[0].paths[0]:"),
+        (23, "clients[0].allow[0].paths[1]:"),
+    ] {
+        let start = format!("line {line}: {path}");
+        assert!(
+            found.iter().any(|fault| fault.starts_with(&start)),
+            "{start} in {found:#?}"
+        );
+    }
+    assert!(
+        !found.iter().any(|fault| fault.contains("canary")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn single_faults_say_what_would_be_right() {
+    for (from, to, expected) in [
+        (
+            "listen = \"127.0.0.1:0\"",
+            "listen = []",
+            "at least one address",
+        ),
+        ("listen = \"127.0.0.1:0\"", "", "server.listen: is missing"),
+        (
+            "directory = \"audit\"",
+            "directory = \"audit\"\nqueue = 1",
+            "between 16 and",
+        ),
+        (
+            "url = \"http://127.0.0.1:9280\"",
+            "url = \"http://x.example/api\"",
+            "without a path",
+        ),
+        (
+            "url = \"http://127.0.0.1:9280\"",
+            "url = \"http://x.example\"",
+            "danger_plaintext",
+        ),
+        (
+            "url = \"http://127.0.0.1:9280\"",
+            "url = \"https://u:p@x.example\"",
+            "must be a URL",
+        ),
+        ("file = \"password\"", "file = \"missing\"", "cannot read"),
+        ("file = \"password\"", "file = \"open\"", "chmod o-rwx"),
+        (
+            "file = \"password\"",
+            "file = \"password\", env = \"X\"",
+            "exactly one of",
+        ),
+        (
+            "file = \"password\"",
+            "env = \"VSPC_GATEWAY_TEST_UNSET\"",
+            "is not set",
+        ),
+        (
+            "aliases = [\"1001\"]",
+            "aliases = [\"ACME\"]",
+            "already stands for",
+        ),
+        (
+            "aliases = [\"1001\"]",
+            "aliases = [\"a,b\"]",
+            "letters, digits",
+        ),
+        (
+            "tenant_header = \"X-Tenant\"",
+            "tenant_header = \"X Tenant\"",
+            "not a header name",
+        ),
+        (
+            "tenant_header = \"X-Tenant\"",
+            "",
+            "need [mapping] tenant_header",
+        ),
+        (
+            "tenant_header = \"X-Tenant\"",
+            "tenant_header = \"X-Request-Id\"",
+            "another meaning",
+        ),
+        (
+            "tenants = [\"*\"]",
+            "tenants = [\"*\", \"acme\"]",
+            "stands alone",
+        ),
+        (
+            "tenants = [\"*\"]",
+            "tenants = [\"1001\"]",
+            "own name, \"acme\"",
+        ),
+        ("methods = [\"GET\"], ", "", "methods: is missing"),
+        (
+            "paths = [\"/api/v3/**\"]",
+            "paths = []",
+            "would match nothing",
+        ),
+        (
+            "paths = [\"/api/v3/**\"]",
+            "paths = [\"/api/v3/x*\"]",
+            "whole segment",
+        ),
+        (
+            "impersonate = { user =",
+            "impersonate = { company =",
+            "user",
+        ),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        let found = faults(&text);
+        assert!(
+            found.iter().any(|fault| fault.contains(expected)),
+            "{to}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn syntax_errors_have_a_line() {
+    let found = fault_of("directory = \"audit\"", "directory = \"audit");
+    assert!(found.starts_with("line 5: "), "{found}");
+}
+
+#[test]
+fn names_are_taken_once() {
+    let twice = |part: &str| format!("{GOOD}\n{part}");
+    let tenant = "[[tenants]]\nname = \"1001\"\n\
+        impersonate = { user = \"b3ffc78b-7982-44f3-ae66-1384415f2beb\" }";
+    assert!(faults(&twice(tenant))[0].contains("already stands for tenant \"acme\""));
+    let client = "[[clients]]\nname = \"zabbix\"\napi_keys = []\ntenants = [\"acme\"]";
+    assert!(faults(&twice(client))[0].contains("another client is called \"zabbix\""));
+    let key = "[[clients]]\nname = \"other\"\ntenants = [\"acme\"]\n\
+        api_keys = [\"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]";
+    assert!(faults(&twice(key))[0].contains("already belongs to client zabbix"));
+}
+
+#[test]
+fn an_admin_listener_on_the_network_needs_a_token() {
+    let admin = |lines: &str| faults(&format!("{GOOD}\n[admin]\n{lines}"));
+    assert_eq!(admin("listen = \"127.0.0.1:0\""), Vec::<String>::new());
+    assert_eq!(admin("listen = \"unix:admin.sock\""), Vec::<String>::new());
+    assert!(admin("listen = \"0.0.0.0:8281\"")[0].contains("is required unless"));
+    assert_eq!(
+        admin("listen = \"0.0.0.0:8281\"\ntoken = { file = \"password\" }"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let folder = folder();
+    let settings = Settings::parse(GOOD, folder.path()).unwrap();
+    assert_eq!(settings.audit.directory, folder.path().join("audit"));
+    assert_eq!(
+        settings.server.upgrade_socket,
+        folder.path().join("audit/upgrade.sock")
+    );
+}
+
+#[test]
+fn the_examples_are_in_order_once_their_secrets_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (example, secrets) in [
+        ("config/demo.toml", &["demo/console-password"][..]),
+        (
+            "config/gateway.toml",
+            &[
+                "config/secrets/admin-token",
+                "config/secrets/console-password",
+            ],
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for secret in secrets {
+            let path = folder.path().join(secret);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "secret").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let copy = folder.path().join(example);
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(root.join(example), &copy).unwrap();
+        if let Err(error) = Settings::load(&copy) {
+            panic!("{error}");
+        }
+    }
+}
+
+/// The reference example shows every key that the reader asks for.
+#[test]
+fn the_reference_example_has_every_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
+    let mut missing = Vec::new();
+    for file in ["server", "consoles", "tenants", "clients"] {
+        let path = root.join(format!("src/config/compile/{file}.rs"));
+        let source = std::fs::read_to_string(path).unwrap();
+        for call in [
+            "required(\"",
+            "optional(\"",
+            ".or(\"",
+            "sections(\"",
+            "rules(&mut section, \"",
+        ] {
+            for rest in source.split(call).skip(1) {
+                let key = rest.split('"').next().unwrap();
+                if !example.contains(key) {
+                    missing.push(key.to_owned());
+                }
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}

@@ -1,0 +1,183 @@
+//! Answer bodies on their way to the caller, measured and recorded.
+
+use std::fmt;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::Exchange;
+use crate::audit::Code;
+
+/// The body of an answer.
+pub struct AnswerBody(Inner);
+
+enum Inner {
+    Full(Option<Bytes>),
+    Streamed(Box<Streamed>),
+}
+
+/// A console's body, passed on as it comes. When it ends, or is dropped, the exchange is closed
+/// with the truth about it.
+struct Streamed {
+    incoming: Incoming,
+    exchange: Option<Exchange>,
+    bytes: u64,
+    trailers: bool,
+    idle_timeout: Duration,
+    idle: Option<Pin<Box<Sleep>>>,
+    /// The beginning of the body, where something of it is to be recorded.
+    kept: Option<Vec<u8>>,
+}
+
+/// The console's answer broke off; the caller's connection is cut, so that it can tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AnswerCut {
+    /// Nothing came for too long.
+    #[error("the console fell silent within its answer")]
+    Silent,
+    /// The connection ended.
+    #[error("the console's answer broke off")]
+    Upstream,
+}
+
+impl AnswerBody {
+    /// A body made by the gateway.
+    pub(super) fn full(bytes: Bytes) -> Self {
+        Self(Inner::Full(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// A console's body and the exchange that ends with it.
+    pub(super) fn streamed(
+        incoming: Incoming,
+        exchange: Exchange,
+        trailers: bool,
+        idle_timeout: Duration,
+    ) -> Self {
+        let kept = exchange.reads_answer().then(Vec::new);
+        let exchange = Some(exchange);
+        let streamed = Streamed {
+            incoming,
+            exchange,
+            bytes: 0,
+            trailers,
+            idle_timeout,
+            idle: None,
+            kept,
+        };
+        Self(Inner::Streamed(Box::new(streamed)))
+    }
+}
+
+impl Streamed {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                // The timer exists only while the console makes the caller wait.
+                let timeout = self.idle_timeout;
+                let idle = self
+                    .idle
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                ready!(idle.as_mut().poll(context));
+                self.close(Code::UpstreamCut);
+                return Poll::Ready(Some(Err(AnswerCut::Silent)));
+            }
+        };
+        if let Some(idle) = &mut self.idle {
+            idle.as_mut().reset(Instant::now() + self.idle_timeout);
+        }
+        match frame {
+            None => {
+                self.close(Code::Ok);
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => {
+                self.close(Code::UpstreamCut);
+                Poll::Ready(Some(Err(AnswerCut::Upstream)))
+            }
+            Some(Ok(frame)) if frame.is_trailers() && !self.trailers => {
+                self.close(Code::Ok);
+                Poll::Ready(None)
+            }
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.passed(data.chunk());
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn passed(&mut self, data: &[u8]) {
+        self.bytes = self.bytes.saturating_add(data.len() as u64);
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(data);
+            if kept.len() > KEPT_LIMIT {
+                self.kept = None;
+            }
+        }
+    }
+
+    fn close(&mut self, code: Code) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.close(code, self.bytes, self.kept.as_deref());
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // A body whose end is known beforehand is not polled for it.
+        let ended = self.incoming.is_end_stream();
+        self.close(if ended { Code::Ok } else { Code::Aborted });
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerCut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
+        match &mut self.0 {
+            Inner::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Streamed(streamed) => streamed.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Full(bytes) => bytes.is_none(),
+            Inner::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Inner::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Inner::Full(_) => "AnswerBody::Full",
+            Inner::Streamed(_) => "AnswerBody::Streamed",
+        })
+    }
+}
+
+/// The most of an answer that is read for the audit record.
+const KEPT_LIMIT: usize = 64 * 1024;

@@ -1,0 +1,237 @@
+//! One request and its answer, as the audit record and the counters see it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{HeaderMap, Request, Response};
+use tokio::time::Instant;
+
+use super::answer::AnswerBody;
+use super::forward::Answer;
+use super::rejection::{Rejection, Shape};
+use super::{Gateway, Peer, REQUEST_ID};
+use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
+use crate::client::Identified;
+use crate::policy::{Bearer, Permit};
+use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
+use crate::telemetry::{Telemetry, Times};
+use crate::tenant::Named;
+use crate::token::Lease;
+use crate::upstream::{BodyProgress, ReplayHandle};
+
+use super::subject;
+
+/// A request from its head to the end of its answer. Dropped before it is closed, it leaves a
+/// record with the code `aborted`.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    entry: Option<Entry>,
+    id: RequestId,
+    peer: Peer,
+    started: Instant,
+    pub(super) times: Times,
+    telemetry: Telemetry,
+    body: Option<BodyProgress>,
+    logins: Option<LoginsCall>,
+    attempts: u32,
+}
+
+impl Exchange {
+    /// Opens the audit entry of a request before anything else is done for it.
+    pub(super) async fn open<B>(
+        gateway: &Gateway,
+        id: RequestId,
+        peer: Peer,
+        request: &Request<B>,
+    ) -> Result<Self, Unavailable> {
+        let started = Instant::now();
+        let mut entry = gateway.auditor.begin().await?;
+        let record = entry.record();
+        record.request_id = Some(id);
+        record.source = Some(peer.address);
+        record.method = Some(request.method().clone());
+        record.path = Some(request.uri().path().to_owned());
+        let times = Times::default();
+        let telemetry = gateway.telemetry.clone();
+        let entry = Some(entry);
+        Ok(Self {
+            entry,
+            id,
+            peer,
+            started,
+            times,
+            telemetry,
+            body: None,
+            logins: None,
+            attempts: 0,
+        })
+    }
+
+    pub(super) fn saw_head(&mut self, head: &RequestHead<'_>, query: Option<&str>) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.operation = Some(head.operation.name(head.method, &head.path));
+        record.query = query.map(redact_query);
+        if let Operation::Logins(call) = &head.operation {
+            record.subject = Some(Box::new(subject::of_request(call, query)));
+            self.logins = Some(call.clone());
+        }
+    }
+
+    pub(super) fn saw_client(&mut self, who: &Identified<'_>) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.client = Some(Arc::clone(&who.client.name));
+        record.credential = Some(Arc::clone(who.credential));
+    }
+
+    pub(super) fn saw_tenant(&mut self, whom: &Named<'_>) {
+        if let (Some(entry), Named::Known(tenant)) = (&mut self.entry, whom) {
+            let record = entry.record();
+            record.tenant = Some(Arc::clone(&tenant.name));
+            record.console = Some(tenant.console.shared());
+        }
+    }
+
+    pub(super) fn saw_permit(&mut self, permit: &Permit<'_>) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.rule = Some(Arc::clone(permit.rule()));
+        if permit.bearer() == Bearer::Target {
+            record.target = Some(Target {
+                uid: Some(permit.key().target.0),
+                name: None,
+            });
+        }
+    }
+
+    pub(super) fn saw_lease(&mut self, lease: &Lease) {
+        if let Some(entry) = &mut self.entry {
+            entry.record().lease = Some(lease.fingerprint());
+        }
+    }
+
+    /// Makes the intent durable: the request is not sent before this returns.
+    pub(super) async fn intend(&mut self) -> Result<(), Unavailable> {
+        let Some(entry) = &mut self.entry else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let intended = entry.intend().await;
+        self.times.audit += started.elapsed();
+        intended
+    }
+
+    /// Counts what comes of the request's body from now on.
+    pub(super) fn follow_body(&mut self, replay: &ReplayHandle) {
+        self.body = replay.progress();
+    }
+
+    /// The request is being sent to the console, once more.
+    pub(super) fn sending(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// The origin that the caller reaches the gateway by.
+    pub(super) fn origin(&self, public_url: Option<&str>, host: &str) -> String {
+        public_url.map_or_else(|| format!("{}://{host}", self.peer.scheme), str::to_owned)
+    }
+
+    /// Whether something of the answer's body is to be recorded.
+    pub(super) fn reads_answer(&self) -> bool {
+        self.logins.is_some()
+    }
+
+    /// Hands the console's answer to the caller; the exchange ends with its body.
+    pub(super) fn answer(mut self, answer: Answer) -> Response<AnswerBody> {
+        let (mut parts, incoming) = answer.response.into_parts();
+        stamp(&mut parts.headers, self.id);
+        parts.version = http::Version::default();
+        self.measure();
+        if let Some(entry) = &mut self.entry {
+            let record = entry.record();
+            record.status = Some(parts.status.as_u16());
+            if let (Some(call), Some(subject)) = (&self.logins, &mut record.subject) {
+                subject::add_submitted_key(subject, call, &answer.replay);
+            }
+        }
+        let body = AnswerBody::streamed(incoming, self, answer.trailers, answer.idle_timeout);
+        Response::from_parts(parts, body)
+    }
+
+    /// Refuses; the exchange ends here.
+    pub(super) fn refuse(mut self, rejection: &Rejection, shape: Shape) -> Response<AnswerBody> {
+        let (code, status) = rejection.code();
+        let mut response = rejection.answer(shape);
+        stamp(response.headers_mut(), self.id);
+        self.measure();
+        if let Some(entry) = &mut self.entry {
+            let record = entry.record();
+            record.status = Some(status.as_u16());
+            record.detail = rejection.detail().map(Cow::Owned);
+        }
+        let length = http_body::Body::size_hint(response.body()).lower();
+        self.close(Code::Refused(code), length, None);
+        response
+    }
+
+    /// Closes the record. `answered` is the beginning of the answer's body, where it is read.
+    pub(super) fn close(mut self, code: Code, bytes_out: u64, answered: Option<&[u8]>) {
+        let Some(mut entry) = self.entry.take() else {
+            return;
+        };
+        self.telemetry.request_finished(code.as_str());
+        self.complete(&mut entry, bytes_out);
+        if let (Some(answered), Some(subject)) = (answered, &mut entry.record().subject) {
+            subject::add_answered(subject, answered);
+        }
+        entry.close(code);
+    }
+
+    fn complete(&self, entry: &mut Entry, bytes_out: u64) {
+        let record = entry.record();
+        record.bytes_in = Some(self.body.as_ref().map_or(0, BodyProgress::received));
+        record.bytes_out = Some(bytes_out);
+        record.attempts = Some(self.attempts);
+    }
+
+    fn measure(&mut self) {
+        self.times.total = self.started.elapsed();
+        self.telemetry.answered(&self.times);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // The caller went away before there was an answer; the entry records that by itself.
+        if let Some(mut entry) = self.entry.take() {
+            self.telemetry.request_finished(Code::Aborted.as_str());
+            self.complete(&mut entry, 0);
+            entry.close(Code::Aborted);
+        }
+    }
+}
+
+/// Refuses a request that cannot even be recorded: it is counted and logged instead.
+pub(super) fn refuse_unrecorded(
+    gateway: &Gateway,
+    id: RequestId,
+    unavailable: Unavailable,
+    shape: Shape,
+) -> Response<AnswerBody> {
+    let rejection = Rejection::Audit(unavailable);
+    let (code, _) = rejection.code();
+    gateway.telemetry.request_finished(code);
+    tracing::warn!(request_id = %id, code, "a request was refused because it cannot be recorded");
+    let mut response = rejection.answer(shape);
+    stamp(response.headers_mut(), id);
+    response
+}
+
+fn stamp(headers: &mut HeaderMap, id: RequestId) {
+    // The id is ASCII by construction.
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, value);
+    }
+}

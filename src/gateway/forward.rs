@@ -1,0 +1,220 @@
+//! From a permit and a lease to the console's answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::exchange::Exchange;
+use super::{Gateway, Rejection, headers, location};
+use crate::policy::{Bearer, Permit};
+use crate::request::{LoginsCall, Operation, RequestHead};
+use crate::token::Lease;
+use crate::upstream::{Console, ReplayHandle, RequestBody, UpstreamError};
+use crate::vspc::grant::Subject;
+
+/// A console's answer, ready for the caller.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    /// The request's body, for what is to be recorded of it.
+    pub(super) replay: ReplayHandle,
+    /// The most silence within the body.
+    pub(super) idle_timeout: Duration,
+    /// Whether trailers go on to the caller.
+    pub(super) trailers: bool,
+}
+
+impl Gateway {
+    /// The token that a permit calls for; none for an operation that VSPC serves without.
+    pub(super) async fn lease(
+        &self,
+        exchange: &mut Exchange,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Lease>, Rejection> {
+        if permit.bearer() == Bearer::Nobody {
+            return Ok(None);
+        }
+        let lease = match self.broker.try_lease(permit) {
+            Some(lease) => lease,
+            None => self.await_lease(exchange, permit).await?,
+        };
+        exchange.saw_lease(&lease);
+        Ok(Some(lease))
+    }
+
+    async fn await_lease(
+        &self,
+        exchange: &mut Exchange,
+        permit: &Permit<'_>,
+    ) -> Result<Lease, Rejection> {
+        let started = Instant::now();
+        let lease = self.broker.lease(permit, started + self.token_wait).await;
+        exchange.times.token += started.elapsed();
+        Ok(lease?)
+    }
+
+    /// Sends a request to its console, a second time where that is safe and helps.
+    pub(super) async fn forward(
+        &self,
+        exchange: &mut Exchange,
+        head: &RequestHead<'_>,
+        parts: &Parts,
+        body: Incoming,
+        permit: &Permit<'_>,
+        lease: Option<Lease>,
+    ) -> Result<Answer, Rejection> {
+        let console = self
+            .consoles
+            .get(&permit.key().console)
+            .ok_or(Rejection::Internal)?;
+        let outbound = Outbound {
+            gateway: self,
+            console,
+            parts,
+        };
+        let (body, replay) = RequestBody::streaming(body, self.replay_limit, self.limits.body);
+        exchange.follow_body(&replay);
+
+        let first = outbound.send(exchange, body, lease.as_ref()).await;
+        let mut response = match first {
+            // The console closed a kept connection just as it was used again.
+            Err(UpstreamError::Cut(_)) if replay.is_empty() && is_safe(head.method) => {
+                self.telemetry.replayed();
+                outbound
+                    .send(exchange, RequestBody::Empty, lease.as_ref())
+                    .await?
+            }
+            other => other?,
+        };
+        if let Some(stale) = lease
+            && response.status() == StatusCode::UNAUTHORIZED
+        {
+            drain(response).await;
+            response = self
+                .renew_and_repeat(exchange, &outbound, permit, &stale, &replay)
+                .await?;
+        }
+
+        if response.status().is_success()
+            && let Operation::Logins(LoginsCall::RevokeTokens { user: Some(user) }) = head.operation
+        {
+            self.broker.retire(Subject(user));
+        }
+        let status = response.status();
+        headers::clean_answer(response.headers_mut());
+        location::rewrite(
+            response.headers_mut(),
+            status,
+            &console.settings().authority,
+            || exchange.origin(self.public_url.as_deref(), head.host),
+        );
+        Ok(Answer {
+            response,
+            replay,
+            idle_timeout: console.settings().idle_timeout,
+            trailers: headers::takes_trailers(&parts.headers),
+        })
+    }
+
+    /// The console refused the token, so it did nothing: the lease is retired and the request sent
+    /// once more with the next one, if its body is still held.
+    async fn renew_and_repeat(
+        &self,
+        exchange: &mut Exchange,
+        outbound: &Outbound<'_>,
+        permit: &Permit<'_>,
+        stale: &Lease,
+        replay: &ReplayHandle,
+    ) -> Result<Response<Incoming>, Rejection> {
+        self.broker.rejected(permit, stale);
+        let again = replay.again();
+        let lease = self.await_lease(exchange, permit).await?;
+        let body = again.ok_or(Rejection::TokenRenewed)?;
+        if lease.generation() == stale.generation() {
+            return Err(Rejection::RefusedToken);
+        }
+        exchange.saw_lease(&lease);
+        self.telemetry.replayed();
+        let response = outbound.send(exchange, body, Some(&lease)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            drain(response).await;
+            self.broker.rejected(permit, &lease);
+            return Err(Rejection::RefusedToken);
+        }
+        Ok(response)
+    }
+}
+
+/// A request on its way out; it can be sent more than once.
+struct Outbound<'a> {
+    gateway: &'a Gateway,
+    console: &'a Arc<Console>,
+    parts: &'a Parts,
+}
+
+impl Outbound<'_> {
+    async fn send(
+        &self,
+        exchange: &mut Exchange,
+        body: RequestBody,
+        lease: Option<&Lease>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let request = self.request(body, lease)?;
+        exchange.sending();
+        let started = Instant::now();
+        let answer = self.console.send(request).await;
+        exchange.times.upstream += started.elapsed();
+        answer
+    }
+
+    /// What the console gets: the raw target, the caller's headers less what ends here or belongs
+    /// to the gateway, and then, set last, exactly one `Authorization`.
+    fn request(
+        &self,
+        body: RequestBody,
+        lease: Option<&Lease>,
+    ) -> Result<Request<RequestBody>, UpstreamError> {
+        let slash = || PathAndQuery::from_static("/");
+        let target = self
+            .parts
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(slash);
+        let uri = self
+            .console
+            .uri(target)
+            .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers::passed_on(&self.parts.headers, &self.gateway.owned);
+        if let Some(lease) = lease {
+            request
+                .headers_mut()
+                .insert(AUTHORIZATION, lease.authorization());
+        }
+        Ok(request)
+    }
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Reads a refused answer to its end, so that its connection can be used again. One that does not
+/// end soon is dropped, which closes the connection.
+async fn drain(response: Response<Incoming>) {
+    let body = Limited::new(response.into_body(), DRAIN_LIMIT).collect();
+    drop(tokio::time::timeout(DRAIN_TIME, body).await);
+}
+
+const DRAIN_LIMIT: usize = 16 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);

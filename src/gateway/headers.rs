@@ -1,0 +1,281 @@
+//! Which headers pass, in both directions.
+
+use std::collections::HashSet;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use smallvec::SmallVec;
+
+/// The headers that the gateway owns: what a caller sends under such a name, in any spelling, never
+/// reaches a console.
+#[derive(Debug)]
+pub struct OwnedHeaders {
+    /// Names folded to lower-case letters and digits.
+    folded: HashSet<Box<[u8]>>,
+    longest: usize,
+}
+
+impl OwnedHeaders {
+    /// The built-in names and those of the configured mapping.
+    pub fn new<'a>(configured: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let folded: HashSet<Box<[u8]>> = BUILT_IN
+            .iter()
+            .copied()
+            .chain(configured.into_iter().map(HeaderName::as_str))
+            .map(|name| fold(name).into_vec().into_boxed_slice())
+            .collect();
+        let longest = folded.iter().map(|name| name.len()).max().unwrap_or(0);
+        Self { folded, longest }
+    }
+
+    /// Whether a name is one of them when `-`, `_`, `.` and case are disregarded.
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        let folded = fold(name.as_str());
+        PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
+            || (folded.len() <= self.longest && self.folded.contains(folded.as_slice()))
+    }
+}
+
+/// The headers of a message that end at this hop, beside the well-known ones: the names in its
+/// `Connection` lines, all of them.
+pub(super) struct HopByHop(SmallVec<[HeaderName; 2]>);
+
+impl HopByHop {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut nominated = SmallVec::new();
+        for line in headers.get_all(CONNECTION) {
+            for token in line.as_bytes().split(|byte| *byte == b',') {
+                // What is not a name cannot be the name of a header that is there.
+                if let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) {
+                    nominated.push(name);
+                }
+            }
+        }
+        Self(nominated)
+    }
+
+    pub(super) fn contains(&self, name: &HeaderName) -> bool {
+        is_connection_header(name) || self.0.contains(name)
+    }
+}
+
+/// Copies what may pass from a request to the one that the console gets.
+pub(super) fn passed_on(from: &HeaderMap, owned: &OwnedHeaders) -> HeaderMap {
+    let hop = HopByHop::of(from);
+    let mut to = HeaderMap::with_capacity(from.len() + 1);
+    for (name, value) in from {
+        let framing = *name == HOST || *name == CONTENT_LENGTH || *name == http::header::EXPECT;
+        if !framing && !hop.contains(name) && !owned.contains(name) {
+            to.append(name, value.clone());
+        }
+    }
+    to
+}
+
+/// Takes what must not pass from an answer of the console. Framing is the gateway's own, except
+/// that a length is kept: the body is passed on as it is.
+pub(super) fn clean_answer(headers: &mut HeaderMap) {
+    let hop = HopByHop::of(headers);
+    for name in CONNECTION_HEADERS.iter().chain(&hop.0) {
+        if *name != CONTENT_LENGTH {
+            headers.remove(name);
+        }
+    }
+    headers.remove(SET_COOKIE);
+}
+
+/// Whether a caller takes trailers.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+fn is_connection_header(name: &HeaderName) -> bool {
+    CONNECTION_HEADERS.contains(name)
+}
+
+/// Lower-case letters and digits of a name: `X-Tenant`, `x_tenant` and `X.Tenant` are one.
+fn fold(name: &str) -> SmallVec<[u8; 48]> {
+    name.bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| byte.to_ascii_lowercase())
+        .collect()
+}
+
+static CONNECTION_HEADERS: [HeaderName; 8] = [
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+const BUILT_IN: [&str; 16] = [
+    "authorization",
+    "cookie",
+    "forwarded",
+    "http2-settings",
+    "keep-alive",
+    "proxy",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "remote-user",
+    "transfer-encoding",
+    "via",
+    "x-api-key",
+    "x-http-method",
+    "x-method-override",
+    "x-real-ip",
+];
+
+const PREFIXES: [&[u8]; 6] = [
+    b"xforwarded",
+    b"xoriginal",
+    b"xrewrite",
+    b"xhttpmethodoverride",
+    b"xgateway",
+    b"xaccel",
+];
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn owned() -> OwnedHeaders {
+        OwnedHeaders::new([&HeaderName::from_static("x-tenant")])
+    }
+
+    fn pass(lines: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        passed_on(&headers, &owned())
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn owned_names_are_taken_off_in_any_spelling() {
+        for name in [
+            "Authorization",
+            "AUTHORIZATION",
+            "X-Tenant",
+            "x_tenant",
+            "X.Tenant",
+            "x~tenant",
+            "XTenant",
+            "X-Api-Key",
+            "x_api_key",
+            "Cookie",
+            "Forwarded",
+            "X-Forwarded-For",
+            "x_forwarded_host",
+            "X-Forwarded-Anything",
+            "X-Real-IP",
+            "Via",
+            "X-Original-URL",
+            "X-Rewrite-Url",
+            "X-HTTP-Method-Override",
+            "X-Method-Override",
+            "Proxy",
+            "Remote_User",
+            "X-Accel-Redirect",
+            "X-Gateway-Request-Id",
+            "Proxy-Authorization",
+            "Trans-fer_Encoding",
+        ] {
+            assert_eq!(pass(&[(name, "x")]), [], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_does_not_own_passes_in_order() {
+        let lines = [
+            ("x-request-id", "0b04b3a1"),
+            ("x-client-version", "3.6.2"),
+            ("accept", "application/json"),
+            ("accept", "text/plain"),
+            ("x-tenant-color", "red"),
+        ];
+        let passed = pass(&lines);
+        for (name, value) in lines {
+            assert!(
+                passed.contains(&(name.to_owned(), value.to_owned())),
+                "{name}"
+            );
+        }
+        let accepts: Vec<_> = passed.iter().filter(|(name, _)| name == "accept").collect();
+        assert_eq!(accepts[0].1, "application/json");
+    }
+
+    #[test]
+    fn every_connection_line_is_read() {
+        let passed = pass(&[
+            ("connection", "close, X-One"),
+            ("connection", "x-two ,, bad name"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("te", "trailers"),
+            ("keep-alive", "timeout=5"),
+        ]);
+        assert_eq!(passed, [("x-three".to_owned(), "3".to_owned())]);
+    }
+
+    #[test]
+    fn an_answer_keeps_its_length_and_loses_what_ends_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "X-Hop, content-length"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("set-cookie", "x-authorization=secret"),
+            ("content-length", "5"),
+            ("x-request-id", "a"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        clean_answer(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "x-request-id"]);
+    }
+
+    proptest! {
+        /// Whatever separators and case somebody tries, an owned name does not pass.
+        #[test]
+        fn no_spelling_of_an_owned_name_passes(
+            which in 0..BUILT_IN.len(),
+            noise in proptest::collection::vec((0_usize..20, "[-_.~!]"), 0..6),
+            upper in any::<u32>(),
+        ) {
+            let mut name: Vec<char> = BUILT_IN[which].chars().collect();
+            for (at, separator) in noise {
+                name.insert(at.min(name.len()), separator.chars().next().unwrap());
+            }
+            let name: String = name
+                .into_iter()
+                .enumerate()
+                .map(|(i, c)| if upper >> (i % 32) & 1 == 1 { c.to_ascii_uppercase() } else { c })
+                .collect();
+            prop_assert_eq!(pass(&[(&name, "x")]), []);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `Location` headers, so that callers stay on the gateway.
+
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderValue, LOCATION};
+use http::uri::Authority;
+
+/// Rewrites the `Location` of an answer to the gateway's `origin` (`https://gw.example:8280`).
+///
+/// A 202 always names the console, by a name of its own liking. Other answers are rewritten when
+/// they point at the console or name no host; what points elsewhere is left alone and never
+/// followed.
+pub(super) fn rewrite(
+    headers: &mut HeaderMap,
+    status: StatusCode,
+    console: &Authority,
+    origin: impl FnOnce() -> String,
+) {
+    let Some(target) = headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|location| new_target(location, status, console))
+    else {
+        return;
+    };
+    if let Ok(value) = HeaderValue::from_str(&format!("{}{target}", origin())) {
+        headers.insert(LOCATION, value);
+    }
+}
+
+/// The path and query to be put behind the gateway's origin; `None` to leave the header alone.
+fn new_target<'a>(location: &'a str, status: StatusCode, console: &Authority) -> Option<&'a str> {
+    let after_scheme = ["https://", "http://", "//"].iter().find_map(|prefix| {
+        location
+            .get(..prefix.len())
+            .filter(|start| start.eq_ignore_ascii_case(prefix))
+            .and_then(|_| location.get(prefix.len()..))
+    });
+    let Some(rest) = after_scheme else {
+        return location.starts_with('/').then_some(location);
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(end)?;
+    let ours = status == StatusCode::ACCEPTED || names(authority, console);
+    (ours && (target.is_empty() || target.starts_with('/'))).then_some(target)
+}
+
+/// Whether an authority is the console's, with or without its port.
+fn names(authority: &str, console: &Authority) -> bool {
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    authority.eq_ignore_ascii_case(console.as_str()) || host.eq_ignore_ascii_case(console.host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(location: &str, status: u16) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, HeaderValue::from_str(location).unwrap());
+        let console = Authority::from_static("vspc.example:1280");
+        let status = StatusCode::from_u16(status).unwrap();
+        rewrite(&mut headers, status, &console, || {
+            "https://gw.example".to_owned()
+        });
+        headers[LOCATION].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_accepted_action_is_polled_at_the_gateway() {
+        for host in [
+            "vspc.example:1280",
+            "VSPC-INTERNAL.example",
+            "10.0.0.5:1280",
+        ] {
+            assert_eq!(
+                rewritten(&format!("https://{host}/api/v3/asyncActions/1?x=/y"), 202),
+                "https://gw.example/api/v3/asyncActions/1?x=/y"
+            );
+        }
+    }
+
+    #[test]
+    fn other_answers_are_rewritten_only_towards_the_console() {
+        for (location, expected) in [
+            ("https://vspc.example:1280/a", "https://gw.example/a"),
+            ("HTTPS://VSPC.EXAMPLE/a", "https://gw.example/a"),
+            ("//vspc.example:1280/a", "https://gw.example/a"),
+            ("/a/b?c", "https://gw.example/a/b?c"),
+            ("https://login.example/a", "https://login.example/a"),
+            (
+                "https://vspc.example.evil.test/a",
+                "https://vspc.example.evil.test/a",
+            ),
+            (
+                "https://vspc.example@evil.test/a",
+                "https://vspc.example@evil.test/a",
+            ),
+            ("sibling", "sibling"),
+            ("mailto:x", "mailto:x"),
+        ] {
+            assert_eq!(rewritten(location, 302), expected, "{location}");
+        }
+    }
+}

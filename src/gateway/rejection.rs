@@ -1,0 +1,257 @@
+//! Every refusal: one enum, one table, one answer.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::answer::AnswerBody;
+use crate::audit::Unavailable;
+use crate::client::Unidentified;
+use crate::policy::Denied;
+use crate::request::{CanonicalPath, HeadFault, METHODS};
+use crate::tenant::Unresolved;
+use crate::token::TokenError;
+use crate::upstream::{BodyFault, UpstreamError};
+
+/// Why a request is refused by the gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// The request cannot be recorded, so it is not done.
+    #[error("the request cannot be recorded")]
+    Audit(#[from] Unavailable),
+    /// Policy does not allow it.
+    #[error("not allowed")]
+    Denied(Denied),
+    /// The request itself is malformed or not served.
+    #[error(transparent)]
+    Head(#[from] HeadFault),
+    /// A fault of the gateway.
+    #[error("the gateway failed")]
+    Internal,
+    /// The console refused even a fresh token.
+    #[error("the console refused a fresh token")]
+    RefusedToken,
+    /// No token can be had.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token was renewed, but the request's body is not held any more.
+    #[error("the token was renewed while the body was on its way: send the request again")]
+    TokenRenewed,
+    /// Nobody knows who is calling.
+    #[error(transparent)]
+    Unidentified(#[from] Unidentified),
+    /// Nobody knows for whom.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    /// The console did not answer.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+impl From<Denied> for Rejection {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl Rejection {
+    /// The stable code and the status: the table of refusals.
+    pub fn code(&self) -> (&'static str, StatusCode) {
+        match self {
+            Self::Audit(_) => ("audit_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Denied(denied) => match denied {
+                Denied::ForeignTenant(_) | Denied::UnknownTenant => {
+                    ("tenant_denied", StatusCode::FORBIDDEN)
+                }
+                Denied::Operation(_) | Denied::ReadOnlyTenant | Denied::Token => {
+                    ("operation_denied", StatusCode::FORBIDDEN)
+                }
+            },
+            Self::Head(fault) => match fault {
+                HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
+                HeadFault::BodyTooLarge => BODY_TOO_LARGE,
+                HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
+                HeadFault::Host | HeadFault::Length => ("bad_request", StatusCode::BAD_REQUEST),
+                HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
+                HeadFault::Method => ("method_refused", StatusCode::METHOD_NOT_ALLOWED),
+                HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
+                HeadFault::TargetTooLong => ("target_too_long", StatusCode::URI_TOO_LONG),
+                HeadFault::WrongHost => ("wrong_host", StatusCode::MISDIRECTED_REQUEST),
+            },
+            Self::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::RefusedToken => ("upstream_refused_token", StatusCode::BAD_GATEWAY),
+            Self::Token(error) if error.is_refusal() => ("login_refused", StatusCode::BAD_GATEWAY),
+            Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Unidentified(who) => match who {
+                Unidentified::Bad => ("bad_credentials", StatusCode::UNAUTHORIZED),
+                Unidentified::Conflicting => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
+                Unidentified::Missing => ("no_credentials", StatusCode::UNAUTHORIZED),
+            },
+            Self::Unresolved(whom) => match whom {
+                Unresolved::Ambiguous => ("tenant_ambiguous", StatusCode::BAD_REQUEST),
+                Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
+                Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
+            },
+            Self::Upstream(error) => match error {
+                UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
+                UpstreamError::Body(BodyFault::Aborted | BodyFault::Superseded) => {
+                    ("bad_request", StatusCode::BAD_REQUEST)
+                }
+                UpstreamError::Cut(_) | UpstreamError::Unreachable(_) => {
+                    ("upstream_unreachable", StatusCode::BAD_GATEWAY)
+                }
+                UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
+                UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+                UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
+            },
+        }
+    }
+
+    /// What the caller is told: never more than it may know.
+    fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Denied(Denied::ForeignTenant(_) | Denied::UnknownTenant) => {
+                "this client may not act for that tenant".into()
+            }
+            Self::Denied(Denied::Operation(_)) => "no rule of this client allows it".into(),
+            Self::Denied(Denied::ReadOnlyTenant) => "this tenant is read-only".into(),
+            Self::Denied(Denied::Token) => {
+                "log-ins are not served here: send the client's key with each request".into()
+            }
+            Self::Token(error) if error.is_refusal() => {
+                "the console refused the gateway's own login; the operator has the details".into()
+            }
+            Self::Token(_) => "no token can be had from the console just now".into(),
+            Self::Upstream(UpstreamError::Cut(_)) => {
+                "the console closed the connection without an answer".into()
+            }
+            Self::Upstream(UpstreamError::Invalid(_)) => {
+                "the console's answer is not valid HTTP".into()
+            }
+            Self::Upstream(UpstreamError::Tls(_)) => "TLS with the console failed".into(),
+            Self::Upstream(UpstreamError::Unreachable(_)) => "the console cannot be reached".into(),
+            other => other.to_string().into(),
+        }
+    }
+
+    /// What the operator is told, in the audit record.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Denied(denied) => Some(match denied {
+                Denied::ForeignTenant(_) => "the tenant is not among the client's".to_owned(),
+                Denied::Operation(Some(rule)) => format!("denied by {rule}"),
+                Denied::Operation(None) => "no rule allows it".to_owned(),
+                Denied::ReadOnlyTenant => "the tenant is read-only".to_owned(),
+                Denied::Token => "the token endpoint is never forwarded".to_owned(),
+                Denied::UnknownTenant => "no tenant has that name".to_owned(),
+            }),
+            Self::Token(error) => Some(error.to_string()),
+            Self::Upstream(error) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Seconds after which the caller may try again.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Audit(_) | Self::TokenRenewed => Some(1),
+            Self::Token(error) if !error.is_refusal() => Some(error.retry_after().as_secs().max(1)),
+            _ => None,
+        }
+    }
+
+    /// The answer, in the shape that callers of a path understand.
+    pub(super) fn answer(&self, shape: Shape) -> Response<AnswerBody> {
+        let (code, status) = self.code();
+        let text = format!("{code}: {}", self.message());
+        let (content_type, body) = match shape {
+            Shape::OAuth2 => {
+                let error = if status.is_server_error() {
+                    "temporarily_unavailable"
+                } else {
+                    "invalid_request"
+                };
+                (
+                    JSON,
+                    json!({"error": error, "error_description": text, "error_uri": null}),
+                )
+            }
+            Shape::Problem => (
+                "application/problem+json",
+                json!({"type": "about:blank", "title": status.canonical_reason(),
+                    "status": status.as_u16(), "detail": text, "code": code}),
+            ),
+            Shape::Vspc => {
+                let kind = match status {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "security",
+                    StatusCode::SERVICE_UNAVAILABLE => "retryableLogical",
+                    status if status.is_server_error() => "transport",
+                    _ => "logical",
+                };
+                let code = status.as_u16();
+                (
+                    JSON,
+                    json!({"errors": [{"message": text, "type": kind, "code": code}]}),
+                )
+            }
+        };
+        let mut response = Response::new(AnswerBody::full(Bytes::from(body.to_string())));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(super::GATEWAY_CODE, HeaderValue::from_static(code));
+        self.add_hints(headers, status);
+        response
+    }
+
+    fn add_hints(&self, headers: &mut HeaderMap, status: StatusCode) {
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static(r#"Basic realm="vspc-gateway""#);
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    }
+}
+
+/// In which shape a refusal is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shape {
+    /// OAuth2 error JSON, for `/token`.
+    OAuth2,
+    /// RFC 9457 problem JSON, outside the API.
+    Problem,
+    /// VSPC's own `errors[]`, so that the tools' error handling works.
+    Vspc,
+}
+
+impl Shape {
+    /// The shape that callers of a raw path understand, however badly it is spelled.
+    pub(super) fn of(raw: &str) -> Self {
+        match CanonicalPath::parse(raw) {
+            Ok(path) if path.as_str() == "/api/v3/token" => Self::OAuth2,
+            Ok(path) if path.as_str().starts_with("/api/v3") => Self::Vspc,
+            Ok(_) => Self::Problem,
+            Err(_)
+                if raw
+                    .get(..7)
+                    .is_some_and(|p| p.eq_ignore_ascii_case("/api/v3")) =>
+            {
+                Self::Vspc
+            }
+            Err(_) => Self::Problem,
+        }
+    }
+}
+
+const BODY_TOO_LARGE: (&str, StatusCode) = ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
+const JSON: &str = "application/json; charset=utf-8";

@@ -1,0 +1,105 @@
+//! Path patterns of rules.
+
+use std::fmt;
+
+use crate::request::CanonicalPath;
+
+/// A pattern over canonical paths: literal segments, `*` (or `{name}`) for any one segment, and a
+/// final `**` for everything from there on, the path itself included.
+///
+/// A wildcard reaches outside `/api/v3` only where the pattern spells out the first segment: VSPC
+/// has roads there that act with the highest rights, and a broad rule must not open them.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PathPattern {
+    segments: Vec<Segment>,
+    rest: Rest,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Segment {
+    Any,
+    Literal(Box<str>),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rest {
+    Anything,
+    Nothing,
+}
+
+/// Why a pattern cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PatternFault {
+    /// `**` stands elsewhere than at the end.
+    #[error("`**` may only be the last segment")]
+    InnerRest,
+    /// It is not a path.
+    #[error("a path pattern starts with / and has no empty, dot or encoded segments")]
+    NotAPath,
+    /// A `*` within a segment.
+    #[error("`*` stands for a whole segment: write /a/*/b, or /a/** for everything below /a")]
+    PartialWildcard,
+}
+
+impl PathPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Says what cannot be understood.
+    pub fn parse(text: &str) -> Result<Self, PatternFault> {
+        let path = CanonicalPath::parse(text).map_err(|_| PatternFault::NotAPath)?;
+        let mut segments = Vec::new();
+        let mut rest = Rest::Nothing;
+        for segment in path.segments() {
+            if rest == Rest::Anything {
+                return Err(PatternFault::InnerRest);
+            }
+            match segment {
+                "**" => rest = Rest::Anything,
+                "*" => segments.push(Segment::Any),
+                name if name.starts_with('{') && name.ends_with('}') => segments.push(Segment::Any),
+                part if part.contains('*') => return Err(PatternFault::PartialWildcard),
+                literal => segments.push(Segment::Literal(literal.into())),
+            }
+        }
+        Ok(Self { segments, rest })
+    }
+
+    /// Whether the pattern is about a path.
+    pub fn covers(&self, path: &CanonicalPath) -> bool {
+        let mut actual = path.segments();
+        let names_the_root = matches!(self.segments.first(), Some(Segment::Literal(_)));
+        if !names_the_root && !in_api(path) {
+            return false;
+        }
+        for expected in &self.segments {
+            match (expected, actual.next()) {
+                (Segment::Any, Some(_)) => {}
+                (Segment::Literal(literal), Some(segment)) if **literal == *segment => {}
+                _ => return false,
+            }
+        }
+        self.rest == Rest::Anything || actual.next().is_none()
+    }
+}
+
+fn in_api(path: &CanonicalPath) -> bool {
+    let mut segments = path.segments();
+    (segments.next(), segments.next()) == (Some("api"), Some("v3"))
+}
+
+impl fmt::Debug for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Any => f.write_str("/*")?,
+                Segment::Literal(literal) => write!(f, "/{literal}")?,
+            }
+        }
+        f.write_str(if self.rest == Rest::Anything {
+            "/**"
+        } else {
+            ""
+        })
+    }
+}

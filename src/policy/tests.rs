@@ -1,0 +1,215 @@
+use std::collections::HashSet;
+
+use http::Request;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::client::Tenants;
+use crate::request::{CanonicalPath, Limits};
+use crate::tenant::Directory;
+
+fn tenant(name: &str, access: Access) -> Arc<Tenant> {
+    Arc::new(Tenant {
+        name: name.into(),
+        console: ConsoleId::new("main"),
+        target: Subject(Uuid::from_u128(1)),
+        access,
+    })
+}
+
+fn rule(name: &str, methods: &[Method], paths: &[&str]) -> Rule {
+    Rule {
+        name: name.into(),
+        methods: Methods::Listed(methods.to_vec()),
+        paths: paths
+            .iter()
+            .map(|path| PathPattern::parse(path).unwrap())
+            .collect(),
+    }
+}
+
+fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer), Denied> {
+    let mut directory = Directory::default();
+    let tenants = [
+        tenant("acme", Access::Full),
+        tenant("globex", Access::Full),
+        tenant("viewed", Access::ReadOnly),
+    ];
+    for tenant in &tenants {
+        directory.add(&tenant.name, tenant).unwrap();
+    }
+    let names: HashSet<Arc<str>> = ["acme".into(), "viewed".into()].into();
+    let client = Client {
+        name: "tool".into(),
+        index: 0,
+        tenants: Tenants::Named(names),
+    };
+    let rules = Rules {
+        deny: vec![rule(
+            "deny0",
+            &[Method::GET],
+            &["/api/v3/users/*/logins/**"],
+        )],
+        allow: vec![
+            rule("allow0", &[Method::GET], &["/api/v3/**"]),
+            rule(
+                "allow1",
+                &[Method::POST],
+                &["/api/v3/users/**", "/proxy/one"],
+            ),
+            rule("allow2", &[Method::PUT], &["/**", "/*/x"]),
+        ],
+    };
+    let policy = Policy::new(vec![rules], &tenants);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "gw")
+        .body(())
+        .unwrap();
+    let (parts, ()) = request.into_parts();
+    let limits = Limits::default();
+    let head = RequestHead::parse(&parts, &limits).unwrap();
+    let named = directory
+        .get(tenant_name)
+        .map_or(Named::Unknown, Named::Known);
+    policy
+        .authorize(&client, &named, &head)
+        .map(|permit| (permit.rule().to_string(), permit.bearer()))
+}
+
+#[test]
+fn what_no_rule_allows_is_denied_and_deny_wins() {
+    let yes = |rule: &str| Ok((rule.to_owned(), Bearer::Target));
+    assert_eq!(decide("GET", "/api/v3/users", "acme"), yes("allow0"));
+    assert_eq!(decide("HEAD", "/API/V3/Users/", "acme"), yes("allow0"));
+    assert_eq!(decide("POST", "/api/v3/users", "acme"), yes("allow1"));
+    assert_eq!(
+        decide("PATCH", "/api/v3/users", "acme"),
+        Err(Denied::Operation(None))
+    );
+    let denied = Err(Denied::Operation(Some("deny0".into())));
+    assert_eq!(decide("GET", "/api/v3/users/1/logins", "acme"), denied);
+    assert_eq!(decide("HEAD", "/api/v3/users/1/LOGINS/2", "acme"), denied);
+    assert_eq!(decide("GET", "/api/v3/users/logins", "acme"), yes("allow0"));
+}
+
+#[test]
+fn a_tenant_must_be_the_clients_own() {
+    assert_eq!(
+        decide("GET", "/api/v3/users", "nobody"),
+        Err(Denied::UnknownTenant)
+    );
+    assert!(matches!(
+        decide("GET", "/api/v3/users", "globex"),
+        Err(Denied::ForeignTenant(tenant)) if &*tenant.name == "globex"
+    ));
+    assert_eq!(
+        decide("POST", "/api/v3/users", "viewed"),
+        Err(Denied::ReadOnlyTenant)
+    );
+    assert!(decide("GET", "/api/v3/users", "viewed").is_ok());
+}
+
+#[test]
+fn wildcards_do_not_reach_outside_the_api_unless_the_root_is_named() {
+    assert!(decide("POST", "/proxy/one", "acme").is_ok());
+    assert_eq!(
+        decide("POST", "/proxy/two", "acme"),
+        Err(Denied::Operation(None))
+    );
+    assert_eq!(
+        decide("PUT", "/proxy/x", "acme"),
+        Err(Denied::Operation(None))
+    );
+    assert!(decide("PUT", "/api/v3/x", "acme").is_ok());
+    assert_eq!(
+        decide("GET", "/uiapi/x", "acme"),
+        Err(Denied::Operation(None))
+    );
+}
+
+#[test]
+fn the_token_endpoint_is_never_forwarded() {
+    for path in [
+        "/api/v3/token",
+        "/api/v3/Token",
+        "/api/v3/%74oken/",
+        "/API/v3/TOKEN",
+    ] {
+        assert_eq!(decide("POST", path, "acme"), Err(Denied::Token), "{path}");
+        assert_eq!(decide("PUT", path, "acme"), Err(Denied::Token), "{path}");
+    }
+}
+
+#[test]
+fn operations_without_a_token_get_none() {
+    let post = decide("POST", "/api/v3/users/resetpassword", "acme").unwrap();
+    assert_eq!(post.1, Bearer::Nobody);
+}
+
+#[test]
+fn patterns_cover_whole_segments() {
+    let covers = |pattern: &str, path: &str| {
+        PathPattern::parse(pattern)
+            .unwrap()
+            .covers(&CanonicalPath::parse(path).unwrap())
+    };
+    assert!(covers("/api/v3/users/**", "/api/v3/users"));
+    assert!(covers("/api/v3/users/**", "/api/v3/users/1/2/3"));
+    assert!(!covers("/api/v3/users/**", "/api/v3/usersx"));
+    assert!(!covers("/api/v3/users", "/api/v3/users/1"));
+    assert!(covers(
+        "/api/v3/users/{userUid}/logins",
+        "/api/v3/Users/1/Logins/"
+    ));
+    assert!(!covers("/api/v3/users/*/logins", "/api/v3/users/logins"));
+    assert_eq!(
+        PathPattern::parse("/a/**/b").unwrap_err(),
+        PatternFault::InnerRest
+    );
+    assert_eq!(
+        PathPattern::parse("/a/b*").unwrap_err(),
+        PatternFault::PartialWildcard
+    );
+    for bad in ["", "api", "//a", "/a/../b", "/a%2fb"] {
+        assert_eq!(
+            PathPattern::parse(bad).unwrap_err(),
+            PatternFault::NotAPath,
+            "{bad}"
+        );
+    }
+}
+
+/// A second, slow reading of patterns: by recursion over both lists.
+fn reference(pattern: &[String], path: &[String]) -> bool {
+    match (pattern, path) {
+        ([], []) => true,
+        ([last], _) if last == "**" => true,
+        ([one, rest @ ..], [segment, tail @ ..]) => {
+            (one == "*" || one == segment) && reference(rest, tail)
+        }
+        _ => false,
+    }
+}
+
+proptest! {
+    #[test]
+    fn patterns_agree_with_a_second_reading(
+        pattern in proptest::collection::vec("[ab*]", 0..4),
+        open in any::<bool>(),
+        path in proptest::collection::vec("[ab]", 0..5),
+    ) {
+        let mut pattern: Vec<String> = pattern;
+        if open {
+            pattern.push("**".to_owned());
+        }
+        let spelled = format!("/api/v3/{}", pattern.join("/"));
+        let asked = format!("/api/v3/{}", path.join("/"));
+        let covers = PathPattern::parse(&spelled)
+            .unwrap()
+            .covers(&CanonicalPath::parse(&asked).unwrap());
+        prop_assert_eq!(covers, reference(&pattern, &path), "{} {}", spelled, asked);
+    }
+}

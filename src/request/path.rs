@@ -1,0 +1,149 @@
+//! The path as policy sees it.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+/// A path in the one form that rules are matched against: percent-encoded unreserved characters
+/// decoded, lower case (the console is ASP.NET and does not tell case apart), no trailing slash.
+///
+/// The console gets the bytes as they were typed. Both are the same path because every spelling
+/// that two readers could take apart differently is refused: dot segments, empty segments,
+/// encoded or backward slashes, semicolons, encoded controls, double encoding, overlong UTF-8,
+/// letters that fold to ASCII ones, and segments that end in a dot or a blank.
+#[derive(Clone, Eq, PartialEq)]
+pub struct CanonicalPath(SmallVec<[u8; 112]>);
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PathFault {
+    /// It could be read in two ways.
+    Ambiguous,
+    /// It is not a path.
+    Malformed,
+}
+
+impl CanonicalPath {
+    /// Reads a raw path.
+    ///
+    /// # Errors
+    /// Refuses what is malformed or ambiguous.
+    pub fn parse(raw: &str) -> Result<Self, PathFault> {
+        let Some(rest) = raw.strip_prefix('/') else {
+            return Err(PathFault::Malformed);
+        };
+        let mut text = SmallVec::new();
+        text.push(b'/');
+        let mut bytes = rest.bytes();
+        let mut ascii = true;
+        while let Some(byte) = bytes.next() {
+            let (byte, encoded) = match byte {
+                b'%' => (decode(bytes.next(), bytes.next())?, true),
+                plain => (plain, false),
+            };
+            if is_ambiguous(byte, encoded) {
+                return Err(PathFault::Ambiguous);
+            }
+            if byte == b'/' && ends_badly(&text) {
+                return Err(PathFault::Ambiguous);
+            }
+            if encoded && byte == b'%' && starts_with_two_hex(bytes.as_str_bytes()) {
+                return Err(PathFault::Ambiguous);
+            }
+            ascii &= byte.is_ascii();
+            text.push(byte.to_ascii_lowercase());
+        }
+        if text.len() > 1 && text.last() == Some(&b'/') {
+            // One trailing slash is the same resource; two were refused above.
+            text.pop();
+        } else if text.len() > 1 && ends_badly(&text) {
+            return Err(PathFault::Ambiguous);
+        }
+        if !ascii {
+            text = fold_unicode(&text)?;
+        }
+        Ok(Self(text))
+    }
+
+    /// The path as text, starting with a slash.
+    pub fn as_str(&self) -> &str {
+        // Only ASCII or UTF-8 that was checked gets in, so this never takes the empty branch.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The segments, without the slashes. The root has none.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.as_str()
+            .split('/')
+            .skip(1)
+            .filter(|segment| !segment.is_empty())
+    }
+}
+
+impl fmt::Debug for CanonicalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// What is left of an iterator of bytes.
+trait Remaining {
+    fn as_str_bytes(&self) -> (Option<u8>, Option<u8>);
+}
+
+impl Remaining for std::str::Bytes<'_> {
+    fn as_str_bytes(&self) -> (Option<u8>, Option<u8>) {
+        let mut ahead = self.clone();
+        (ahead.next(), ahead.next())
+    }
+}
+
+fn starts_with_two_hex((high, low): (Option<u8>, Option<u8>)) -> bool {
+    high.is_some_and(|b| b.is_ascii_hexdigit()) && low.is_some_and(|b| b.is_ascii_hexdigit())
+}
+
+fn decode(high: Option<u8>, low: Option<u8>) -> Result<u8, PathFault> {
+    let digit = |byte: Option<u8>| {
+        byte.and_then(|b| char::from(b).to_digit(16))
+            .and_then(|d| u8::try_from(d).ok())
+            .ok_or(PathFault::Malformed)
+    };
+    Ok(digit(high)? << 4 | digit(low)?)
+}
+
+fn is_ambiguous(byte: u8, encoded: bool) -> bool {
+    match byte {
+        b'\\' | b';' => true,
+        b'/' => encoded,
+        0x00..=0x1f | 0x7f => true,
+        _ => false,
+    }
+}
+
+/// Whether the segment that ends here is empty, a dot segment, or ends in a dot or a blank.
+fn ends_badly(text: &[u8]) -> bool {
+    matches!(text.last(), None | Some(b'/' | b'.' | b' '))
+}
+
+/// Checks that decoded bytes are UTF-8 and holds no letter whose other case is an ASCII letter:
+/// the console would take `ſ` for `s` where a rule does not.
+fn fold_unicode(text: &[u8]) -> Result<SmallVec<[u8; 112]>, PathFault> {
+    let text = std::str::from_utf8(text).map_err(|_| PathFault::Ambiguous)?;
+    let mut folded = SmallVec::new();
+    let mut buffer = [0_u8; 4];
+    for c in text.chars() {
+        if !c.is_ascii()
+            && (c.is_control()
+                || c.is_whitespace()
+                || c.to_lowercase()
+                    .chain(c.to_uppercase())
+                    .any(|other| other.is_ascii()))
+        {
+            return Err(PathFault::Ambiguous);
+        }
+        for lower in c.to_lowercase() {
+            folded.extend_from_slice(lower.encode_utf8(&mut buffer).as_bytes());
+        }
+    }
+    Ok(folded)
+}

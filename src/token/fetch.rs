@@ -1,0 +1,388 @@
+//! How a session and an impersonated token are obtained.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::broker::Shared;
+use super::cell::{Cell, Fresh, Kind, Setback};
+use super::lease::{Generation, Lease};
+use super::renew::Queue;
+use super::slot::Upkeep;
+use super::{ConsoleId, GrantKind, Granted, TokenError, TokenEvent, TokenKey};
+use crate::secret::Secret;
+use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
+
+/// A console: its session, and what all calls to its token endpoint share.
+pub(super) struct Console {
+    pub(super) desk: Arc<Desk>,
+    pub(super) session: Arc<Cell<SessionKind>>,
+}
+
+/// What all calls to the token endpoint of one console share.
+pub(super) struct Desk {
+    calls: Semaphore,
+    id: ConsoleId,
+    /// Lets one impersonation at a time queue for a call, so that a session never queues behind
+    /// thousands of them.
+    gate: Semaphore,
+    pub(super) queue: Queue,
+}
+
+/// A session of the gateway's own identity: all that a store would have to keep.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) lease: Lease,
+    refresh: Option<Arc<Secret>>,
+}
+
+pub(super) struct SessionKind {
+    desk: Arc<Desk>,
+    /// The session that was obtained last. Outlives its access token, because its refresh token
+    /// does.
+    kept: Mutex<Option<Session>>,
+    /// Failed refreshes of it in a row that were no refusals.
+    stumbles: AtomicU32,
+}
+
+pub(super) struct Impersonation {
+    console: Arc<Console>,
+    key: TokenKey,
+}
+
+/// The turn of one call; the next one follows when it is dropped.
+struct Turn<'a> {
+    _everywhere: Option<SemaphorePermit<'a>>,
+    _here: Option<SemaphorePermit<'a>>,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy)]
+struct Purpose {
+    access: Access,
+    grant: GrantKind,
+    target: Option<Subject>,
+}
+
+/// A token as it came from the endpoint.
+struct Obtained {
+    generation: Generation,
+    lease: Lease,
+    lifetime: Duration,
+    refresh: Option<Secret>,
+}
+
+impl Console {
+    pub(super) fn new(id: ConsoleId, cell: u64) -> Self {
+        let desk = Arc::new(Desk {
+            calls: Semaphore::new(CALLS_PER_CONSOLE),
+            id,
+            gate: Semaphore::new(1),
+            queue: Queue::default(),
+        });
+        let kind = SessionKind {
+            desk: Arc::clone(&desk),
+            kept: Mutex::new(None),
+            stumbles: AtomicU32::new(0),
+        };
+        Self {
+            desk,
+            session: Arc::new(Cell::new(cell, kind)),
+        }
+    }
+}
+
+// The semaphores are never closed, so a permit that fails to come cannot happen; if it did, the
+// call would go ahead.
+impl Desk {
+    async fn session_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
+        let here = self.calls.acquire().await.ok();
+        Turn {
+            _everywhere: shared.calls().acquire().await.ok(),
+            _here: here,
+        }
+    }
+
+    async fn impersonation_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
+        let gate = self.gate.acquire().await.ok();
+        let here = self.calls.acquire().await.ok();
+        drop(gate);
+        Turn {
+            _everywhere: shared.calls().acquire().await.ok(),
+            _here: here,
+        }
+    }
+
+    /// Makes one call and tells the observer how it ended.
+    async fn call(
+        &self,
+        shared: &Shared,
+        purpose: Purpose,
+        call: impl Future<Output = Result<Issued, IssueError>> + Send,
+    ) -> Result<Obtained, IssueError> {
+        let begun = Instant::now();
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let answer = match timeout(shared.policy().call_limit(), call).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => Err(IssueError::Unavailable(Outage::Internal)),
+            Err(_) => Err(IssueError::Unavailable(Outage::TimedOut)),
+        };
+        let result = answer.and_then(|issued| Obtained::new(issued, shared.next_generation()));
+        let outcome = match &result {
+            Ok(obtained) => Ok(Granted {
+                fingerprint: obtained.lease.fingerprint(),
+                generation: obtained.generation,
+                lifetime: obtained.lifetime,
+            }),
+            Err(error) => Err(error),
+        };
+        let Purpose {
+            access,
+            grant,
+            target,
+        } = purpose;
+        let duration = begun.elapsed();
+        let console = &self.id;
+        shared.observe(&TokenEvent {
+            console,
+            target,
+            access,
+            grant,
+            outcome,
+            duration,
+        });
+        result
+    }
+}
+
+impl Obtained {
+    fn new(issued: Issued, generation: Generation) -> Result<Self, IssueError> {
+        let Issued {
+            access,
+            refresh,
+            lifetime,
+        } = issued;
+        if lifetime.is_zero() {
+            return Err(IssueError::Malformed("no usable lifetime"));
+        }
+        let lease = Lease::new(&access, generation)
+            .ok_or(IssueError::Malformed("an access token no header can carry"))?;
+        Ok(Self {
+            generation,
+            lease,
+            lifetime,
+            refresh,
+        })
+    }
+}
+
+impl SessionKind {
+    /// Forgets a session whose refresh token is dead, unless it was replaced meanwhile.
+    fn forget(&self, session: &Session) {
+        self.kept
+            .lock()
+            .take_if(|kept| kept.lease.generation() == session.lease.generation());
+    }
+
+    async fn refresh(
+        &self,
+        shared: &Shared,
+        old: &Session,
+        refresh: &Arc<Secret>,
+    ) -> Result<Option<Fresh<Session>>, Setback> {
+        let purpose = Purpose::session(GrantKind::Refresh);
+        let call = shared.issuer().refresh(&self.desk.id, refresh);
+        match self.desk.call(shared, purpose, call).await {
+            // An answer without a refresh token leaves the old one good.
+            Ok(obtained) => Ok(Some(obtained.into_session(Some(Arc::clone(refresh))))),
+            Err(IssueError::Challenge(_) | IssueError::Refused { .. }) => {
+                self.forget(old);
+                Ok(None)
+            }
+            Err(error @ IssueError::Throttled { .. }) => Err(Setback::Failed(error)),
+            Err(error) => {
+                // What a dead refresh token is answered with is not documented. Should it look
+                // like an outage, the next attempts go by login.
+                if self.stumbles.fetch_add(1, Ordering::Relaxed) + 1 >= STUMBLES {
+                    self.forget(old);
+                }
+                Err(Setback::Failed(error))
+            }
+        }
+    }
+}
+
+impl Kind for SessionKind {
+    type Value = Session;
+
+    async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Session>, Setback> {
+        let _turn = self.desk.session_turn(shared).await;
+        let kept = self.kept.lock().clone();
+        if let Some(old) = kept
+            && let Some(refresh) = &old.refresh
+            && let Some(fresh) = self.refresh(shared, &old, refresh).await?
+        {
+            return Ok(fresh);
+        }
+        let call = shared.issuer().login(&self.desk.id);
+        match self
+            .desk
+            .call(shared, Purpose::session(GrantKind::Login), call)
+            .await
+        {
+            Ok(obtained) => Ok(obtained.into_session(None)),
+            Err(error) => Err(Setback::Failed(error)),
+        }
+    }
+
+    fn accept(&self, value: &Session) {
+        self.stumbles.store(0, Ordering::Relaxed);
+        *self.kept.lock() = Some(value.clone());
+    }
+
+    fn emptied(&self, _: &Shared) {
+        *self.kept.lock() = None;
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.desk.queue
+    }
+
+    fn upkeep(&self, _: Instant) -> Upkeep {
+        Upkeep::Always
+    }
+}
+
+impl Purpose {
+    fn session(grant: GrantKind) -> Self {
+        Self {
+            access: Access::Full,
+            grant,
+            target: None,
+        }
+    }
+}
+
+impl Obtained {
+    fn into_session(self, old: Option<Arc<Secret>>) -> Fresh<Session> {
+        let refresh = self.refresh.map(Arc::new).or(old);
+        let value = Session {
+            lease: self.lease,
+            refresh,
+        };
+        Fresh {
+            generation: self.generation,
+            lifetime: self.lifetime,
+            value,
+        }
+    }
+}
+
+impl Impersonation {
+    pub(super) fn new(console: Arc<Console>, key: TokenKey) -> Self {
+        Self { console, key }
+    }
+
+    async fn session(&self, shared: &Arc<Shared>) -> Result<Session, Setback> {
+        // Long enough for a refresh and a login that both take all their time: the requests that
+        // wait for this fetch have deadlines of their own.
+        let deadline = Instant::now() + shared.policy().call_limit() * 3;
+        let blocked = |error: &TokenError| Setback::Blocked {
+            error: error.as_issue_error(),
+            until: Instant::now() + error.retry_after(),
+        };
+        match self.console.session.obtain(shared, deadline).await {
+            Ok(result) => result.map_err(|error| blocked(&error)),
+            // A session's cell is never taken off its list.
+            Err(_) => Err(Setback::Failed(IssueError::Unavailable(Outage::Internal))),
+        }
+    }
+
+    /// Calls `as` once. Also says which session was used.
+    async fn act(
+        &self,
+        shared: &Shared,
+        session: Session,
+    ) -> (Generation, Result<Fresh<Lease>, IssueError>) {
+        let desk = &self.console.desk;
+        let _turn = desk.impersonation_turn(shared).await;
+        // It may have been renewed while this waited for its turn, and the old refresh token is
+        // then perhaps no longer good.
+        let session = self
+            .console
+            .session
+            .hot(Instant::now(), shared)
+            .unwrap_or(session);
+        let used = session.lease.generation();
+        let Some(refresh) = &session.refresh else {
+            return (
+                used,
+                Err(IssueError::Malformed("a session without a refresh token")),
+            );
+        };
+        let TokenKey { target, access, .. } = self.key;
+        let purpose = Purpose {
+            access,
+            grant: GrantKind::Impersonate,
+            target: Some(target),
+        };
+        let call = shared
+            .issuer()
+            .impersonate(&desk.id, refresh, target, access);
+        let result = desk.call(shared, purpose, call).await;
+        // The refresh token of the answer is the impersonator's own: it is dropped here.
+        let fresh = result.map(|obtained| Fresh {
+            generation: obtained.generation,
+            lifetime: obtained.lifetime,
+            value: obtained.lease,
+        });
+        (used, fresh)
+    }
+}
+
+impl Kind for Impersonation {
+    type Value = Lease;
+
+    async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
+        let session = self.session(shared).await?;
+        let (used, result) = self.act(shared, session).await;
+        let refusal = match result {
+            Err(error @ IssueError::Refused { .. }) => error,
+            other => return other.map_err(Setback::Failed),
+        };
+        // The answer does not say whether the target is refused or the session is dead. The
+        // session's own renewal tells: it is refreshed, or replaced when that is refused as well.
+        self.console.session.reject(shared, used);
+        let session = self.session(shared).await?;
+        if session.lease.generation() == used {
+            return Err(Setback::Failed(refusal));
+        }
+        self.act(shared, session).await.1.map_err(Setback::Failed)
+    }
+
+    fn accept(&self, _: &Lease) {}
+
+    fn emptied(&self, shared: &Shared) {
+        shared.unlist(&self.key);
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.console.desk.queue
+    }
+
+    fn upkeep(&self, used: Instant) -> Upkeep {
+        Upkeep::UsedAt(used)
+    }
+}
+
+/// Calls to the token endpoint of one console that are under way at once.
+const CALLS_PER_CONSOLE: usize = 4;
+/// Failed refreshes after which a session is obtained by login.
+const STUMBLES: u32 = 3;

@@ -1,0 +1,33 @@
+//! The broker as the data path sees it: no token without a permit.
+
+use tokio::time::Instant;
+
+use super::{Broker, Lease, TokenError};
+use crate::policy::Permit;
+
+impl Broker {
+    /// A token that can be used at once, if there is one.
+    pub fn try_lease(&self, permit: &Permit<'_>) -> Option<Lease> {
+        self.0.hot(permit.key(), Instant::now())
+    }
+
+    /// Hands out the token that a permit calls for.
+    ///
+    /// A token that is held is handed out at once. Otherwise the request waits for the one fetch
+    /// that obtains it, until `deadline` or the policy's limit for waiting, whichever is sooner.
+    /// A caller that goes away stops nothing.
+    ///
+    /// # Errors
+    /// Says why there is none, and when it makes sense to ask again.
+    pub async fn lease(&self, permit: &Permit<'_>, deadline: Instant) -> Result<Lease, TokenError> {
+        self.lease_for(permit.key(), deadline).await
+    }
+
+    /// Says that the console answered 401 to a lease.
+    ///
+    /// It is replaced, unless a newer one is held or the token is too young for a new one to do
+    /// better.
+    pub fn rejected(&self, permit: &Permit<'_>, lease: &Lease) {
+        self.rejected_for(permit.key(), lease.generation());
+    }
+}

@@ -1,0 +1,297 @@
+//! When tokens are renewed, how long they are served, and how long a failure keeps quiet.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::time::Instant;
+
+use crate::vspc::grant::IssueError;
+
+/// The numbers that a [`RefreshPolicy`] is made from.
+#[derive(Clone, Debug)]
+pub struct RefreshSettings {
+    /// A call to the token endpoint that takes longer is given up.
+    pub call_limit: Duration,
+    /// How long a failure is remembered after its cooldown, for the next one to be longer.
+    pub forget_after: Duration,
+    /// A token younger than this is not renewed because the console rejects it.
+    pub forced_gap: Duration,
+    /// How long a request waits for a token.
+    pub follower_wait: Duration,
+    /// A renewal starts up to this part of the lifetime earlier, at random.
+    pub jitter_percent: u32,
+    /// The pacer may start a renewal this part of the lifetime early.
+    pub pacing_percent: u32,
+    /// Cooldown after the first refusal; it doubles.
+    pub refused_first: Duration,
+    /// The longest cooldown after refusals.
+    pub refused_most: Duration,
+    /// A token is renewed from this part of its lifetime on.
+    pub renew_percent: u32,
+    /// No request starts with a token that ends within this time ...
+    pub start_margin: Duration,
+    /// ... or within this part of its lifetime, whichever is shorter.
+    pub start_margin_percent: u32,
+    /// Upper bound of the cooldown after the first outage; it doubles.
+    pub unavailable_first: Duration,
+    /// Upper bound of the longest cooldown after outages.
+    pub unavailable_most: Duration,
+}
+
+impl Default for RefreshSettings {
+    fn default() -> Self {
+        Self {
+            call_limit: Duration::from_secs(60),
+            forget_after: Duration::from_secs(600),
+            forced_gap: Duration::from_secs(5),
+            follower_wait: Duration::from_secs(10),
+            jitter_percent: 10,
+            pacing_percent: 35,
+            refused_first: Duration::from_secs(30),
+            refused_most: Duration::from_secs(600),
+            renew_percent: 75,
+            start_margin: Duration::from_secs(30),
+            start_margin_percent: 10,
+            unavailable_first: Duration::from_secs(1),
+            unavailable_most: Duration::from_secs(300),
+        }
+    }
+}
+
+/// When tokens are renewed, how long they are served, and how long a failure keeps quiet.
+#[derive(Clone, Debug, Default)]
+pub struct RefreshPolicy(RefreshSettings);
+
+/// Why settings make no policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PolicyError {
+    /// A cooldown is zero, or its first value is above its last.
+    #[error("a cooldown must be above zero and start below its maximum")]
+    Cooldown,
+    /// The parts of a lifetime do not follow one another.
+    #[error("renewal must begin within the lifetime, before the token is no longer served")]
+    Order,
+    /// A limit of time is zero.
+    #[error("a time limit must be above zero")]
+    Zero,
+}
+
+impl RefreshPolicy {
+    /// Makes a policy.
+    ///
+    /// # Errors
+    /// Names the rule that the settings break.
+    pub fn try_new(settings: RefreshSettings) -> Result<Self, PolicyError> {
+        let s = &settings;
+        let latest = s.renew_percent.saturating_add(s.start_margin_percent);
+        let earliest = s.jitter_percent.saturating_add(s.pacing_percent);
+        if latest >= 100 || earliest >= s.renew_percent {
+            return Err(PolicyError::Order);
+        }
+        for (first, most) in [
+            (s.refused_first, s.refused_most),
+            (s.unavailable_first, s.unavailable_most),
+        ] {
+            if first.is_zero() || first > most {
+                return Err(PolicyError::Cooldown);
+            }
+        }
+        if s.call_limit.is_zero() || s.follower_wait.is_zero() || s.start_margin_percent == 0 {
+            return Err(PolicyError::Zero);
+        }
+        Ok(Self(settings))
+    }
+
+    pub(super) fn call_limit(&self) -> Duration {
+        self.0.call_limit
+    }
+
+    pub(super) fn follower_wait(&self) -> Duration {
+        self.0.follower_wait
+    }
+
+    pub(super) fn forced_gap(&self) -> Duration {
+        self.0.forced_gap
+    }
+
+    pub(super) fn forget_after(&self) -> Duration {
+        self.0.forget_after
+    }
+
+    /// The turning points in the life of a token that was received at `now`.
+    pub(super) fn life(&self, now: Instant, lifetime: Duration, jitter: Jitter) -> Life {
+        let part = |percent: u32| lifetime * percent / 100;
+        let margin = self.0.start_margin.min(part(self.0.start_margin_percent));
+        let renew =
+            part(self.0.renew_percent).saturating_sub(jitter.of(part(self.0.jitter_percent)));
+        let starts_until = now + lifetime.saturating_sub(margin);
+        let renew_at = now + renew;
+        Life {
+            early_at: now + renew.saturating_sub(part(self.0.pacing_percent)),
+            lifetime,
+            overdue_at: renew_at + starts_until.saturating_duration_since(renew_at) / 2,
+            renew_at,
+            starts_until,
+        }
+    }
+
+    /// How long to keep quiet after `error`, which is counted in `setbacks`.
+    pub(super) fn cooldown(
+        &self,
+        error: &IssueError,
+        setbacks: &mut Setbacks,
+        jitter: Jitter,
+    ) -> Duration {
+        match error {
+            IssueError::Challenge(_) | IssueError::Refused { .. } => {
+                let wait = doubled(self.0.refused_first, setbacks.refused, self.0.refused_most);
+                setbacks.refused = setbacks.refused.saturating_add(1);
+                wait
+            }
+            IssueError::Malformed(_) | IssueError::Unavailable(_) => {
+                let bound = doubled(
+                    self.0.unavailable_first,
+                    setbacks.outages,
+                    self.0.unavailable_most,
+                );
+                setbacks.outages = setbacks.outages.saturating_add(1);
+                jitter.of(bound).max(LEAST_COOLDOWN.min(bound))
+            }
+            IssueError::Throttled { retry_after } => (*retry_after).max(LEAST_COOLDOWN),
+        }
+    }
+}
+
+/// The turning points in the life of one token, in the order in which they come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// From here on the pacer may renew it.
+    pub(super) early_at: Instant,
+    /// Here the timer renews it.
+    pub(super) renew_at: Instant,
+    /// From here on the next request has it renewed, whatever became of the timer.
+    pub(super) overdue_at: Instant,
+    /// From here on no request starts with it.
+    pub(super) starts_until: Instant,
+    /// The whole of it.
+    pub(super) lifetime: Duration,
+}
+
+/// Failures since the last success. An outage between two refusals does not make the second one
+/// the first: a password must not be tried more often because the endpoint is also ill.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Setbacks {
+    outages: u32,
+    refused: u32,
+}
+
+/// A part of a whole, drawn at random by the caller so that what uses it stays pure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Jitter(pub(super) u16);
+
+impl Jitter {
+    pub(super) fn draw() -> Self {
+        let mut bytes = [0; 2];
+        // Without randomness all draws are equal, which spreads nothing and breaks nothing.
+        if rand::fill(&mut bytes).is_err() {
+            return Self(u16::MAX / 2);
+        }
+        Self(u16::from_ne_bytes(bytes))
+    }
+
+    /// That part of `whole`, from nothing to just under all of it.
+    fn of(self, whole: Duration) -> Duration {
+        whole * u32::from(self.0) / 65_536
+    }
+}
+
+fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(most)
+}
+
+/// Full jitter may draw nothing at all; an endpoint that is ill still gets a breath.
+const LEAST_COOLDOWN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vspc::grant::Outage;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn the_turning_points_of_an_hour() {
+        let (policy, now) = (RefreshPolicy::default(), Instant::now());
+        let after = |at: Instant| (at - now).as_secs();
+        let life = policy.life(now, HOUR, Jitter(0));
+        assert_eq!(after(life.renew_at), 2700);
+        assert_eq!(after(life.early_at), 1440);
+        assert_eq!(after(life.starts_until), 3570);
+        assert_eq!(after(life.overdue_at), 3135);
+        let earliest = policy.life(now, HOUR, Jitter(u16::MAX));
+        assert_eq!(after(earliest.renew_at), 2340);
+    }
+
+    #[test]
+    fn a_short_life_keeps_a_tenth_as_margin() {
+        let (policy, now) = (RefreshPolicy::default(), Instant::now());
+        let life = policy.life(now, Duration::from_secs(10), Jitter(0));
+        assert_eq!(life.starts_until - now, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn refusals_cool_off_doubling_and_outages_do_not_restart_them() {
+        let policy = RefreshPolicy::default();
+        let mut setbacks = Setbacks::default();
+        let refused = IssueError::Refused {
+            error: "e".into(),
+            description: "".into(),
+        };
+        let outage = IssueError::Unavailable(Outage::Connection);
+        let mut cool = |error| policy.cooldown(error, &mut setbacks, Jitter(0)).as_millis();
+        assert_eq!(cool(&refused), 30_000);
+        assert_eq!(cool(&outage), 100);
+        let waits: Vec<_> = (0..6).map(|_| cool(&refused)).collect();
+        assert_eq!(waits, [60_000, 120_000, 240_000, 480_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn outages_double_under_full_jitter_to_five_minutes() {
+        let policy = RefreshPolicy::default();
+        let mut setbacks = Setbacks::default();
+        let ill = IssueError::Malformed("x");
+        let waits: Vec<_> = (0..40)
+            .map(|_| {
+                policy
+                    .cooldown(&ill, &mut setbacks, Jitter(32_768))
+                    .as_millis()
+            })
+            .collect();
+        assert_eq!(waits[..4], [500, 1000, 2000, 4000]);
+        assert_eq!(waits[39], 150_000);
+    }
+
+    #[test]
+    fn settings_that_contradict_themselves_make_no_policy() {
+        let with = |change: fn(&mut RefreshSettings)| {
+            let mut settings = RefreshSettings::default();
+            change(&mut settings);
+            RefreshPolicy::try_new(settings).err()
+        };
+        assert_eq!(with(|_| ()), None);
+        assert_eq!(with(|s| s.renew_percent = 90), Some(PolicyError::Order));
+        assert_eq!(with(|s| s.jitter_percent = 40), Some(PolicyError::Order));
+        assert_eq!(
+            with(|s| s.refused_first = Duration::ZERO),
+            Some(PolicyError::Cooldown)
+        );
+        assert_eq!(
+            with(|s| s.unavailable_most = Duration::ZERO),
+            Some(PolicyError::Cooldown)
+        );
+        assert_eq!(
+            with(|s| s.follower_wait = Duration::ZERO),
+            Some(PolicyError::Zero)
+        );
+    }
+}

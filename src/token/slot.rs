@@ -1,0 +1,276 @@
+//! What may happen to one token: a pure state machine.
+//!
+//! ```text
+//! Empty ─demand─► Acquiring ─issued─► Held ─renewal due─► Renewing ─issued─► Held
+//!                     │ failed          ▲ └─ rejected ─► Acquiring   │ failed: the token is
+//!                     ▼                 └────────────────────────────┘ kept until its end
+//!                CoolingOff ─until passed, demand─► Acquiring
+//! ```
+//!
+//! A fetch is in flight exactly in `Acquiring` and `Renewing`, so there is never a second one.
+
+mod moves;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lease::Generation;
+use super::policy::{Jitter, Life, RefreshPolicy, Setbacks};
+use crate::vspc::grant::IssueError;
+
+/// The state of one token.
+#[derive(Debug, Default)]
+pub(super) enum Slot<V> {
+    /// Nothing is held that may be served, and a fetch is in flight.
+    Acquiring { fate: Fate, setbacks: Setbacks },
+    /// The last fetch failed; nobody asks again before `until`.
+    CoolingOff {
+        error: IssueError,
+        setbacks: Setbacks,
+        until: Instant,
+    },
+    /// Nothing is known.
+    #[default]
+    Empty,
+    /// A token is held and nothing is in flight.
+    Held { held: Held<V>, renewal: Renewal },
+    /// A token is held and the fetch of its successor is in flight.
+    Renewing(Held<V>),
+}
+
+/// A token and what is known of it.
+#[derive(Debug)]
+pub(super) struct Held<V> {
+    generation: Generation,
+    issued: Instant,
+    life: Life,
+    setbacks: Setbacks,
+    value: V,
+}
+
+/// What is to become of the result of a fetch.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It was asked for before a `Drop`, and nobody waits for it.
+    Discard,
+    /// It was asked for before a `Drop`; somebody waits, so fetch once more.
+    FetchAgain,
+    /// It is wanted.
+    Keep,
+}
+
+/// What will have a held token renewed.
+#[derive(Debug)]
+pub(super) enum Renewal {
+    /// The last renewal failed; the next one comes after `until`.
+    CoolingOff { error: IssueError, until: Instant },
+    /// The timer found that nobody used it; the next request has it renewed.
+    OnDemand,
+    /// The timer.
+    Timed,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Event<V> {
+    /// The fetch could not be tried before `until`, because what it needs is missing.
+    Blocked { error: IssueError, until: Instant },
+    /// A request needs the token.
+    Demand,
+    /// What is held, and what is being fetched, is no longer good.
+    Drop,
+    /// The fetch failed.
+    Failed { error: IssueError, jitter: Jitter },
+    /// The fetch succeeded.
+    Issued {
+        generation: Generation,
+        jitter: Jitter,
+        lifetime: Duration,
+        value: V,
+    },
+    /// The console rejected this token.
+    Rejected(Generation),
+    /// The timer has rung.
+    RenewDue(Upkeep),
+}
+
+/// Whether a token is kept alive with no request waiting for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Upkeep {
+    /// Always.
+    Always,
+    /// As long as its last use is no longer ago than its lifetime.
+    UsedAt(Instant),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Effect<V> {
+    /// Start a fetch; whoever asked waits for it.
+    Fetch,
+    /// Tell whoever asked that there is no token before `until`.
+    Refuse { error: IssueError, until: Instant },
+    /// Nothing.
+    Rest,
+    /// Hand this out.
+    Serve(V),
+    /// Hand this out and start a fetch behind it.
+    ServeAndFetch(V),
+    /// Wait for the fetch that is in flight.
+    Wait,
+}
+
+/// When the slot wants to hear `RenewDue` next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Timer {
+    /// A renewal that may come as early as `not_before`, to spread many of them.
+    Paced {
+        due: Instant,
+        lifetime: Duration,
+        not_before: Instant,
+    },
+    /// Exactly then.
+    Plain(Instant),
+}
+
+impl Timer {
+    pub(super) fn due(&self) -> Instant {
+        match self {
+            Self::Paced { due, .. } | Self::Plain(due) => *due,
+        }
+    }
+}
+
+impl<V: Clone> Slot<V> {
+    /// Takes the slot on by one event.
+    pub(super) fn step(
+        self,
+        event: Event<V>,
+        now: Instant,
+        policy: &RefreshPolicy,
+    ) -> (Self, Effect<V>) {
+        match self {
+            Self::Acquiring { fate, setbacks } => {
+                moves::acquiring(fate, setbacks, event, now, policy)
+            }
+            Self::CoolingOff {
+                error,
+                setbacks,
+                until,
+            } => match event {
+                Event::Demand if now < until => {
+                    let refusal = Effect::Refuse {
+                        error: error.clone(),
+                        until,
+                    };
+                    (
+                        Self::CoolingOff {
+                            error,
+                            setbacks,
+                            until,
+                        },
+                        refusal,
+                    )
+                }
+                Event::Demand => moves::acquire(setbacks),
+                Event::Drop => (Self::Empty, Effect::Rest),
+                Event::RenewDue(Upkeep::Always) if now >= until => moves::acquire(setbacks),
+                Event::RenewDue(Upkeep::UsedAt(_)) if now >= until + policy.forget_after() => {
+                    (Self::Empty, Effect::Rest)
+                }
+                _ => (
+                    Self::CoolingOff {
+                        error,
+                        setbacks,
+                        until,
+                    },
+                    Effect::Rest,
+                ),
+            },
+            Self::Empty => match event {
+                Event::Demand => moves::acquire(Setbacks::default()),
+                _ => (Self::Empty, Effect::Rest),
+            },
+            Self::Held { held, renewal } => match event {
+                Event::Demand => moves::demand(held, renewal, now),
+                Event::Drop => (Self::Empty, Effect::Rest),
+                Event::Rejected(generation) if held.takes(generation, now, policy) => {
+                    moves::replace(&held, renewal, now)
+                }
+                Event::RenewDue(upkeep) => moves::renew_due(held, renewal, upkeep, now),
+                _ => (Self::Held { held, renewal }, Effect::Rest),
+            },
+            Self::Renewing(held) => moves::renewing(held, event, now, policy),
+        }
+    }
+
+    /// What may be handed out without asking the slot, and until when.
+    pub(super) fn servable(&self) -> Option<(&V, Generation, Instant)> {
+        let (held, until) = match self {
+            Self::Acquiring { .. } | Self::CoolingOff { .. } | Self::Empty => return None,
+            Self::Held { held, renewal } => (held, held.wake_at(renewal)),
+            Self::Renewing(held) => (held, held.life.starts_until),
+        };
+        Some((
+            &held.value,
+            held.generation,
+            until.min(held.life.starts_until),
+        ))
+    }
+
+    /// When the token that is held is no longer handed out.
+    pub(super) fn serves_until(&self) -> Option<Instant> {
+        match self {
+            Self::Acquiring { .. } | Self::CoolingOff { .. } | Self::Empty => None,
+            Self::Held { held, .. } | Self::Renewing(held) => Some(held.life.starts_until),
+        }
+    }
+
+    /// When the slot wants to hear `RenewDue` next.
+    pub(super) fn timer(&self, upkeep: Upkeep, policy: &RefreshPolicy) -> Option<Timer> {
+        match (self, upkeep) {
+            (Self::Acquiring { .. } | Self::Empty | Self::Renewing(_), _) => None,
+            (Self::CoolingOff { until, .. }, Upkeep::Always) => Some(Timer::Plain(*until)),
+            (Self::CoolingOff { until, .. }, Upkeep::UsedAt(_)) => {
+                Some(Timer::Plain(*until + policy.forget_after()))
+            }
+            (Self::Held { held, renewal }, upkeep) => {
+                let life = &held.life;
+                let (due, not_before) = match renewal {
+                    Renewal::CoolingOff { until, .. } => (*until, *until),
+                    Renewal::OnDemand => return Some(Timer::Plain(life.starts_until)),
+                    Renewal::Timed => (life.renew_at, life.early_at),
+                };
+                Some(match upkeep {
+                    Upkeep::Always => Timer::Plain(due),
+                    Upkeep::UsedAt(_) => Timer::Paced {
+                        due,
+                        lifetime: life.lifetime,
+                        not_before,
+                    },
+                })
+            }
+        }
+    }
+}
+
+impl<V> Held<V> {
+    /// Whether a rejection of `generation` is to have this token replaced: not when it means an
+    /// older one, and not when this one is so young that a newer one would fare no better.
+    fn takes(&self, generation: Generation, now: Instant, policy: &RefreshPolicy) -> bool {
+        generation == self.generation && now >= self.issued + policy.forced_gap()
+    }
+
+    /// From when on a request has the token renewed.
+    fn wake_at(&self, renewal: &Renewal) -> Instant {
+        match renewal {
+            Renewal::CoolingOff { until, .. } => self.life.overdue_at.max(*until),
+            Renewal::OnDemand => self.life.renew_at,
+            Renewal::Timed => self.life.overdue_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,897 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, advance, sleep};
+use uuid::Uuid;
+
+use super::*;
+
+const LIFE: Duration = Duration::from_secs(3600);
+const MAIN: &str = "main";
+
+/// What the scripted endpoint does instead of issuing a token.
+#[derive(Clone, Debug)]
+enum Fault {
+    Error(IssueError),
+    Panic,
+}
+
+/// A token endpoint that counts, rotates refresh tokens, and fails as it is told.
+struct FakeIssuer {
+    at_once: AtomicUsize,
+    calls: Mutex<Vec<(GrantKind, Instant)>>,
+    delay: Mutex<Duration>,
+    /// What each grant answers for now instead of a token.
+    faults: Mutex<HashMap<&'static str, Fault>>,
+    /// The refresh token that is good now.
+    good_refresh: Mutex<String>,
+    issued: AtomicUsize,
+    life: Mutex<Duration>,
+    most_at_once: AtomicUsize,
+    rotation: Mutex<Rotation>,
+    used_refresh: Mutex<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rotation {
+    NoneInAnswer,
+    Rotates,
+}
+
+fn refused() -> IssueError {
+    IssueError::Refused {
+        error: "invalid_grant".into(),
+        description: "no".into(),
+    }
+}
+
+fn down() -> IssueError {
+    IssueError::Unavailable(Outage::Status(520))
+}
+
+impl FakeIssuer {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            at_once: AtomicUsize::new(0),
+            calls: Mutex::default(),
+            delay: Mutex::new(Duration::from_millis(50)),
+            faults: Mutex::default(),
+            good_refresh: Mutex::default(),
+            issued: AtomicUsize::new(0),
+            life: Mutex::new(LIFE),
+            most_at_once: AtomicUsize::new(0),
+            rotation: Mutex::new(Rotation::Rotates),
+            used_refresh: Mutex::default(),
+        })
+    }
+
+    fn count(&self, grant: GrantKind) -> usize {
+        self.calls
+            .lock()
+            .iter()
+            .filter(|(kind, _)| *kind == grant)
+            .count()
+    }
+
+    /// Calls so far: logins, refreshes, impersonations.
+    fn counts(&self) -> [usize; 3] {
+        [GrantKind::Login, GrantKind::Refresh, GrantKind::Impersonate].map(|kind| self.count(kind))
+    }
+
+    fn fail(&self, grant: GrantKind, fault: Fault) {
+        self.faults.lock().insert(grant.as_str(), fault);
+    }
+
+    fn heal(&self) {
+        self.faults.lock().clear();
+    }
+
+    /// Makes the refresh token that the gateway holds a dead one.
+    fn kill_session(&self) {
+        "canary-refresh-unknown".clone_into(&mut self.good_refresh.lock());
+    }
+
+    async fn answer(
+        &self,
+        grant: GrantKind,
+        refresh: Option<&Secret>,
+    ) -> Result<Issued, IssueError> {
+        self.calls.lock().push((grant, Instant::now()));
+        let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+        let delay = *self.delay.lock();
+        sleep(delay).await;
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        let fault = self.faults.lock().get(grant.as_str()).cloned();
+        match fault {
+            Some(Fault::Error(error)) => return Err(error),
+            Some(Fault::Panic) => panic!("scripted"),
+            None => {}
+        }
+        if let Some(refresh) = refresh {
+            self.used_refresh.lock().push(refresh.expose().to_owned());
+            if refresh.expose() != *self.good_refresh.lock() {
+                return Err(refused());
+            }
+        }
+        let number = self.issued.fetch_add(1, Ordering::SeqCst);
+        let fresh = format!("canary-refresh-{number}");
+        let rotation = *self.rotation.lock();
+        let refresh = match (grant, rotation) {
+            // The real one gives back what was sent; a trap shows whoever uses it.
+            (GrantKind::Impersonate, _) => Some("canary-refresh-of-as".to_owned()),
+            (GrantKind::Refresh, Rotation::NoneInAnswer) => None,
+            (GrantKind::Login | GrantKind::Refresh, _) => {
+                fresh.clone_into(&mut self.good_refresh.lock());
+                Some(fresh)
+            }
+        };
+        Ok(Issued {
+            access: Secret::new(format!("canary-access-{number}")),
+            refresh: refresh.map(Secret::new),
+            lifetime: *self.life.lock(),
+        })
+    }
+}
+
+#[async_trait]
+impl TokenIssuer for FakeIssuer {
+    async fn login(&self, _: &ConsoleId) -> Result<Issued, IssueError> {
+        self.answer(GrantKind::Login, None).await
+    }
+
+    async fn refresh(&self, _: &ConsoleId, refresh: &Secret) -> Result<Issued, IssueError> {
+        self.answer(GrantKind::Refresh, Some(refresh)).await
+    }
+
+    async fn impersonate(
+        &self,
+        _: &ConsoleId,
+        refresh: &Secret,
+        _: Subject,
+        _: Access,
+    ) -> Result<Issued, IssueError> {
+        self.answer(GrantKind::Impersonate, Some(refresh)).await
+    }
+}
+
+/// Keeps the printed form of all events.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl TokenObserver for Notes {
+    fn observe(&self, event: &TokenEvent<'_>) {
+        self.0.lock().push(format!("{event:?}"));
+    }
+}
+
+struct World {
+    broker: Broker,
+    issuer: Arc<FakeIssuer>,
+    notes: Arc<Notes>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (issuer, notes) = (FakeIssuer::new(), Arc::new(Notes::default()));
+        let broker = Broker::new(
+            Arc::clone(&issuer) as _,
+            RefreshPolicy::default(),
+            Arc::clone(&notes) as _,
+        );
+        Self {
+            broker,
+            issuer,
+            notes,
+        }
+    }
+
+    fn with_renewals() -> Self {
+        let world = Self::new();
+        let broker = world.broker.clone();
+        tokio::spawn(async move { broker.run_renewals(std::future::pending()).await });
+        world
+    }
+
+    async fn lease(&self, user: u128) -> Result<Lease, TokenError> {
+        self.broker.lease_for(&key(user), soon()).await
+    }
+
+    /// A lease that must be there already.
+    async fn lease_at_once(&self, user: u128) -> Lease {
+        let before = Instant::now();
+        let lease = self.lease(user).await.unwrap();
+        assert_eq!(Instant::now(), before, "the request had to wait");
+        lease
+    }
+
+    /// Lets what was started come to its end.
+    async fn settle(&self) {
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn key(user: u128) -> TokenKey {
+    let target = Subject(Uuid::from_u128(user));
+    TokenKey {
+        console: ConsoleId::new(MAIN),
+        target,
+        access: Access::Full,
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+fn bearer(lease: &Lease) -> String {
+    lease.authorization().to_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_requests_for_a_cold_key_are_one_login_and_one_as() {
+    let world = World::new();
+    let mut requests = JoinSet::new();
+    for _ in 0..10_000 {
+        let broker = world.broker.clone();
+        requests.spawn(async move {
+            broker
+                .lease_for(&key(1), soon())
+                .await
+                .map(|it| bearer(&it))
+        });
+    }
+    let answers = requests.join_all().await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.as_deref() == Ok("Bearer canary-access-1"))
+    );
+    assert_eq!(world.issuer.counts(), [1, 0, 1]);
+    assert_eq!(
+        world.broker.stats(),
+        TokenStats {
+            held: 1,
+            sessions: 1,
+            waiting: 0
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_goes_away_leaves_the_fetch_to_the_others() {
+    let world = World::new();
+    let leader = tokio::time::timeout(Duration::from_millis(10), world.lease(1));
+    assert!(leader.await.is_err());
+    assert!(world.lease(1).await.is_ok());
+    assert_eq!(world.issuer.counts(), [1, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_share_the_session_and_never_a_token() {
+    let world = World::new();
+    let (one, two) = (world.lease(1).await.unwrap(), world.lease(2).await.unwrap());
+    assert_ne!(bearer(&one), bearer(&two));
+    let read_only = TokenKey {
+        access: Access::ReadOnly,
+        ..key(1)
+    };
+    let three = world.broker.lease_for(&read_only, soon()).await.unwrap();
+    assert_ne!(bearer(&one), bearer(&three));
+    assert_eq!(world.issuer.counts(), [1, 0, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_endpoint_is_an_error_for_all_and_the_next_one_works() {
+    let world = World::new();
+    world.issuer.fail(GrantKind::Impersonate, Fault::Panic);
+    let (one, two) = tokio::join!(world.lease(1), world.lease(1));
+    assert!(matches!(one, Err(TokenError::Unavailable { .. })));
+    assert_eq!(one.as_ref().err(), two.as_ref().err());
+    assert_eq!(world.issuer.counts(), [1, 0, 1]);
+    world.issuer.heal();
+    advance(Duration::from_secs(1)).await;
+    assert!(world.lease(1).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_beside_the_endpoint_hangs_nobody_either() {
+    #[derive(Default)]
+    struct Fragile(AtomicUsize);
+    impl TokenObserver for Fragile {
+        fn observe(&self, _: &TokenEvent<'_>) {
+            assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "scripted");
+        }
+    }
+    let broker = Broker::new(
+        FakeIssuer::new(),
+        RefreshPolicy::default(),
+        Arc::new(Fragile::default()),
+    );
+    let before = Instant::now();
+    let result = broker.lease_for(&key(1), soon()).await;
+    assert!(matches!(result, Err(TokenError::Unavailable { .. })));
+    assert!(before.elapsed() < Duration::from_secs(1));
+    advance(Duration::from_secs(1)).await;
+    assert!(broker.lease_for(&key(1), soon()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_wait_get_the_error_of_the_one_attempt() {
+    let world = World::new();
+    world
+        .issuer
+        .fail(GrantKind::Impersonate, Fault::Error(down()));
+    let mut requests = JoinSet::new();
+    for _ in 0..100 {
+        let broker = world.broker.clone();
+        requests.spawn(async move { broker.lease_for(&key(1), soon()).await.unwrap_err() });
+    }
+    let errors = requests.join_all().await;
+    assert!(errors.iter().all(|error| *error == errors[0]));
+    assert!(matches!(&errors[0], TokenError::Unavailable { error, .. } if *error == down()));
+    assert_eq!(world.issuer.counts(), [1, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_to_its_deadline_and_no_second_fetch_starts() {
+    let world = World::new();
+    *world.issuer.delay.lock() = Duration::from_secs(30);
+    let begun = Instant::now();
+    let short = Instant::now() + Duration::from_secs(2);
+    let result = world.broker.lease_for(&key(1), short).await;
+    assert!(matches!(result, Err(TokenError::TimedOut { .. })));
+    assert_eq!(begun.elapsed().as_secs(), 2);
+    let result = world.broker.lease_for(&key(1), soon() + LIFE).await;
+    assert!(matches!(result, Err(TokenError::TimedOut { .. })));
+    assert_eq!(begun.elapsed().as_secs(), 12);
+    sleep(Duration::from_secs(60)).await;
+    world.lease_at_once(1).await;
+    assert_eq!(world.issuer.counts(), [1, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_never_served() {
+    let world = World::new();
+    let old = world.lease(1).await.unwrap();
+    advance(Duration::from_secs(3570)).await;
+    let new = world.lease(1).await.unwrap();
+    assert!(new.generation() > old.generation());
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_use_is_renewed_with_no_request_waiting() {
+    let world = World::with_renewals();
+    let first = world.lease(1).await.unwrap();
+    sleep(Duration::from_secs(2000)).await;
+    assert_eq!(bearer(&world.lease_at_once(1).await), bearer(&first));
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 1);
+    sleep(Duration::from_secs(800)).await;
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 2);
+    assert!(world.lease_at_once(1).await.generation() > first.generation());
+    for _ in 0..24 {
+        sleep(Duration::from_secs(1800)).await;
+        world.lease_at_once(1).await;
+    }
+    assert_eq!(world.issuer.count(GrantKind::Login), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_token_is_not_renewed_and_forgotten_at_its_end() {
+    let world = World::with_renewals();
+    world.lease(1).await.unwrap();
+    // The renewal at three quarters still sees the use within the last hour.
+    sleep(LIFE * 3).await;
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 2);
+    assert_eq!(world.broker.stats().held, 0);
+    assert_eq!(world.broker.census().0, 0);
+    assert!(
+        world.issuer.count(GrantKind::Refresh) >= 3,
+        "the session is kept all the same"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_timer_a_request_has_the_token_renewed_behind_it() {
+    let world = World::new();
+    let first = world.lease(1).await.unwrap();
+    advance(Duration::from_secs(3200)).await;
+    assert_eq!(bearer(&world.lease_at_once(1).await), bearer(&first));
+    world.settle().await;
+    assert!(world.lease_at_once(1).await.generation() > first.generation());
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_rejections_cause_one_renewal() {
+    let world = World::new();
+    let lease = world.lease(1).await.unwrap();
+    advance(Duration::from_secs(6)).await;
+    for _ in 0..100 {
+        world.broker.rejected_for(&key(1), lease.generation());
+    }
+    let next = world.lease(1).await.unwrap();
+    for _ in 0..100 {
+        world.broker.rejected_for(&key(1), lease.generation());
+    }
+    assert_eq!(bearer(&world.lease_at_once(1).await), bearer(&next));
+    assert_eq!(world.issuer.counts(), [1, 0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_rejection_within_five_seconds_fetches_nothing() {
+    let world = World::new();
+    let first = world.lease(1).await.unwrap();
+    advance(Duration::from_secs(6)).await;
+    world.broker.rejected_for(&key(1), first.generation());
+    let second = world.lease(1).await.unwrap();
+    advance(Duration::from_secs(4)).await;
+    world.broker.rejected_for(&key(1), second.generation());
+    assert_eq!(bearer(&world.lease_at_once(1).await), bearer(&second));
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 2);
+    advance(Duration::from_secs(1)).await;
+    world.broker.rejected_for(&key(1), second.generation());
+    world.lease(1).await.unwrap();
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_refresh_token_is_the_one_that_is_used() {
+    let world = World::with_renewals();
+    world.lease(1).await.unwrap();
+    sleep(LIFE * 2).await;
+    world.lease(2).await.unwrap();
+    assert!(world.issuer.count(GrantKind::Refresh) >= 2);
+    assert_eq!(
+        world.issuer.count(GrantKind::Login),
+        1,
+        "no refresh token was a dead one"
+    );
+    let used = world.issuer.used_refresh.lock().clone();
+    assert!(!used.contains(&"canary-refresh-of-as".to_owned()));
+    assert_eq!(used.last(), Some(&*world.issuer.good_refresh.lock()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_refresh_token_leaves_the_old_one() {
+    let world = World::with_renewals();
+    *world.issuer.rotation.lock() = Rotation::NoneInAnswer;
+    world.lease(1).await.unwrap();
+    sleep(LIFE * 4).await;
+    assert!(world.issuer.count(GrantKind::Refresh) >= 4);
+    assert_eq!(world.issuer.count(GrantKind::Login), 1);
+    assert!(
+        world
+            .issuer
+            .used_refresh
+            .lock()
+            .iter()
+            .all(|used| used == "canary-refresh-0")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_refresh_token_costs_one_login() {
+    let world = World::with_renewals();
+    world.broker.warm(&ConsoleId::new(MAIN));
+    world.settle().await;
+    world.issuer.kill_session();
+    sleep(LIFE).await;
+    assert_eq!(world.issuer.counts(), [2, 1, 0]);
+    assert!(matches!(
+        world.broker.session_state(&ConsoleId::new(MAIN)),
+        SessionState::Usable { .. }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_keeps_failing_gives_way_to_a_login() {
+    let world = World::with_renewals();
+    world.broker.warm(&ConsoleId::new(MAIN));
+    world.settle().await;
+    world.issuer.fail(GrantKind::Refresh, Fault::Error(down()));
+    sleep(LIFE).await;
+    assert_eq!(world.issuer.counts(), [2, 3, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_as_refused_for_a_dead_session_is_tried_once_more_with_a_new_one() {
+    let world = World::new();
+    world.lease(1).await.unwrap();
+    advance(Duration::from_secs(60)).await;
+    world.issuer.kill_session();
+    let (one, two) = tokio::join!(world.lease(2), world.lease(3));
+    assert!(one.is_ok() && two.is_ok());
+    let [logins, refreshes, _] = world.issuer.counts();
+    assert_eq!([logins, refreshes], [2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_refused_costs_one_more_try_and_no_login() {
+    let world = World::new();
+    world.lease(1).await.unwrap();
+    advance(Duration::from_secs(60)).await;
+    world
+        .issuer
+        .fail(GrantKind::Impersonate, Fault::Error(refused()));
+    assert!(matches!(
+        world.lease(2).await,
+        Err(TokenError::Refused { .. })
+    ));
+    assert_eq!(world.issuer.counts(), [1, 1, 3]);
+    // The session is now too young to be doubted again.
+    assert!(matches!(
+        world.lease(3).await,
+        Err(TokenError::Refused { .. })
+    ));
+    assert_eq!(world.issuer.counts(), [1, 1, 4]);
+    let again = world.lease(2).await.unwrap_err();
+    assert!(again.retry_after() > Duration::from_secs(29));
+    assert_eq!(world.issuer.counts(), [1, 1, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_is_tried_again_after_thirty_and_sixty_seconds() {
+    let world = World::new();
+    world.issuer.fail(GrantKind::Login, Fault::Error(refused()));
+    for (user, wait, logins) in [(1, 0, 1), (2, 29, 1), (3, 1, 2), (4, 59, 2), (5, 1, 3)] {
+        sleep(Duration::from_secs(wait)).await;
+        let error = world.lease(user).await.unwrap_err();
+        assert!(matches!(error, TokenError::Refused { .. }), "{error:?}");
+        assert_eq!(world.issuer.counts(), [logins, 0, 0], "{user}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_warmed_comes_back_without_a_request() {
+    let (world, main) = (World::with_renewals(), ConsoleId::new(MAIN));
+    assert_eq!(world.broker.session_state(&main), SessionState::None);
+    world.issuer.fail(GrantKind::Login, Fault::Error(refused()));
+    world.broker.warm(&main);
+    assert_eq!(world.broker.session_state(&main), SessionState::Acquiring);
+    world.settle().await;
+    match world.broker.session_state(&main) {
+        SessionState::CoolingOff { error, retry_in } => {
+            assert_eq!(error, refused());
+            assert_eq!(retry_in.as_secs(), 29);
+        }
+        other => panic!("{other:?}"),
+    }
+    world.issuer.heal();
+    sleep(Duration::from_secs(30)).await;
+    match world.broker.session_state(&main) {
+        SessionState::Usable { expires_in } => assert!(expires_in > LIFE * 9 / 10),
+        other => panic!("{other:?}"),
+    }
+    let lease = world.broker.session_lease(&main, soon()).await.unwrap();
+    assert_eq!(bearer(&lease), "Bearer canary-access-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_valid_token_outlasts_an_endpoint_that_is_down() {
+    let world = World::with_renewals();
+    let first = world.lease(1).await.unwrap();
+    let begun = Instant::now();
+    for grant in [GrantKind::Impersonate, GrantKind::Login, GrantKind::Refresh] {
+        world.issuer.fail(grant, Fault::Error(down()));
+    }
+    while begun.elapsed() < Duration::from_secs(3569) {
+        assert_eq!(bearer(&world.lease_at_once(1).await), bearer(&first));
+        sleep(Duration::from_secs(7)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert!(matches!(
+        world.lease(1).await,
+        Err(TokenError::Unavailable { .. })
+    ));
+    let calls = world.issuer.calls.lock().len();
+    assert!(calls < 100, "it was asked {calls} times");
+    world.issuer.heal();
+    sleep(Duration::from_secs(300)).await;
+    assert!(world.lease(1).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_endpoint_is_left_alone_as_long_as_it_asks() {
+    let world = World::new();
+    let throttled = IssueError::Throttled {
+        retry_after: Duration::from_secs(20),
+    };
+    world.issuer.fail(GrantKind::Login, Fault::Error(throttled));
+    let error = world.lease(1).await.unwrap_err();
+    assert_eq!(
+        error,
+        TokenError::Throttled {
+            retry_after: Duration::from_secs(20)
+        }
+    );
+    world.issuer.heal();
+    sleep(Duration::from_secs(19)).await;
+    assert!(world.lease(2).await.is_err());
+    sleep(Duration::from_secs(1)).await;
+    assert!(world.lease(2).await.is_ok());
+    assert!(
+        world.lease(1).await.is_ok(),
+        "the wait of the session is not doubled by its users"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_four_calls_run_at_once_and_a_session_does_not_queue() {
+    let (world, main) = (World::new(), ConsoleId::new(MAIN));
+    let lease = world.broker.session_lease(&main, soon()).await.unwrap();
+    advance(Duration::from_secs(10)).await;
+    *world.issuer.rotation.lock() = Rotation::NoneInAnswer;
+    *world.issuer.delay.lock() = Duration::from_secs(1);
+    for user in 0..400 {
+        let broker = world.broker.clone();
+        tokio::spawn(async move { broker.lease_for(&key(user), soon()).await.map(drop) });
+    }
+    sleep(Duration::from_millis(1500)).await;
+    world.broker.session_rejected(&main, lease.generation());
+    let begun = Instant::now();
+    world.broker.session_lease(&main, soon()).await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(world.issuer.most_at_once.load(Ordering::SeqCst), 4);
+    assert_eq!(world.broker.stats().held, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_uses_the_session_of_then() {
+    let (world, main) = (World::new(), ConsoleId::new(MAIN));
+    let lease = world.broker.session_lease(&main, soon()).await.unwrap();
+    advance(Duration::from_secs(10)).await;
+    *world.issuer.delay.lock() = Duration::from_secs(1);
+    let mut requests = JoinSet::new();
+    for user in 0..12 {
+        let broker = world.broker.clone();
+        requests.spawn(async move { broker.lease_for(&key(user), soon()).await.map(drop) });
+    }
+    sleep(Duration::from_millis(500)).await;
+    world.broker.session_rejected(&main, lease.generation());
+    assert!(requests.join_all().await.iter().all(Result::is_ok));
+    // Only the three that were under way beside the refresh may have used the old one.
+    let [logins, refreshes, impersonations] = world.issuer.counts();
+    assert_eq!([logins, refreshes], [1, 1]);
+    assert!(impersonations <= 15, "{impersonations}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_request_does_not_queue_behind_renewals() {
+    let world = World::with_renewals();
+    for user in 0..200 {
+        world.lease(user).await.unwrap();
+    }
+    sleep(Duration::from_secs(2350)).await;
+    *world.issuer.delay.lock() = Duration::from_secs(20);
+    sleep(Duration::from_secs(200)).await;
+    assert!(
+        world.lease(999).await.is_err(),
+        "the endpoint is too slow for it"
+    );
+    sleep(Duration::from_secs(60)).await;
+    world.lease_at_once(999).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_to_all_consoles_together_are_sixteen_at_once() {
+    let world = World::new();
+    for console in 0..40 {
+        world
+            .broker
+            .warm(&ConsoleId::new(&format!("console-{console}")));
+    }
+    world.settle().await;
+    assert_eq!(world.issuer.most_at_once.load(Ordering::SeqCst), 16);
+    assert_eq!(world.broker.stats().sessions, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_tokens_of_one_age_are_renewed_spread_and_four_at_once() {
+    let world = World::with_renewals();
+    let mut requests = JoinSet::new();
+    for user in 0..1000 {
+        let broker = world.broker.clone();
+        requests.spawn(async move { broker.lease_for(&key(user), soon()).await.map(drop) });
+    }
+    // Some gave up waiting; the fetches went on.
+    requests.join_all().await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 1000);
+    world.issuer.calls.lock().clear();
+    sleep(Duration::from_secs(3500)).await;
+    let calls = world.issuer.calls.lock().clone();
+    let starts: Vec<_> = calls
+        .iter()
+        .filter(|(kind, _)| *kind == GrantKind::Impersonate)
+        .map(|it| it.1)
+        .collect();
+    assert_eq!(starts.len(), 1000);
+    let busiest = starts
+        .windows(3)
+        .filter(|w| w[2] - w[0] < Duration::from_secs(1))
+        .count();
+    assert_eq!(busiest, 0, "more than two started within a second");
+    assert_eq!(world.broker.stats().held, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replaced_tokens_leave_no_timer() {
+    let world = World::with_renewals();
+    for user in 0..10 {
+        world.lease(user).await.unwrap();
+    }
+    for _ in 0..20 {
+        advance(Duration::from_secs(6)).await;
+        for user in 0..10 {
+            let lease = world.lease(user).await.unwrap();
+            world.broker.rejected_for(&key(user), lease.generation());
+        }
+        world.settle().await;
+    }
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 210);
+    assert_eq!(world.broker.census(), (10, 11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_retired_is_never_served_again() {
+    let world = World::new();
+    let old = world.lease(1).await.unwrap();
+    let other = world.lease(2).await.unwrap();
+    world.broker.retire(key(1).target);
+    assert_eq!(world.broker.stats().held, 1);
+    let new = world.lease(1).await.unwrap();
+    assert!(new.generation() > old.generation());
+    assert_eq!(bearer(&world.lease_at_once(2).await), bearer(&other));
+    // In flight: what comes back is thrown away, and fetched once more for those who wait.
+    let (lease, ()) = tokio::join!(world.lease(3), async {
+        sleep(Duration::from_millis(10)).await;
+        world.broker.retire(key(3).target);
+    });
+    assert_eq!(bearer(&lease.unwrap()), "Bearer canary-access-5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_console_that_is_retired_logs_in_afresh() {
+    let world = World::new();
+    world.lease(1).await.unwrap();
+    world.broker.retire_console(&ConsoleId::new(MAIN));
+    assert_eq!(world.broker.stats(), TokenStats::default());
+    world.lease(1).await.unwrap();
+    assert_eq!(world.issuer.counts(), [2, 0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_stop_when_they_are_told_to() {
+    let world = World::new();
+    world.lease(1).await.unwrap();
+    world
+        .broker
+        .run_renewals(sleep(Duration::from_secs(60)))
+        .await;
+    sleep(LIFE).await;
+    assert_eq!(world.issuer.counts(), [1, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_prints_shows_a_token() {
+    let world = World::with_renewals();
+    let lease = world.lease(1).await.unwrap();
+    world.issuer.kill_session();
+    sleep(LIFE).await;
+    world
+        .issuer
+        .fail(GrantKind::Impersonate, Fault::Error(refused()));
+    let error = world.lease(9).await.unwrap_err();
+    let mut shown = world.notes.0.lock().clone();
+    assert!(shown.len() >= 5);
+    shown.push(format!(
+        "{lease:?} {:?} {:?}",
+        lease.authorization(),
+        world.broker
+    ));
+    shown.push(format!("{error} {error:?} {:?}", world.broker.stats()));
+    shown.push(format!(
+        "{:?}",
+        world.broker.session_state(&ConsoleId::new(MAIN))
+    ));
+    assert!(
+        shown.iter().all(|text| !text.contains("canary")),
+        "{shown:?}"
+    );
+    assert!(
+        shown
+            .iter()
+            .any(|text| text.contains(&lease.fingerprint().to_string()))
+    );
+}
+
+/// An endpoint that answers at once and notices two calls for one user at the same time.
+#[derive(Default)]
+struct Watchful {
+    busy: Mutex<HashMap<Option<Subject>, usize>>,
+    collisions: AtomicUsize,
+    issued: AtomicUsize,
+}
+
+impl Watchful {
+    async fn answer(&self, target: Option<Subject>) -> Result<Issued, IssueError> {
+        if self.busy.lock().insert(target, 1).is_some() {
+            self.collisions.fetch_add(1, Ordering::SeqCst);
+        }
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        self.busy.lock().remove(&target);
+        let number = self.issued.fetch_add(1, Ordering::SeqCst);
+        let owner = target.map(|it| it.to_string()).unwrap_or_default();
+        Ok(Issued {
+            access: Secret::new(format!("{owner}/{number}")),
+            refresh: Some(Secret::new("r".to_owned())),
+            lifetime: LIFE,
+        })
+    }
+}
+
+#[async_trait]
+impl TokenIssuer for Watchful {
+    async fn login(&self, _: &ConsoleId) -> Result<Issued, IssueError> {
+        self.answer(None).await
+    }
+
+    async fn refresh(&self, _: &ConsoleId, _: &Secret) -> Result<Issued, IssueError> {
+        self.answer(None).await
+    }
+
+    async fn impersonate(
+        &self,
+        _: &ConsoleId,
+        _: &Secret,
+        target: Subject,
+        _: Access,
+    ) -> Result<Issued, IssueError> {
+        self.answer(Some(target)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_ask_and_retire_never_meet_in_two_fetches_for_one_user() {
+    let issuer = Arc::new(Watchful::default());
+    let broker = Broker::new(
+        Arc::clone(&issuer) as _,
+        RefreshPolicy::default(),
+        Arc::new(Notes::default()),
+    );
+    let mut threads = JoinSet::new();
+    for thread in 0..8_u128 {
+        let broker = broker.clone();
+        threads.spawn(async move {
+            for turn in 0..500_u128 {
+                let key = key((turn + thread) % 5);
+                let lease = broker.lease_for(&key, soon()).await.unwrap();
+                assert!(bearer(&lease).starts_with(&format!("Bearer {}/", key.target)));
+                if turn % 3 == 0 {
+                    broker.retire(key.target);
+                }
+            }
+        });
+    }
+    threads.join_all().await;
+    assert!(issuer.issued.load(Ordering::SeqCst) > 100);
+    assert_eq!(issuer.collisions.load(Ordering::SeqCst), 0);
+    assert_eq!(broker.stats().waiting, 0);
+}
+
+#[test]
+fn the_frame_around_a_token_stays_small() {
+    let cell = size_of::<cell::Cell<fetch::Impersonation>>();
+    assert!(cell <= 512, "{cell} bytes");
+}

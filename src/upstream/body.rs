@@ -1,0 +1,235 @@
+//! Request bodies on their way to a console, held as long as they may have to be sent again.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+/// A request body for a console.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// No body.
+    Empty,
+    /// A body made by the gateway itself.
+    Full(Bytes),
+    /// A caller's body, passed on as it comes.
+    Streaming(StreamingBody),
+}
+
+impl RequestBody {
+    /// Takes a caller's body, and the handle that can send it again.
+    ///
+    /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all.
+    pub fn streaming(incoming: Incoming, hold: usize, limit: u64) -> (Self, ReplayHandle) {
+        if incoming.is_end_stream() {
+            return (Self::Empty, ReplayHandle(None));
+        }
+        let declared = incoming.size_hint().exact();
+        let source = Arc::new(Mutex::new(Source {
+            incoming,
+            held: Some(Vec::new()),
+            held_bytes: 0,
+            hold,
+            limit,
+            received: 0,
+            ended: false,
+            reader: 0,
+        }));
+        let body = StreamingBody {
+            source: Arc::clone(&source),
+            reader: 0,
+            next: 0,
+            sent: 0,
+            declared,
+        };
+        (
+            Self::Streaming(body),
+            ReplayHandle(Some((source, declared))),
+        )
+    }
+}
+
+/// Sends a caller's body a second time, as long as all of it is still held.
+#[derive(Debug)]
+pub struct ReplayHandle(Option<(Arc<Mutex<Source>>, Option<u64>)>);
+
+impl ReplayHandle {
+    /// The body once more from its start; `None` when it has grown past what is held.
+    ///
+    /// The body that was given out before fails from now on: two must not share the caller's.
+    pub fn again(&self) -> Option<RequestBody> {
+        let Some((source, declared)) = &self.0 else {
+            return Some(RequestBody::Empty);
+        };
+        let mut shared = source.lock();
+        shared.held.as_ref()?;
+        shared.reader += 1;
+        let reader = shared.reader;
+        drop(shared);
+        let (source, declared) = (Arc::clone(source), *declared);
+        Some(RequestBody::Streaming(StreamingBody {
+            source,
+            reader,
+            next: 0,
+            sent: 0,
+            declared,
+        }))
+    }
+
+    /// Whether the request has no body at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Counts the caller's bytes; `None` when there is no body.
+    pub fn progress(&self) -> Option<BodyProgress> {
+        self.0
+            .as_ref()
+            .map(|(source, _)| BodyProgress(Arc::clone(source)))
+    }
+
+    /// The beginning of the body, if all that came so far is held.
+    pub fn held(&self) -> Option<Vec<u8>> {
+        let (source, _) = self.0.as_ref()?;
+        source.lock().held.as_ref().map(|frames| frames.concat())
+    }
+}
+
+/// Knows how much of a caller's body has come.
+#[derive(Debug)]
+pub struct BodyProgress(Arc<Mutex<Source>>);
+
+impl BodyProgress {
+    /// How many bytes the caller has sent so far.
+    pub fn received(&self) -> u64 {
+        self.0.lock().received
+    }
+}
+
+/// A caller's body as one sending of it sees it.
+#[derive(Debug)]
+pub struct StreamingBody {
+    source: Arc<Mutex<Source>>,
+    reader: u32,
+    next: usize,
+    sent: u64,
+    declared: Option<u64>,
+}
+
+/// A caller's body and what is held of it.
+#[derive(Debug)]
+struct Source {
+    incoming: Incoming,
+    held: Option<Vec<Bytes>>,
+    held_bytes: usize,
+    hold: usize,
+    limit: u64,
+    received: u64,
+    ended: bool,
+    reader: u32,
+}
+
+impl Source {
+    fn poll_data(
+        &mut self,
+        next: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        if let Some(frame) = self.held.as_ref().and_then(|frames| frames.get(next)) {
+            return Poll::Ready(Some(Ok(frame.clone())));
+        }
+        while !self.ended {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
+                None => self.ended = true,
+                Some(Err(_)) => return Poll::Ready(Some(Err(BodyFault::Aborted))),
+                // Trailers are dropped: nothing of them may be taken for a header later.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(self.take(data)));
+                    }
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Bytes, BodyFault> {
+        self.received = self.received.saturating_add(data.len() as u64);
+        if self.received > self.limit {
+            return Err(BodyFault::TooLarge);
+        }
+        self.held_bytes += data.len();
+        if self.held_bytes > self.hold {
+            self.held = None;
+        } else if let Some(frames) = &mut self.held {
+            frames.push(data.clone());
+        }
+        Ok(data)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
+            Self::Streaming(body) => {
+                let mut source = body.source.lock();
+                if source.reader != body.reader {
+                    return Poll::Ready(Some(Err(BodyFault::Superseded)));
+                }
+                let Some(data) = ready!(source.poll_data(body.next, context)?) else {
+                    return Poll::Ready(None);
+                };
+                drop(source);
+                body.next += 1;
+                body.sent = body.sent.saturating_add(data.len() as u64);
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Streaming(body) => body.declared == Some(body.sent),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streaming(body) => body.declared.map_or_else(SizeHint::new, |all| {
+                SizeHint::with_exact(all.saturating_sub(body.sent))
+            }),
+        }
+    }
+}
+
+/// Why a caller's body ended before its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BodyFault {
+    /// The caller went away, or sent a malformed body.
+    #[error("the caller ended the body early")]
+    Aborted,
+    /// The body is being sent anew on another connection.
+    #[error("the body is being sent again elsewhere")]
+    Superseded,
+    /// More bytes came than are allowed.
+    #[error("the body is larger than this gateway accepts")]
+    TooLarge,
+}
