@@ -4,12 +4,14 @@ mod answer;
 mod exchange;
 mod forward;
 mod headers;
+mod inject;
 mod location;
 mod rejection;
 mod subject;
 
 pub use answer::{AnswerBody, AnswerCut};
 pub use headers::OwnedHeaders;
+pub use inject::inject;
 pub use rejection::Rejection;
 
 use std::collections::HashMap;

@@ -171,6 +171,13 @@ async fn service(simulator: &Simulator) -> Pair {
     login(simulator, &seed::SERVICE).await
 }
 
+/// Waits for a condition that other tasks bring about.
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn as_form(refresh: &str, target: Uuid) -> String {
     format!("grant_type=as&refresh_token={refresh}&userUid={target}")
 }

@@ -1,6 +1,7 @@
 //! The live tokens: a bearer is found by looking it up, its signature is never read again.
 
 pub(crate) mod jwt;
+mod token;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::jwt::{Claims, Writer};
+pub(crate) use self::token::{Holder, Kind, Session, Token};
 use crate::bearer::Cause;
 use crate::settings::{Rotation, Switches};
 use crate::{clock, random};
@@ -26,68 +28,6 @@ const SHARDS: usize = 16;
 const PURGE_EVERY: u64 = 8192;
 /// How long an expired token is remembered, so that its use is told from that of an unknown one.
 const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// What a token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Access,
-    ApiKey,
-    Refresh,
-}
-
-/// One login and what was derived from it.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) id: Uuid,
-    pub(crate) user: Uuid,
-    pub(crate) login: u64,
-    pub(crate) read_only: bool,
-}
-
-/// Whom a token is for, by the names its claims need.
-#[derive(Clone, Debug)]
-pub(crate) struct Holder {
-    pub(crate) uid: Uuid,
-    pub(crate) name: String,
-    pub(crate) number: u64,
-    pub(crate) login: u64,
-}
-
-/// A token that was issued.
-#[derive(Debug)]
-pub(crate) struct Token {
-    pub(crate) kind: Kind,
-    pub(crate) subject: Uuid,
-    pub(crate) login: u64,
-    pub(crate) session: Option<Arc<Session>>,
-    pub(crate) read_only: bool,
-    /// Whether its identity has the scope `rest`.
-    pub(crate) rest: bool,
-    expires: Option<Instant>,
-    revoked: AtomicBool,
-    spent: AtomicBool,
-    /// The last epoch of the counters in which the token was presented.
-    seen: AtomicU64,
-}
-
-impl Token {
-    /// Tells whether this is the first call of this function in an epoch of the counters.
-    pub(crate) fn first_seen(&self, epoch: u64) -> bool {
-        // A load first: the warm path must not write to a shared cache line.
-        self.seen.load(Ordering::Relaxed) != epoch
-            && self.seen.swap(epoch, Ordering::Relaxed) != epoch
-    }
-
-    fn expired(&self, now: Instant) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
-    }
-
-    fn lent_to(&self, user: Uuid) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|session| session.user == user)
-    }
-}
 
 /// An access and a refresh token as they go out.
 pub(crate) struct Pair {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
@@ -12,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
+use super::inject::inject;
 use super::{Gateway, Rejection, headers, location};
 use crate::policy::{Bearer, Permit};
 use crate::request::{LoginsCall, Operation, RequestHead};
@@ -195,12 +195,7 @@ impl Outbound<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::passed_on(&self.parts.headers, &self.gateway.owned);
-        if let Some(lease) = lease {
-            request
-                .headers_mut()
-                .insert(AUTHORIZATION, lease.authorization());
-        }
+        *request.headers_mut() = inject(&self.parts.headers, &self.gateway.owned, lease);
         Ok(request)
     }
 }

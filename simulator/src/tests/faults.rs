@@ -161,16 +161,19 @@ async fn a_stalled_answer_lasts_until_its_connection_is_dropped() {
 async fn delayed_requests_are_in_flight_together() {
     let simulator = start().await;
     let access = service(&simulator).await.access;
-    let fault = Fault::new(Action::Delay)
-        .on(ME)
-        .times(2)
-        .delay(Duration::from_millis(200));
-    simulator.fault(fault);
-    let (one, two) = tokio::join!(me(&simulator, &access), me(&simulator, &access));
-    one.data();
-    two.data();
+    let delay = Fault::new(Action::Delay).on(ME);
+    simulator.fault(delay.clone().times(2).delay(Duration::from_secs(600)));
+    tokio::select! {
+        _ = me(&simulator, &access) => panic!("answered in spite of the delay"),
+        _ = me(&simulator, &access) => panic!("answered in spite of the delay"),
+        () = until(|| simulator.state().in_flight == 2) => {}
+    }
+    simulator.drop_connections();
+    until(|| simulator.state().in_flight == 0).await;
     assert_eq!(simulator.state().in_flight_max, 2);
-    assert_eq!(simulator.state().in_flight, 0);
+    simulator.fault(delay.delay(Duration::from_millis(1)));
+    me(&simulator, &access).await.data();
+    assert_eq!(simulator.state().faults_met, 3);
 }
 
 #[tokio::test]

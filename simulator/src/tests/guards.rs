@@ -142,3 +142,17 @@ async fn paths_are_read_as_the_console_reads_them() {
     }
     assert_eq!(simulator.state().operation("GET /users/me"), 4);
 }
+
+#[tokio::test]
+async fn a_refusal_can_come_before_the_body() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let simulator = switched(|switches| switches.early_refusal = true).await;
+    let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
+    let head = "POST /api/v3/users HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 401");
+    assert!(!simulator.requests()[0].body_complete);
+}

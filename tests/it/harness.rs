@@ -1,0 +1,349 @@
+//! A gateway in this process, a simulator, a client, and waiting for conditions.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use vspc_gateway::app;
+use vspc_gateway::audit::{Auditor, Writer};
+use vspc_gateway::config::Settings;
+use vspc_gateway::gateway::Gateway;
+use vspc_gateway::listen::{Drain, serve};
+use vspc_gateway::secret::KeyDigest;
+use vspc_simulator::{Settings as SimulatorSettings, Simulator, Switches};
+
+/// May act for acme and globex; reads only.
+pub(crate) const ZABBIX: &str = "vgk_test_zabbix_00000000000000000000";
+/// May act for acme only; reads and writes everything.
+pub(crate) const BILLING: &str = "vgk_test_billing_0000000000000000000";
+/// May act for every tenant; reads and writes everything but what a rule denies.
+pub(crate) const ADMIN: &str = "vgk_test_admin_000000000000000000000";
+
+pub(crate) const ACME: &str = "b3ffc78b-7982-44f3-ae66-1384415f2bea";
+pub(crate) const GLOBEX: &str = "c28df41e-5182-4668-b911-1987d4c9150f";
+
+/// How long a condition may take to come true before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway and what is around it.
+pub(crate) struct World {
+    pub(crate) simulator: Simulator,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: TempDir,
+    client: Client<HttpConnector, Full<Bytes>>,
+    drain: Drain,
+    writer: Option<Writer>,
+}
+
+/// What a caller got.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The refusal's code, or the empty text.
+    pub(crate) fn code(&self) -> &str {
+        self.header("x-gateway-code").unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        self.header("x-gateway-request-id")
+            .expect("every answer carries the id")
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with("", Switches::default()).await
+    }
+
+    /// Starts with more lines for the console, and with switches of the simulator.
+    pub(crate) async fn start_with(console: &str, switches: Switches) -> Self {
+        let settings = SimulatorSettings {
+            switches,
+            ..SimulatorSettings::default()
+        };
+        let simulator = Simulator::start(settings).await.unwrap();
+        let url = simulator.url();
+        Self::start_on(simulator, &url, console).await
+    }
+
+    pub(crate) async fn start_on(simulator: Simulator, url: &str, console: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = configuration(folder.path(), url, console, "127.0.0.1:0");
+        let settings = Settings::parse(&text, folder.path()).unwrap_or_else(|faults| {
+            panic!("{faults:#?}");
+        });
+        let (auditor, writer) = Auditor::open(settings.audit.clone()).unwrap();
+        let (gateway, _) = app::compose(settings, &auditor).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = Drain::new();
+        tokio::spawn({
+            let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
+            async move { serve(listener, gateway, &drain).await }
+        });
+        tokio::spawn({
+            let (gateway, mut draining) = (Arc::clone(&gateway), drain.watch());
+            async move {
+                gateway
+                    .broker
+                    .run_renewals(async move { draining.begun().await })
+                    .await
+            }
+        });
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self {
+            simulator,
+            gateway,
+            address,
+            folder,
+            client,
+            drain,
+            writer: Some(writer),
+        }
+    }
+
+    /// A request as a tool sends it.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        collect(self.client.request(request).await.unwrap()).await
+    }
+
+    /// A GET with a key, for a tenant.
+    pub(crate) async fn get(&self, key: &str, tenant: &str, path: &str) -> Answer {
+        self.call("GET", path, &[("x-api-key", key), ("x-tenant", tenant)], "")
+            .await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// What the gateway answers to raw bytes, until it closes the connection.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("the connection stayed open")
+            .ok();
+        answer
+    }
+
+    pub(crate) fn audit_folder(&self) -> PathBuf {
+        self.folder.path().join("audit")
+    }
+
+    /// The records on disk now.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        read_records(&self.audit_folder())
+    }
+
+    /// The outcome record of a request, once it is there.
+    pub(crate) async fn outcome(&self, answer: &Answer) -> Value {
+        let id = answer.request_id().to_owned();
+        self.record(|record| record["kind"] == "request" && record["request_id"] == *id)
+            .await
+    }
+
+    /// The first record that fits, once it is there.
+    pub(crate) async fn record(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        until(|| self.records().into_iter().find(&fits)).await
+    }
+
+    /// Requests of callers that the simulator saw: everything but `/token`.
+    pub(crate) fn reached(&self) -> Vec<vspc_simulator::SeenRequest> {
+        let mut seen = self.simulator.requests();
+        seen.retain(|request| request.grant.is_none() && !is_token(&request.target));
+        seen
+    }
+
+    /// How many grants of a kind the simulator was asked for: given and refused.
+    pub(crate) fn grants(&self, grant: &str) -> (u64, u64) {
+        self.simulator
+            .state()
+            .grants
+            .get(grant)
+            .map_or((0, 0), |count| (count.ok, count.refused))
+    }
+
+    /// Ends the gateway as a process would, and gives the records it left.
+    pub(crate) async fn stop(mut self) -> Vec<Value> {
+        self.drain.run(PATIENCE).await;
+        let writer = self.writer.take().unwrap();
+        tokio::task::spawn_blocking(move || writer.close())
+            .await
+            .unwrap()
+            .unwrap();
+        self.records()
+    }
+}
+
+fn is_token(target: &str) -> bool {
+    target.to_ascii_lowercase().starts_with("/api/v3/token")
+}
+
+/// The configuration of the tests, and the secrets it names.
+pub(crate) fn configuration(folder: &Path, url: &str, console: &str, listen: &str) -> String {
+    write_secret(&folder.join("password"), "gateway-demo-password\n");
+    let digest = |key: &str| KeyDigest::of(key.as_bytes());
+    format!(
+        r#"
+[server]
+listen = "{listen}"
+replay_limit = "64KiB"
+body_limit = "64MiB"
+drain = "10s"
+[audit]
+directory = "audit"
+[[consoles]]
+name = "main"
+url = "{url}"
+login = {{ grant = "password", username = 'VSPC\svc-gateway', password = {{ file = "password" }} }}
+connect_timeout = "2s"
+first_byte_timeout = "3s"
+idle_timeout = "1s"
+{console}
+[[tenants]]
+name = "acme"
+aliases = ["1001"]
+impersonate = {{ user = "{ACME}" }}
+[[tenants]]
+name = "globex"
+impersonate = {{ user = "{GLOBEX}" }}
+[[tenants]]
+name = "viewed"
+impersonate = {{ user = "{GLOBEX}" }}
+read_only = true
+[[tenants]]
+name = "disabled"
+impersonate = {{ user = "{}" }}
+[mapping]
+tenant_header = "X-Tenant"
+[[clients]]
+name = "zabbix"
+api_keys = ["{}"]
+tenants = ["acme", "globex"]
+allow = [{{ methods = ["GET"], paths = ["/api/v3/**"] }}]
+[[clients]]
+name = "billing"
+api_keys = ["{}"]
+tenants = ["acme"]
+allow = [{{ methods = ["*"], paths = ["/api/v3/**"] }}]
+[[clients]]
+name = "admin"
+api_keys = ["{}"]
+tenants = ["*"]
+allow = [{{ methods = ["*"], paths = ["/api/v3/**", "/**"] }}]
+deny = [{{ paths = ["/api/v3/authentication/keys/**"] }}]
+"#,
+        vspc_simulator::seed::ACME_DISABLED.uid,
+        digest(ZABBIX),
+        digest(BILLING),
+        digest(ADMIN),
+    )
+}
+
+pub(crate) fn write_secret(path: &Path, secret: &str) {
+    std::fs::write(path, secret).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+pub(crate) async fn collect<B>(response: Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    }
+}
+
+/// The records of a log; an unfinished last line is not one.
+pub(crate) fn read_records(folder: &Path) -> Vec<Value> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut segments: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .collect();
+    segments.sort();
+    let mut records = Vec::new();
+    for segment in segments {
+        let text = std::fs::read_to_string(segment).unwrap();
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        records.extend(text[..whole].lines().map(|line| {
+            serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        }));
+    }
+    records
+}
+
+/// Waits until there is a value.
+pub(crate) async fn until<T>(mut value: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = value() {
+            return value;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the condition never came true"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until something is true.
+pub(crate) async fn until_true(mut condition: impl FnMut() -> bool) {
+    until(|| condition().then_some(())).await;
+}
+
+pub(crate) fn ok(answer: &Answer) -> bool {
+    answer.status == StatusCode::OK.as_u16()
+}
