@@ -201,6 +201,7 @@ struct View<'a> {
     kind: Cow<'a, str>,
     client: Option<Cow<'a, str>>,
     tenant: Option<Cow<'a, str>>,
+    console: Option<Cow<'a, str>>,
     target: Option<TargetView<'a>>,
     operation: Option<Cow<'a, str>>,
     method: Option<Cow<'a, str>>,
@@ -261,15 +262,31 @@ impl Table {
 
 impl View<'_> {
     fn who(&self) -> String {
-        let client = self.client.as_deref().unwrap_or("-");
-        let tenant = self.tenant.as_deref().unwrap_or("-");
-        let target = self
-            .target
-            .as_ref()
-            .and_then(|target| target.name.as_deref().or(target.uid.as_deref()));
-        match target {
-            Some(target) => format!("{client}→{tenant}/{target}"),
-            None => format!("{client}→{tenant}"),
+        let target = self.target.as_ref().and_then(|target| {
+            // The first digits tell users apart; the JSON form has all of them.
+            let uid = target
+                .uid
+                .as_deref()
+                .map(|uid| uid.split('-').next().unwrap_or(uid));
+            target.name.as_deref().or(uid)
+        });
+        let target = target
+            .map(|target| format!("/{target}"))
+            .unwrap_or_default();
+        match (
+            self.client.as_deref(),
+            self.tenant.as_deref(),
+            self.console.as_deref(),
+        ) {
+            (None, None, None) => "-".to_owned(),
+            (None, None, Some(console)) => format!("gateway→{console}{target}"),
+            (client, tenant, _) => {
+                format!(
+                    "{}→{}{target}",
+                    client.unwrap_or("-"),
+                    tenant.unwrap_or("-")
+                )
+            }
         }
     }
 

@@ -183,7 +183,7 @@ async fn a_thousand_intents_share_few_syncs_and_each_is_durable_when_told() {
         .collect();
     // The first sync is held until all are queued; then one more is enough.
     until("all queued", || auditor.stats().queued == 1000).await;
-    assert_eq!(script.get(|state| state.held), 1);
+    until("the first held", || script.get(|state| state.held) == 1).await;
     script.set(|state| state.hold = false);
     for task in tasks {
         task.await.unwrap();

@@ -82,17 +82,7 @@ impl Gateway {
         let (body, replay) = RequestBody::streaming(body, self.replay_limit, self.limits.body);
         exchange.follow_body(&replay);
 
-        let first = outbound.send(exchange, body, lease.as_ref()).await;
-        let mut response = match first {
-            // The console closed a kept connection just as it was used again.
-            Err(UpstreamError::Cut(_)) if replay.is_empty() && is_safe(head.method) => {
-                self.telemetry.replayed();
-                outbound
-                    .send(exchange, RequestBody::Empty, lease.as_ref())
-                    .await?
-            }
-            other => other?,
-        };
+        let mut response = outbound.first(exchange, body, lease.as_ref()).await?;
         if let Some(stale) = lease
             && response.status() == StatusCode::UNAUTHORIZED
         {
@@ -160,6 +150,24 @@ struct Outbound<'a> {
 }
 
 impl Outbound<'_> {
+    /// Sends it for the first time, and once more when the console closed a kept connection just
+    /// as it was used again: only what changes nothing and has no body.
+    async fn first(
+        &self,
+        exchange: &mut Exchange,
+        body: RequestBody,
+        lease: Option<&Lease>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let repeatable = matches!(body, RequestBody::Empty) && is_safe(&self.parts.method);
+        match self.send(exchange, body, lease).await {
+            Err(UpstreamError::Cut(_)) if repeatable => {
+                self.gateway.telemetry.replayed();
+                self.send(exchange, RequestBody::Empty, lease).await
+            }
+            first => first,
+        }
+    }
+
     async fn send(
         &self,
         exchange: &mut Exchange,

@@ -81,11 +81,6 @@ impl ReplayHandle {
         }))
     }
 
-    /// Whether the request has no body at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
     /// Counts the caller's bytes; `None` when there is no body.
     pub fn progress(&self) -> Option<BodyProgress> {
         self.0

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use vspc_gateway::app;
 use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
-use vspc_gateway::gateway::Gateway;
+
 use vspc_gateway::listen::{Drain, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{Settings as SimulatorSettings, Simulator, Switches};
@@ -40,7 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A gateway and what is around it.
 pub(crate) struct World {
     pub(crate) simulator: Simulator,
-    pub(crate) gateway: Arc<Gateway>,
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -79,7 +78,7 @@ impl Answer {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_with("", Switches::default()).await
+        Self::start_with("", unsigned()).await
     }
 
     /// Starts with more lines for the console, and with switches of the simulator.
@@ -120,7 +119,6 @@ impl World {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             simulator,
-            gateway,
             address,
             folder,
             client,
@@ -213,6 +211,14 @@ impl World {
             .unwrap()
             .unwrap();
         self.records()
+    }
+}
+
+/// Tokens without a signature: a key takes seconds to make in a debug build.
+pub(crate) fn unsigned() -> Switches {
+    Switches {
+        sign_tokens: false,
+        ..Switches::default()
     }
 }
 

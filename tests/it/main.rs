@@ -1,4 +1,19 @@
 //! The gateway against the simulator, over real sockets. Tests assert on the other side's view:
 //! what the simulator received, and what is on disk.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+mod audit;
+mod faults;
+mod forwarding;
 mod harness;
+mod identity;
+mod refusals;
+mod tokens;
+mod upstream_tls;

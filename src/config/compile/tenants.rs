@@ -63,58 +63,12 @@ fn mapping_header(text: &str) -> Result<HeaderName, String> {
 
 pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {
     let mut all = Tenants::default();
-    for mut section in root.sections("tenants") {
-        let name = section
-            .required("name")
-            .and_then(|item| item.read_with(name));
-        let aliases = section
-            .optional("aliases")
-            .map_or(Some(Vec::new()), |item| {
-                let read: Vec<_> = item
-                    .elements()?
-                    .iter()
-                    .map(|item| item.read_with(super::consoles::name))
-                    .collect();
-                read.into_iter().collect()
-            });
-        for (key, taken) in name
-            .iter()
-            .map(|n| ("name", n))
-            .chain(aliases.iter().flatten().map(|alias| ("aliases", alias)))
-        {
-            let owner = name.clone().unwrap_or_default();
-            if let Some(other) = all.names.insert(taken.to_lowercase(), owner) {
-                section.fault(
-                    key,
-                    format!("{taken:?} already stands for tenant {other:?}"),
-                );
-            }
-        }
-        let console = console(&mut section, consoles);
-        let target = section
-            .required("impersonate")
-            .and_then(|item| target(&item));
-        let read_only = section.or("read_only", false);
-        section.finish();
-        let tenant = (|| {
-            let access = if read_only? {
-                Access::ReadOnly
-            } else {
-                Access::Full
-            };
-            let (name, console) = (Arc::from(name?), ConsoleId::new(&console?));
-            Some(Arc::new(Tenant {
-                name,
-                console,
-                target: target?,
-                access,
-            }))
-        })();
-        let (Some(tenant), Some(aliases)) = (tenant, aliases) else {
+    for section in root.sections("tenants") {
+        let Some((tenant, aliases)) = tenant(section, consoles, &mut all.names) else {
             continue;
         };
         for name in std::iter::once(&*tenant.name).chain(aliases.iter().map(String::as_str)) {
-            // A name that is taken was reported above.
+            // A name that is taken was reported when it was read.
             if all.directory.add(name, &tenant).is_err() {
                 continue;
             }
@@ -122,6 +76,52 @@ pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {
         all.tenants.push(tenant);
     }
     all
+}
+
+/// Reads one tenant and its aliases. `names` holds whose each name is, in lower case: names that
+/// differ only in case would be told apart by nobody.
+fn tenant(
+    mut section: Section<'_>,
+    consoles: &Consoles,
+    names: &mut HashMap<String, String>,
+) -> Option<(Arc<Tenant>, Vec<String>)> {
+    let name = section
+        .required("name")
+        .and_then(|item| item.read_with(name));
+    let aliases = section
+        .optional("aliases")
+        .map_or(Some(Vec::new()), |item| aliases(&item));
+    let own = name.iter().map(|name| ("name", name));
+    let others = aliases.iter().flatten().map(|alias| ("aliases", alias));
+    for (key, taken) in own.chain(others) {
+        let owner = name.clone().unwrap_or_default();
+        if let Some(other) = names.insert(taken.to_lowercase(), owner) {
+            let message = format!("{taken:?} already stands for tenant {other:?}");
+            section.fault(key, message);
+        }
+    }
+    let console = console(&mut section, consoles);
+    let target = section
+        .required("impersonate")
+        .and_then(|item| target(&item));
+    let read_only = section.or("read_only", false);
+    section.finish();
+    let tenant = Tenant {
+        name: Arc::from(name?),
+        console: ConsoleId::new(&console?),
+        target: target?,
+        access: match read_only? {
+            true => Access::ReadOnly,
+            false => Access::Full,
+        },
+    };
+    Some((Arc::new(tenant), aliases?))
+}
+
+fn aliases(item: &Item<'_>) -> Option<Vec<String>> {
+    let elements = item.elements()?;
+    let read: Vec<_> = elements.iter().map(|item| item.read_with(name)).collect();
+    read.into_iter().collect()
 }
 
 /// The tenant's console; the only one, where the tenant does not say.

@@ -1,0 +1,166 @@
+//! Consoles that misbehave: an honest status, or a visibly cut answer, and the truth on record.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use vspc_simulator::{Action, Fault, Settings, Simulator};
+
+use crate::harness::{Answer, BILLING, World, ZABBIX, ok, unsigned};
+
+const ECHO: &str = "/api/v3/_test/echo";
+
+fn refusal(answer: &Answer) -> (u16, &str) {
+    (answer.status, answer.code())
+}
+
+#[tokio::test]
+async fn a_console_that_is_not_there_is_a_502() {
+    let world = World::start().await;
+    assert!(ok(&world.get(ZABBIX, "acme", ECHO).await));
+    let World { simulator, .. } = &world;
+    let address = simulator.addr();
+    simulator.drop_connections();
+    // Another listener takes no connections: the port refuses them from here on.
+    let world = replace_simulator(world).await;
+    let answer = world.get(ZABBIX, "acme", ECHO).await;
+    assert_eq!(
+        refusal(&answer),
+        (502, "upstream_unreachable"),
+        "{address}: {answer:?}"
+    );
+    let record = world.outcome(&answer).await;
+    assert_eq!(
+        (&record["code"], &record["status"]),
+        (&json!("upstream_unreachable"), &json!(502))
+    );
+    assert!(
+        record["detail"].as_str().unwrap().contains("refused"),
+        "{record}"
+    );
+    assert!(!String::from_utf8_lossy(&answer.body).contains(&address.port().to_string()));
+}
+
+/// Stops the simulator, so that its port is closed while the gateway still holds a token.
+async fn replace_simulator(mut world: World) -> World {
+    let settings = Settings {
+        switches: unsigned(),
+        ..Settings::default()
+    };
+    let other = Simulator::start(settings).await.unwrap();
+    std::mem::replace(&mut world.simulator, other).stop().await;
+    world
+}
+
+#[tokio::test]
+async fn a_silent_console_is_a_504() {
+    let world = World::start().await;
+    let slow = Fault::new(Action::Delay)
+        .under(ECHO)
+        .delay(Duration::from_secs(60));
+    world.simulator.fault(slow);
+    let headers = [("x-api-key", BILLING)];
+    let answer = world.call("POST", ECHO, &headers, "x").await;
+    assert_eq!(refusal(&answer), (504, "upstream_timeout"));
+    let record = world.outcome(&answer).await;
+    assert_eq!(
+        (&record["code"], &record["attempts"]),
+        (&json!("upstream_timeout"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn a_connection_cut_before_the_answer_is_a_502_for_what_may_have_been_done() {
+    let world = World::start().await;
+    assert!(ok(&world.get(BILLING, "acme", "/api/v3/users/me").await));
+    world
+        .simulator
+        .fault(Fault::new(Action::CutBeforeHead).under(ECHO).times(0));
+    let headers = [("x-api-key", BILLING)];
+    let answer = world.call("POST", ECHO, &headers, "x").await;
+    assert_eq!(refusal(&answer), (502, "upstream_unreachable"));
+    let reached = world.reached();
+    assert_eq!(
+        reached.iter().filter(|seen| seen.target == ECHO).count(),
+        1,
+        "sent once only"
+    );
+}
+
+#[tokio::test]
+async fn a_read_whose_connection_was_cut_is_sent_once_more() {
+    let world = World::start().await;
+    world
+        .simulator
+        .fault(Fault::new(Action::CutBeforeHead).under(ECHO));
+    let answer = world.get(ZABBIX, "acme", ECHO).await;
+    assert!(ok(&answer), "{answer:?}");
+    assert_eq!(world.outcome(&answer).await["attempts"], 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_is_a_502() {
+    let world = World::start().await;
+    world
+        .simulator
+        .fault(Fault::new(Action::Garbage).under(ECHO).times(0));
+    let answer = world.get(ZABBIX, "acme", ECHO).await;
+    assert_eq!(refusal(&answer), (502, "upstream_invalid"), "{answer:?}");
+    assert_eq!(world.outcome(&answer).await["code"], "upstream_invalid");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_cut_for_the_caller_too() {
+    for action in [
+        Action::CutInBody {
+            sent: 64,
+            length: 4096,
+        },
+        Action::StallInBody {
+            sent: 64,
+            length: 4096,
+        },
+    ] {
+        let world = World::start().await;
+        world
+            .simulator
+            .fault(Fault::new(action.clone()).under(ECHO));
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let request = http::Request::get(world.url(ECHO))
+            .header("x-api-key", BILLING)
+            .body(Full::new(bytes::Bytes::new()))
+            .unwrap();
+        let answer = client.request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(
+            answer.into_body().collect().await.is_err(),
+            "{action:?}: a clean end is a lie"
+        );
+        let record = world.record(|record| record["path"] == ECHO).await;
+        assert_eq!(
+            (&record["code"], &record["status"]),
+            (&json!("upstream_cut"), &json!(200))
+        );
+        assert_eq!(record["bytes_out"], 64);
+    }
+}
+
+/// The console's faults are 5xx of the gateway's or VSPC's own; none of them becomes a 401.
+#[tokio::test]
+async fn no_fault_of_the_console_looks_like_the_callers() {
+    for action in [
+        Action::CutBeforeHead,
+        Action::Garbage,
+        Action::ServerError,
+        Action::Html,
+    ] {
+        let world = World::start().await;
+        world
+            .simulator
+            .fault(Fault::new(action.clone()).under("/api/v3/token").times(0));
+        let answer = world.get(ZABBIX, "acme", ECHO).await;
+        assert_eq!(refusal(&answer), (503, "token_unavailable"), "{action:?}");
+    }
+}

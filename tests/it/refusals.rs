@@ -1,0 +1,337 @@
+//! Every refusal: its code, its status, its shape, its record, and that nothing was sent.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::harness::{ADMIN, Answer, BILLING, World, ZABBIX};
+
+fn key<'a>(key: &'a str, tenant: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![("x-api-key", key), ("x-tenant", tenant)]
+}
+
+#[tokio::test]
+async fn requests_are_refused_with_their_code_and_never_sent() {
+    let world = World::start().await;
+    let long = format!("/api/v3/users?x={}", "a".repeat(17 * 1024));
+    let expecting = [key(BILLING, "acme"), vec![("expect", "something")]].concat();
+    let too_large = [key(BILLING, "acme"), vec![("content-length", "67108865")]].concat();
+    let cases = [
+        (
+            "GET",
+            "/api/v3/../v3/users",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3//users",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/%2e%2e/users",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/users%2flogins",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/users%5clogins",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/users;x/logins",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/users\\logins",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/users%00",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        (
+            "GET",
+            "/api/v3/%252e%252e/users",
+            key(ZABBIX, "acme"),
+            400,
+            "ambiguous_path",
+        ),
+        ("GET", "/api/v3/%zz", key(ZABBIX, "acme"), 400, "bad_target"),
+        (
+            "GET",
+            "/api/v3/users?api_key=secret",
+            key(ZABBIX, "acme"),
+            400,
+            "key_in_query",
+        ),
+        (
+            "GET",
+            long.as_str(),
+            key(ZABBIX, "acme"),
+            414,
+            "target_too_long",
+        ),
+        (
+            "TRACE",
+            "/api/v3/users",
+            key(ADMIN, "acme"),
+            405,
+            "method_refused",
+        ),
+        (
+            "PROPFIND",
+            "/api/v3/users",
+            key(ADMIN, "acme"),
+            405,
+            "method_refused",
+        ),
+        (
+            "POST",
+            "/api/v3/users",
+            expecting,
+            417,
+            "expectation_failed",
+        ),
+        (
+            "POST",
+            "/api/v3/_test/sink",
+            too_large,
+            413,
+            "body_too_large",
+        ),
+        (
+            "POST",
+            "/api/v3/users",
+            key(ZABBIX, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "GET",
+            "/proxy/x/vbr/api",
+            key(ZABBIX, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "GET",
+            "/proxy/x/vbr/api",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "GET",
+            "/uiapi/x",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "GET",
+            "/api/v3/authentication/keys/rsa",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "GET",
+            "/api/v3/Authentication/KEYS/rsa",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "DELETE",
+            "/api/v3/users/x",
+            key(ADMIN, "viewed"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "POST",
+            "/api/v3/token",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "POST",
+            "/api/v3/Token/",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+        (
+            "POST",
+            "/api/v3/%74oken",
+            key(ADMIN, "acme"),
+            403,
+            "operation_denied",
+        ),
+    ];
+    for (method, path, headers, status, code) in cases {
+        let answer = world.call(method, path, &headers, "").await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (status, code),
+            "{method} {path}: {answer:?}"
+        );
+        let record = world.outcome(&answer).await;
+        assert_eq!(
+            (&record["code"], &record["status"]),
+            (&json!(code), &json!(status)),
+            "{path}"
+        );
+        assert_eq!(record["attempts"], 0);
+    }
+    assert_eq!(world.reached(), []);
+    assert_eq!(world.grants("as"), (0, 0));
+    let records = std::fs::read_to_string(world.audit_folder().join(format!("{:020}.jsonl", 0)));
+    assert!(!records.unwrap().contains("=secret"));
+}
+
+#[tokio::test]
+async fn hosts_are_required_once_and_well_formed() {
+    let world = World::start().await;
+    for (lines, status) in [
+        ("", 400),
+        ("Host: gw\r\nHost: gw\r\n", 400),
+        ("Host: a b\r\n", 400),
+        ("Host: user@gw\r\n", 400),
+    ] {
+        let head = format!(
+            "GET /api/v3/users/me HTTP/1.1\r\n{lines}X-Api-Key: {BILLING}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = String::from_utf8(world.raw(head.as_bytes()).await).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{lines:?}: {answer}"
+        );
+        assert!(
+            answer.contains("x-gateway-code: bad_request"),
+            "{lines:?}: {answer}"
+        );
+    }
+    assert_eq!(world.reached(), []);
+}
+
+#[tokio::test]
+async fn the_shape_of_a_refusal_is_the_one_that_callers_of_the_path_understand() {
+    let world = World::start().await;
+    let refuse = async |path: &str| world.call("GET", path, &[], "").await;
+    let vspc = refuse("/api/v3/users").await.json();
+    assert_eq!(vspc["errors"][0]["code"], 401);
+    assert_eq!(vspc["errors"][0]["type"], "security");
+    assert!(
+        vspc["errors"][0]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("no_credentials: ")
+    );
+    let oauth = refuse("/api/v3/TOKEN").await.json();
+    assert_eq!(oauth["error"], "invalid_request");
+    assert!(
+        oauth["error_description"]
+            .as_str()
+            .unwrap()
+            .starts_with("no_credentials: ")
+    );
+    let problem = refuse("/elsewhere").await;
+    assert_eq!(
+        problem.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(problem.json()["code"], "no_credentials");
+    assert_eq!(problem.json()["status"], 401);
+    assert_eq!(problem.header("cache-control"), Some("no-store"));
+}
+
+/// A body that comes in chunks and outgrows the limit on its way.
+#[tokio::test]
+async fn a_body_that_outgrows_the_limit_is_cut_off() {
+    let world = World::start().await;
+    let mut request = format!(
+        "POST /api/v3/_test/sink HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\n\
+         Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..65 {
+        request.extend_from_slice(b"100000\r\n");
+        request.extend_from_slice(&piece);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    let answer = String::from_utf8_lossy(&world.raw(&request).await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let record = world.record(|record| record["kind"] == "request").await;
+    assert_eq!(record["code"], "body_too_large");
+    assert!(world.reached().iter().all(|seen| !seen.body_complete));
+}
+
+/// The README's table has every code that the gateway can give, and only those.
+#[test]
+fn the_readme_lists_every_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(root.join("src/gateway/rejection.rs")).unwrap();
+    let mut given = BTreeSet::new();
+    for (before, _) in source.match_indices("\", StatusCode::") {
+        let start = source[..before].rfind('"').unwrap() + 1;
+        given.insert(source[start..before].to_owned());
+    }
+    assert!(given.len() > 20, "{given:?}");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, table) = readme.split_once("## Refusal codes").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let listed: BTreeSet<String> = table
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .filter_map(|line| line.split('`').nth(1).map(str::to_owned))
+        .collect();
+    assert_eq!(listed, given);
+}
+
+/// Callers may not learn from a refusal what they do not know already.
+#[tokio::test]
+async fn refusals_name_no_tenant_user_or_console() {
+    let world = World::start().await;
+    for answer in [
+        world.get(BILLING, "globex", "/api/v3/users").await,
+        world.get(ZABBIX, "acme", "/proxy/x").await,
+        world
+            .call("POST", "/api/v3/users", &key(ZABBIX, "acme"), "")
+            .await,
+    ] {
+        let Answer { body, .. } = answer;
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        for hidden in ["globex", "svc-gateway", "b3ffc78b", "main", "127.0.0.1"] {
+            assert!(!text.contains(hidden), "{text}");
+        }
+    }
+}
