@@ -88,10 +88,16 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     ));
     data.add_dependency(&tokens);
     if let Some(admin) = admin {
-        let service = AdminService::new(Arc::clone(&gateway), admin, Arc::clone(&shared));
+        let service = AdminService::new(Arc::clone(&gateway), admin, start, Arc::clone(&shared));
         server.add_service(service).add_dependency(&tokens);
     }
 
+    if start == Start::Upgrade {
+        // pingora ends the process without a word if they do not come.
+        tracing::info!(
+            "waiting seven seconds for the listening sockets: send SIGQUIT to the running process"
+        );
+    }
     server.bootstrap();
     note_lifecycle(&auditor, "process.started");
     let signals = Signals {
