@@ -1,4 +1,15 @@
 //! The gateway against the simulator, over real sockets. Tests assert on the other side's view:
 //! what the simulator received, and what is on disk.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+mod canary;
+mod child;
 mod harness;
+mod process;
