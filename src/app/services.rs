@@ -263,7 +263,7 @@ impl Service for AdminService {
 /// by an upgrade, at once: there is no moment without one.
 fn bind_unix(path: &Path, start: Start) -> io::Result<UnixListener> {
     if start == Start::Fresh && UnixStream::connect(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
+        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
     }
     let unnamed = path.with_extension("new");
     match std::fs::remove_file(&unnamed) {
