@@ -88,11 +88,11 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     ));
     data.add_dependency(&tokens);
     if let Some(admin) = admin {
-        let service = AdminService::new(Arc::clone(&gateway), admin, Arc::clone(&shared));
+        let service = AdminService::new(Arc::clone(&gateway), admin, start, Arc::clone(&shared));
         server.add_service(service).add_dependency(&tokens);
     }
 
-    server.bootstrap();
+    bootstrap(&mut server, start);
     note_lifecycle(&auditor, "process.started");
     let signals = Signals {
         shared: Arc::clone(&shared),
@@ -111,6 +111,17 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     shared
         .failure()
         .map_or(Ok(()), |failure| Err(RunError::Service(failure)))
+}
+
+/// Takes over what a running process sends.
+fn bootstrap(server: &mut Server, start: Start) {
+    if start == Start::Upgrade {
+        // pingora ends the process without a word if they do not come.
+        tracing::info!(
+            "waiting seven seconds for the listening sockets: send SIGQUIT to the running process"
+        );
+    }
+    server.bootstrap();
 }
 
 /// Puts the gateway together. Nothing is connected or bound yet.

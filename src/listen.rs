@@ -2,6 +2,7 @@
 
 mod drain;
 mod socket;
+mod streams;
 
 pub use drain::{Drain, Draining};
 pub use socket::{BindError, take_or_bind};
@@ -15,17 +16,20 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
 
+use streams::Streams;
+
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
 /// each until its last request is answered.
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
-    let protocol = Arc::new(protocol());
+    let protocol = Arc::new(protocol(drain));
     let mut stop = drain.watch();
     loop {
         let accepted = tokio::select! {
@@ -54,7 +58,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
 
 struct Connection {
     gateway: Arc<Gateway>,
-    protocol: Arc<auto::Builder<TokioExecutor>>,
+    protocol: Arc<auto::Builder<Streams>>,
     draining: Draining,
     _open: ConnectionGuard,
 }
@@ -70,16 +74,29 @@ impl Connection {
             scheme: "http",
         };
         let gateway = Arc::clone(&self.gateway);
-        let service = service_fn(move |request| answer(Arc::clone(&gateway), request, peer));
+        let asked = Notify::new();
+        let service = service_fn(|request| {
+            asked.notify_one();
+            answer(Arc::clone(&gateway), request, peer)
+        });
         let mut connection = pin!(
             self.protocol
                 .serve_connection(TokioIo::new(stream), service)
         );
+        let end = async {
+            self.draining.begun().await;
+            // Who has only just connected has a request under way: a new connection that is closed
+            // without a word is a failure to its caller, unlike one that lay idle.
+            drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.draining.begun() => {
+            () = end => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection => ended,
+                    () = self.draining.cut() => return,
+                }
             }
         };
         if let Err(error) = ended {
@@ -98,8 +115,8 @@ async fn answer(
 }
 
 /// HTTP/1.1, and HTTP/2 with prior knowledge, on one port.
-fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn protocol(drain: &Drain) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams::new(drain));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -117,6 +134,9 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 
 /// The most time between requests of a connection, and for the head of one.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// The most time that a drain waits for the first request of a connection.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,7 +1,9 @@
 //! The services that pingora's server runs.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +18,8 @@ use crate::admin::Admin;
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
 use crate::listen::{Drain, serve, take_or_bind};
+
+use super::Start;
 
 /// What the services and the end of the process share.
 pub(super) struct Shared {
@@ -50,6 +54,14 @@ impl Shared {
     /// The listening sockets, for the next process.
     pub(super) fn sockets(&self) -> Option<ListenFds> {
         self.fds.get().cloned()
+    }
+
+    /// Closes what was put aside for the next process: as long as it is open, the kernel goes on
+    /// taking connections that nobody will serve.
+    pub(super) fn close_sockets(&self) {
+        if let Some(sockets) = self.sockets() {
+            sockets.lock().close_unclaimed(&HashSet::new());
+        }
     }
 
     fn keep(&self, fds: Option<&ListenFds>) {
@@ -163,15 +175,22 @@ impl Service for TokenService {
 pub(super) struct AdminService {
     admin: Arc<Admin>,
     listen: AdminAddress,
+    start: Start,
     shared: Arc<Shared>,
 }
 
 impl AdminService {
-    pub(super) fn new(gateway: Arc<Gateway>, admin: AdminListener, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        admin: AdminListener,
+        start: Start,
+        shared: Arc<Shared>,
+    ) -> Self {
         let AdminListener { listen, token } = admin;
         Self {
             admin: Arc::new(Admin::new(gateway, token)),
             listen,
+            start,
             shared,
         }
     }
@@ -191,7 +210,7 @@ impl AdminService {
     }
 
     async fn serve_unix(&self, path: &Path) {
-        let listener = match bind_unix(path) {
+        let listener = match bind_unix(path, self.start) {
             Ok(listener) => listener,
             Err(error) => {
                 return self
@@ -240,13 +259,20 @@ impl Service for AdminService {
     }
 }
 
-/// A socket left by a process that is gone stands in the way of a new one.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
+/// Listens on a path. The socket of a process that is gone is replaced, and so is the predecessor's
+/// by an upgrade, at once: there is no moment without one.
+fn bind_unix(path: &Path, start: Start) -> io::Result<UnixListener> {
+    if start == Start::Fresh && UnixStream::connect(path).is_ok() {
+        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    }
+    let unnamed = path.with_extension("new");
+    match std::fs::remove_file(&unnamed) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    UnixListener::bind(path)
+    let listener = UnixListener::bind(&unnamed)?;
+    std::fs::rename(&unnamed, path)?;
+    Ok(listener)
 }
 
 async fn pause(error: &io::Error) {

@@ -66,18 +66,21 @@ impl Signals {
             seconds = self.drain_time.as_secs(),
             "draining: no new connections"
         );
+        self.shared.close_sockets();
         tokio::select! {
             all = self.shared.drain.run(self.drain_time) => {
                 if all {
                     tracing::info!("every request has ended");
-                } else {
-                    tracing::warn!("requests that are still running are cut off");
+                    return;
                 }
+                tracing::warn!("requests that are still running are cut off");
             }
             // A second signal does not wait.
             _ = listened.terminate.recv() => tracing::warn!("cut short by a second signal"),
             _ = listened.interrupt.recv() => tracing::warn!("cut short by a second signal"),
         }
+        // pingora would leave them to end after this process has closed its audit log.
+        self.shared.drain.cut().await;
     }
 
     /// Sends the listening sockets to a new process. Without one this process goes on.

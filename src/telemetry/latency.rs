@@ -46,7 +46,7 @@ impl Latency {
         let bounds = BOUNDS
             .iter()
             .map(|nanos| *nanos as f64 / 1e9)
-            .chain([f64::MAX]);
+            .chain([f64::INFINITY]);
         for (bucket, bound) in self.0.buckets.iter().zip(bounds) {
             let here = bucket.load(Ordering::Relaxed);
             count += here;

@@ -10,10 +10,13 @@
 )]
 
 mod audit;
+mod canary;
+mod child;
 mod faults;
 mod forwarding;
 mod harness;
 mod identity;
+mod process;
 mod refusals;
 mod tokens;
 mod upstream_tls;
