@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::audit::{Auditor, Health};
 use crate::gateway::Gateway;
+use crate::listen::Drain;
 use crate::secret::Secret;
 
 /// Answers operators.
@@ -29,6 +30,7 @@ pub struct Admin {
     registry: Registry,
     gauges: Gauges,
     token: Option<Secret>,
+    drain: Drain,
 }
 
 /// What is read off at each scrape.
@@ -48,7 +50,7 @@ struct Gauges {
 impl Admin {
     /// The operators' view of a gateway. With a `token` everything but the bare state of health
     /// needs it as a bearer.
-    pub fn new(gateway: Arc<Gateway>, token: Option<Secret>) -> Self {
+    pub fn new(gateway: Arc<Gateway>, token: Option<Secret>, drain: Drain) -> Self {
         let mut registry = Registry::with_prefix("vspc_gateway");
         gateway.telemetry.register(&mut registry);
         let gauges = Gauges::default();
@@ -106,6 +108,7 @@ impl Admin {
             registry,
             gauges,
             token,
+            drain,
         }
     }
 
@@ -137,7 +140,7 @@ impl Admin {
         let trusted = self.trusts(request);
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => ready::answer(&self.gateway, request.uri().query(), trusted),
+            "/readyz" => ready::answer(&self.gateway, &self.drain, request.uri().query(), trusted),
             "/metrics" if trusted => self.metrics(),
             "/metrics" => text(
                 StatusCode::UNAUTHORIZED,

@@ -95,6 +95,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     bootstrap(&mut server, start);
     note_lifecycle(&auditor, "process.started");
     let signals = Signals {
+        auditor: auditor.clone(),
         shared: Arc::clone(&shared),
         drain_time,
         upgrade_socket,

@@ -145,6 +145,12 @@ impl Auditor {
         self.shared.push_and_wait(kind, record, true, true).await
     }
 
+    /// Returns when the writer has died of a fault of its own: nothing can be recorded any more,
+    /// so the process is to end.
+    pub async fn died(&self) {
+        self.shared.died.notified().await;
+    }
+
     /// Whether the log takes records.
     pub fn health(&self) -> Health {
         self.shared.health()

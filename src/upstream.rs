@@ -9,6 +9,7 @@ pub use error::UpstreamError;
 pub use tls::{Fingerprint256, Trust, TrustError};
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,20 +144,30 @@ impl Console {
         Uri::from_parts(parts)
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer. While more of the caller's body keeps
+    /// coming, as `progress` tells, the time for that head has not begun.
     ///
     /// # Errors
     /// Says who is at fault: the connection, the console, or the caller's body.
     pub async fn send(
         &self,
         request: Request<RequestBody>,
+        progress: Option<&BodyProgress>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let answer = tokio::time::timeout(
-            self.settings.first_byte_timeout,
-            self.client.request(request),
-        )
-        .await
-        .map_err(|_| UpstreamError::Timeout)??;
+        let received = || progress.map_or(0, BodyProgress::received);
+        let mut answering = pin!(self.client.request(request));
+        let mut before = received();
+        let answer = loop {
+            let limit = self.settings.first_byte_timeout;
+            if let Ok(answer) = tokio::time::timeout(limit, answering.as_mut()).await {
+                break answer?;
+            }
+            let now = received();
+            if now == before {
+                return Err(UpstreamError::Timeout);
+            }
+            before = now;
+        };
         if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Invalid(
                 "an unasked switch of protocols".to_owned(),

@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use super::{as_json, no_such_console};
 use crate::audit::Health;
 use crate::gateway::Gateway;
+use crate::listen::Drain;
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 
-/// Ready means: audit works and at least one console has a usable session; with
+/// Ready means: the process is not draining, audit works and at least one console has a usable session; with
 /// `?console=NAME`, that one.
 pub(super) fn answer(
     gateway: &Gateway,
+    drain: &Drain,
     query: Option<&str>,
     trusted: bool,
 ) -> Response<Full<Bytes>> {
@@ -40,7 +42,8 @@ pub(super) fn answer(
     let usable = states
         .iter()
         .any(|(_, state)| matches!(state, SessionState::Usable { .. }));
-    let ready = usable && audit == Health::Working;
+    let draining = drain.has_begun();
+    let ready = usable && audit == Health::Working && !draining;
     let status = if ready {
         StatusCode::OK
     } else {
@@ -59,7 +62,7 @@ pub(super) fn answer(
     };
     as_json(
         status,
-        &json!({"ready": ready, "audit": audit, "consoles": consoles}),
+        &json!({"ready": ready, "draining": draining, "audit": audit, "consoles": consoles}),
     )
 }
 

@@ -41,7 +41,7 @@ impl Shared {
     }
 
     /// A service cannot go on: the process ends.
-    fn fail(&self, error: &dyn std::fmt::Display) {
+    pub(super) fn fail(&self, error: &dyn std::fmt::Display) {
         tracing::error!(%error, "a service failed");
         self.failure.lock().get_or_insert_with(|| error.to_string());
         self.failed.notify_one();
@@ -188,7 +188,7 @@ impl AdminService {
     ) -> Self {
         let AdminListener { listen, token } = admin;
         Self {
-            admin: Arc::new(Admin::new(gateway, token)),
+            admin: Arc::new(Admin::new(gateway, token, shared.drain.clone())),
             listen,
             start,
             shared,

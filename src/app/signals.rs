@@ -10,8 +10,10 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::services::Shared;
+use crate::audit::Auditor;
 
 pub(super) struct Signals {
+    pub(super) auditor: Auditor,
     pub(super) shared: Arc<Shared>,
     /// The most time that requests get to end.
     pub(super) drain_time: Duration,
@@ -52,6 +54,10 @@ impl Signals {
                 _ = listened.terminate.recv() => break,
                 _ = listened.interrupt.recv() => break,
                 () = self.shared.failed.notified() => return,
+                () = self.auditor.died() => {
+                    self.shared.fail(&"the audit writer died");
+                    return;
+                }
                 _ = listened.hangup.recv() => {
                     tracing::warn!("SIGHUP: this version reads its configuration at start only");
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Duration;
 
 use super::record::{Kind, Record};
@@ -188,6 +188,8 @@ pub(super) struct Shared {
     pub(super) places: Semaphore,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
+    /// Told when the writer dies unasked.
+    pub(super) died: Notify,
     pub(super) counters: Counters,
     is_failing: AtomicBool,
     failing: Mutex<Option<(Timestamp, Arc<str>)>>,
@@ -215,6 +217,7 @@ impl Shared {
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
             queue: Mutex::default(),
             wake: Condvar::new(),
+            died: Notify::new(),
             counters: Counters::default(),
             is_failing: AtomicBool::new(false),
             failing: Mutex::new(None),

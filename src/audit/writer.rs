@@ -239,6 +239,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if !self.orderly {
             self.shared.set_failing("the audit writer died");
+            self.shared.died.notify_one();
         }
         let mut queue = self.shared.queue.lock();
         queue.closed = true;

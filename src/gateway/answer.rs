@@ -30,7 +30,10 @@ struct Streamed {
     bytes: u64,
     trailers: bool,
     idle_timeout: Duration,
+    /// Made when the console first makes the caller wait.
     idle: Option<Pin<Box<Sleep>>>,
+    /// Whether the caller waits for the console now.
+    waits: bool,
     /// The beginning of the body, where something of it is to be recorded.
     kept: Option<Vec<u8>>,
 }
@@ -68,6 +71,7 @@ impl AnswerBody {
             trailers,
             idle_timeout,
             idle: None,
+            waits: false,
             kept,
         };
         Self(Inner::Streamed(Box::new(streamed)))
@@ -76,22 +80,12 @@ impl AnswerBody {
 
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
-        let frame = match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                // The timer exists only while the console makes the caller wait.
-                let timeout = self.idle_timeout;
-                let idle = self
-                    .idle
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                ready!(idle.as_mut().poll(context));
-                self.close(Code::UpstreamCut);
-                return Poll::Ready(Some(Err(AnswerCut::Silent)));
-            }
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            ready!(self.poll_idle(context));
+            self.close(Code::UpstreamCut);
+            return Poll::Ready(Some(Err(AnswerCut::Silent)));
         };
-        if let Some(idle) = &mut self.idle {
-            idle.as_mut().reset(Instant::now() + self.idle_timeout);
-        }
+        self.waits = false;
         match frame {
             None => {
                 self.close(Code::Ok);
@@ -112,6 +106,20 @@ impl Streamed {
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+
+    /// Ready when the console has been silent for too long. The time begins when the caller has
+    /// taken all there was: a caller that does not read is not the console's silence.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.idle_timeout;
+        let idle = self
+            .idle
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if !self.waits {
+            self.waits = true;
+            idle.as_mut().reset(Instant::now() + timeout);
+        }
+        idle.as_mut().poll(context)
     }
 
     fn passed(&mut self, data: &[u8]) {

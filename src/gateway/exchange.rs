@@ -128,6 +128,11 @@ impl Exchange {
         self.body = replay.progress();
     }
 
+    /// How much of the request's body has come, where it has one.
+    pub(super) fn body(&self) -> Option<&BodyProgress> {
+        self.body.as_ref()
+    }
+
     /// The request is being sent to the console, once more.
     pub(super) fn sending(&mut self) {
         self.attempts += 1;

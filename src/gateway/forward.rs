@@ -177,7 +177,7 @@ impl Outbound<'_> {
         let request = self.request(body, lease)?;
         exchange.sending();
         let started = Instant::now();
-        let answer = self.console.send(request).await;
+        let answer = self.console.send(request, exchange.body()).await;
         exchange.times.upstream += started.elapsed();
         answer
     }

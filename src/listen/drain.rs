@@ -29,6 +29,11 @@ impl Drain {
         Self(Arc::new(watch::Sender::new(Phase::Serving)))
     }
 
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow() >= Phase::Ending
+    }
+
     /// A watcher for something that serves.
     pub fn watch(&self) -> Draining {
         Draining(self.0.subscribe())

@@ -50,7 +50,7 @@ async fn ask(
         headers.insert(HeaderName::from_static("x-client-version"), version.clone());
     }
     let answer = console
-        .send(request)
+        .send(request, None)
         .await
         .map_err(|error| outage(&error))?;
     let status = answer.status().as_u16();

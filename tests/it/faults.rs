@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use vspc_simulator::{Action, Fault, Settings, Simulator};
 
-use crate::harness::{Answer, BILLING, World, ZABBIX, ok, unsigned};
+use crate::harness::{Answer, BILLING, World, ZABBIX, collect, ok, unsigned};
 
 const ECHO: &str = "/api/v3/_test/echo";
 
@@ -71,6 +73,50 @@ async fn a_silent_console_is_a_504() {
     );
 }
 
+/// A body that comes slowly but keeps coming is not the console's silence.
+#[tokio::test]
+async fn a_slow_upload_is_not_a_timeout() {
+    let world = World::start().await;
+    let (feed, body) = tokio::sync::mpsc::channel::<Result<_, std::io::Error>>(1);
+    let stream = futures_util::stream::unfold(body, |mut body| async move {
+        body.recv().await.map(|frame| (frame, body))
+    });
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = http::Request::post(world.url("/api/v3/_test/sink"))
+        .header("x-api-key", BILLING)
+        .body(StreamBody::new(Box::pin(stream)))
+        .unwrap();
+    let answering = tokio::spawn(client.request(request));
+    // Longer in all than the console has for the head of its answer (3 s).
+    for _ in 0..5 {
+        feed.send(Ok(Frame::data(Bytes::from_static(b"piece"))))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    drop(feed);
+    let answer = collect(answering.await.unwrap().unwrap()).await;
+    assert!(ok(&answer), "{answer:?}");
+    assert_eq!(world.outcome(&answer).await["bytes_in"], 25);
+}
+
+/// A caller that reads slowly is not the console's silence either.
+#[tokio::test]
+async fn a_slow_reader_gets_its_whole_answer() {
+    let world = World::start().await;
+    let size = 30_000_000;
+    let path = format!("/api/v3/_test/bytes?size={size}&chunk=100000");
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = http::Request::get(world.url(&path))
+        .header("x-api-key", BILLING)
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let answer = client.request(request).await.unwrap();
+    // Longer than the console may be silent within an answer (1 s).
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(collect(answer).await.body.len(), size);
+}
+
 #[tokio::test]
 async fn a_connection_cut_before_the_answer_is_a_502_for_what_may_have_been_done() {
     let world = World::start().await;
@@ -130,7 +176,7 @@ async fn an_answer_that_breaks_off_is_cut_for_the_caller_too() {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let request = http::Request::get(world.url(ECHO))
             .header("x-api-key", BILLING)
-            .body(Full::new(bytes::Bytes::new()))
+            .body(Full::new(Bytes::new()))
             .unwrap();
         let answer = client.request(request).await.unwrap();
         assert_eq!(answer.status(), 200);

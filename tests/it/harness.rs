@@ -20,6 +20,7 @@ use vspc_gateway::app;
 use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
 
+use vspc_gateway::gateway::Gateway;
 use vspc_gateway::listen::{Drain, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{Settings as SimulatorSettings, Simulator, Switches};
@@ -93,13 +94,24 @@ impl World {
     }
 
     pub(crate) async fn start_on(simulator: Simulator, url: &str, console: &str) -> Self {
+        Self::start_adjusted(simulator, url, console, |_| {}).await
+    }
+
+    /// Starts with a gateway that was changed in a way that no configuration can.
+    pub(crate) async fn start_adjusted(
+        simulator: Simulator,
+        url: &str,
+        console: &str,
+        adjust: impl FnOnce(&mut Gateway),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = configuration(folder.path(), url, console, "127.0.0.1:0");
         let settings = Settings::parse(&text, folder.path()).unwrap_or_else(|faults| {
             panic!("{faults:#?}");
         });
         let (auditor, writer) = Auditor::open(settings.audit.clone()).unwrap();
-        let (gateway, _) = app::compose(settings, &auditor).unwrap();
+        let (mut gateway, _) = app::compose(settings, &auditor).unwrap();
+        adjust(Arc::get_mut(&mut gateway).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Drain::new();
@@ -219,6 +231,13 @@ pub(crate) fn unsigned() -> Switches {
     Switches {
         sign_tokens: false,
         ..Switches::default()
+    }
+}
+
+pub(crate) fn unsigned_settings() -> SimulatorSettings {
+    SimulatorSettings {
+        switches: unsigned(),
+        ..SimulatorSettings::default()
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
+use vspc_simulator::Simulator;
 
-use crate::harness::{ADMIN, Answer, BILLING, World, ZABBIX};
+use crate::harness::{ADMIN, Answer, BILLING, World, ZABBIX, unsigned_settings};
 
 fn key<'a>(key: &'a str, tenant: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![("x-api-key", key), ("x-tenant", tenant)]
@@ -315,6 +316,39 @@ fn the_readme_lists_every_code() {
         .filter_map(|line| line.split('`').nth(1).map(str::to_owned))
         .collect();
     assert_eq!(listed, given);
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_served_is_misdirected() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let url = simulator.url();
+    let world = World::start_adjusted(simulator, &url, "", |gateway| {
+        gateway.limits.names = vec!["gw.example".to_owned()];
+    })
+    .await;
+    for (host, status, code) in [
+        ("gw.example", 200, ""),
+        ("GW.example:8280", 200, ""),
+        ("vspc.example", 421, "wrong_host"),
+    ] {
+        let headers = [("x-api-key", BILLING), ("host", host)];
+        let answer = world.call("GET", "/api/v3/users/me", &headers, "").await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{host}");
+    }
+    assert_eq!(world.reached().len(), 2);
+}
+
+/// A fault of the gateway itself is told as one, and recorded like any other end.
+#[tokio::test]
+async fn a_fault_of_the_gateway_is_an_honest_500() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let url = simulator.url();
+    let world =
+        World::start_adjusted(simulator, &url, "", |gateway| gateway.consoles.clear()).await;
+    let answer = world.get(ZABBIX, "acme", "/api/v3/users/me").await;
+    assert_eq!((answer.status, answer.code()), (500, "internal_error"));
+    assert_eq!(world.outcome(&answer).await["code"], "internal_error");
+    assert_eq!(world.reached(), []);
 }
 
 /// Callers may not learn from a refusal what they do not know already.
