@@ -152,6 +152,8 @@ async fn a_writer_that_panics_fails_all_who_wait_for_good() {
     drop((entry, other));
     assert_eq!(auditor.stats().lost, 2);
     assert_eq!(writer.close(), Err(Unavailable::Disk));
+    // The process can tell, and end.
+    auditor.died().await;
 }
 
 #[tokio::test]
