@@ -54,55 +54,7 @@ impl Admin {
         let mut registry = Registry::with_prefix("vspc_gateway");
         gateway.telemetry.register(&mut registry);
         let gauges = Gauges::default();
-        for (name, help, gauge) in [
-            (
-                "audit_queued_records",
-                "Records that wait for the writer",
-                &gauges.audit_queued,
-            ),
-            (
-                "audit_failing",
-                "1 while the audit log cannot be written",
-                &gauges.audit_failing,
-            ),
-            (
-                "audit_written_records",
-                "Records written since the start",
-                &gauges.audit_written,
-            ),
-            (
-                "audit_syncs",
-                "Group commits since the start",
-                &gauges.audit_syncs,
-            ),
-            (
-                "audit_refused",
-                "Requests refused for want of audit",
-                &gauges.audit_refused,
-            ),
-            (
-                "audit_next_seq",
-                "The number that the next record gets",
-                &gauges.audit_next_seq,
-            ),
-            (
-                "tokens_held",
-                "Impersonation tokens held",
-                &gauges.tokens_held,
-            ),
-            (
-                "token_waiters",
-                "Requests that wait for a token",
-                &gauges.token_waiters,
-            ),
-            (
-                "sessions_usable",
-                "Console sessions that can be used",
-                &gauges.sessions,
-            ),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
+        gauges.register(&mut registry);
         Self {
             gateway,
             registry,
@@ -192,6 +144,58 @@ impl fmt::Debug for Admin {
 }
 
 impl Gauges {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
+                "audit_queued_records",
+                "Records that wait for the writer",
+                &self.audit_queued,
+            ),
+            (
+                "audit_failing",
+                "1 while the audit log cannot be written",
+                &self.audit_failing,
+            ),
+            (
+                "audit_written_records",
+                "Records written since the start",
+                &self.audit_written,
+            ),
+            (
+                "audit_syncs",
+                "Group commits since the start",
+                &self.audit_syncs,
+            ),
+            (
+                "audit_refused",
+                "Requests refused for want of audit",
+                &self.audit_refused,
+            ),
+            (
+                "audit_next_seq",
+                "The number that the next record gets",
+                &self.audit_next_seq,
+            ),
+            (
+                "tokens_held",
+                "Impersonation tokens held",
+                &self.tokens_held,
+            ),
+            (
+                "token_waiters",
+                "Requests that wait for a token",
+                &self.token_waiters,
+            ),
+            (
+                "sessions_usable",
+                "Console sessions that can be used",
+                &self.sessions,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
     fn read(&self, auditor: &Auditor) {
         let stats = auditor.stats();
         set(&self.audit_queued, stats.queued);
