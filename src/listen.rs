@@ -1,6 +1,7 @@
 //! Sockets, connections and their end.
 
 mod drain;
+mod protocol;
 mod socket;
 
 pub use drain::{Drain, Draining};
@@ -15,17 +16,18 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
 
+use protocol::Protocols;
+
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
 /// each until its last request is answered.
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
-    let protocol = Arc::new(protocol());
+    let protocols = Arc::new(Protocols::new());
     let mut stop = drain.watch();
     loop {
         let accepted = tokio::select! {
@@ -37,7 +39,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
                 let guard = gateway.telemetry.connection();
                 let connection = Connection {
                     gateway: Arc::clone(&gateway),
-                    protocol: Arc::clone(&protocol),
+                    protocols: Arc::clone(&protocols),
                     draining: drain.watch(),
                     _open: guard,
                 };
@@ -54,7 +56,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
 
 struct Connection {
     gateway: Arc<Gateway>,
-    protocol: Arc<auto::Builder<TokioExecutor>>,
+    protocols: Arc<Protocols>,
     draining: Draining,
     _open: ConnectionGuard,
 }
@@ -71,10 +73,12 @@ impl Connection {
         };
         let gateway = Arc::clone(&self.gateway);
         let service = service_fn(move |request| answer(Arc::clone(&gateway), request, peer));
-        let mut connection = pin!(
-            self.protocol
-                .serve_connection(TokioIo::new(stream), service)
-        );
+        let protocol = tokio::select! {
+            protocol = self.protocols.of(&stream) => protocol,
+            () = self.draining.begun() => None,
+        };
+        let Some(protocol) = protocol else { return };
+        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.draining.begun() => {
@@ -97,33 +101,5 @@ async fn answer(
     Ok(Box::pin(gateway.handle(request, peer)).await)
 }
 
-/// HTTP/1.1, and HTTP/2 with prior knowledge, on one port.
-fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(HEAD_LIMIT)
-        .pipeline_flush(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
-        .max_header_list_size(HEADER_LIST_LIMIT)
-        .keep_alive_interval(IDLE)
-        .max_pending_accept_reset_streams(20);
-    builder
-}
-
-/// The most time between requests of a connection, and for the head of one.
-const IDLE: Duration = Duration::from_secs(75);
-
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The most bytes of a request head.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// The same for HTTP/2, as its frames count it.
-const HEADER_LIST_LIMIT: u32 = 64 * 1024;
