@@ -34,7 +34,6 @@ use crate::upstream::{Console, ConsoleId};
 use crate::{client, tenant};
 
 use exchange::Exchange;
-use rejection::Shape;
 
 /// The header that tells the caller the gateway's correlation id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
@@ -89,17 +88,18 @@ impl Gateway {
     /// goes away all end in a closed audit record.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
         let id = RequestId::new(self.clock.now());
-        let shape = Shape::of(request.uri().path());
         let mut exchange = match Exchange::open(self, id, peer, &request).await {
             Ok(exchange) => exchange,
-            Err(unavailable) => return exchange::refuse_unrecorded(self, id, unavailable, shape),
+            Err(unavailable) => {
+                return exchange::refuse_unrecorded(self, id, unavailable, request.uri());
+            }
         };
         let passed = AssertUnwindSafe(self.pass(&mut exchange, request))
             .catch_unwind()
             .await;
         match passed.unwrap_or(Err(Rejection::Internal)) {
             Ok(answer) => exchange.answer(answer),
-            Err(rejection) => exchange.refuse(&rejection, shape),
+            Err(rejection) => exchange.refuse(&rejection),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sockets, connections and their end.
 
 mod drain;
+mod protocol;
 mod socket;
 mod streams;
 
@@ -16,20 +17,19 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
 
-use streams::Streams;
+use protocol::Protocols;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
 /// each until its last request is answered.
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
-    let protocol = Arc::new(protocol(drain));
+    let protocols = Arc::new(Protocols::new(drain));
     let mut stop = drain.watch();
     loop {
         let accepted = tokio::select! {
@@ -41,7 +41,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
                 let guard = gateway.telemetry.connection();
                 let connection = Connection {
                     gateway: Arc::clone(&gateway),
-                    protocol: Arc::clone(&protocol),
+                    protocols: Arc::clone(&protocols),
                     draining: drain.watch(),
                     _open: guard,
                 };
@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
 
 struct Connection {
     gateway: Arc<Gateway>,
-    protocol: Arc<auto::Builder<Streams>>,
+    protocols: Arc<Protocols>,
     draining: Draining,
     _open: ConnectionGuard,
 }
@@ -74,15 +74,17 @@ impl Connection {
             scheme: "http",
         };
         let gateway = Arc::clone(&self.gateway);
+        let protocol = tokio::select! {
+            protocol = self.protocols.of(&stream) => protocol,
+            () = late(&mut self.draining) => None,
+        };
+        let Some(protocol) = protocol else { return };
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
             answer(Arc::clone(&gateway), request, peer)
         });
-        let mut connection = pin!(
-            self.protocol
-                .serve_connection(TokioIo::new(stream), service)
-        );
+        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let end = async {
             self.draining.begun().await;
             // Who has only just connected has a request under way: a new connection that is closed
@@ -114,35 +116,14 @@ async fn answer(
     Ok(Box::pin(gateway.handle(request, peer)).await)
 }
 
-/// HTTP/1.1, and HTTP/2 with prior knowledge, on one port.
-fn protocol(drain: &Drain) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams::new(drain));
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(HEAD_LIMIT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
-        .max_header_list_size(HEADER_LIST_LIMIT)
-        .keep_alive_interval(IDLE)
-        .max_pending_accept_reset_streams(20);
-    builder
+/// Returns when a connection on which nothing has come yet may be closed by a drain.
+async fn late(draining: &mut Draining) {
+    draining.begun().await;
+    tokio::time::sleep(FIRST_REQUEST).await;
 }
-
-/// The most time between requests of a connection, and for the head of one.
-const IDLE: Duration = Duration::from_secs(75);
 
 /// The most time that a drain waits for the first request of a connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The most bytes of a request head.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// The same for HTTP/2, as its frames count it.
-const HEADER_LIST_LIMIT: u32 = 64 * 1024;

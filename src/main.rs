@@ -11,6 +11,12 @@ use vspc_gateway::audit::read::{Line, POLL, Table, Tail, tail};
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::secret::{KeyDigest, new_api_key};
 
+/// hyper keeps two buffers of 8 KiB for a connection, of which an idle one has touched a page each.
+/// This allocator gives them pages of their own, and memory that is no longer used back to the
+/// system; the C library's hands out chunks whose pages were all touched before, and keeps them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// An authenticating, impersonating and auditing reverse proxy for Veeam Service Provider Console.
 #[derive(Parser)]
 #[command(name = "vspc-gateway", version, arg_required_else_help = true)]

@@ -218,18 +218,16 @@ fn same_host(host: &str, name: &str) -> bool {
 fn carries_key(query: &str) -> bool {
     query.split('&').any(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name: String = percent_encoding::percent_decode_str(name)
-            .decode_utf8_lossy()
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|c| c.to_ascii_lowercase())
-            .collect();
-        value.starts_with("vgk_")
-            || matches!(
-                name.as_str(),
-                "accesstoken" | "apikey" | "authorization" | "xapikey"
-            )
+        value.starts_with("vgk_") || KEY_PARAMETERS.iter().any(|key| spells(name, key))
     })
+}
+
+/// Whether the letters and digits of a percent-encoded name, in any case, are those of a key.
+fn spells(name: &str, key: &str) -> bool {
+    percent_encoding::percent_decode_str(name)
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| byte.to_ascii_lowercase())
+        .eq(key.bytes())
 }
 
 fn check_expect(headers: &HeaderMap) -> Result<(), HeadFault> {
@@ -255,3 +253,6 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, HeadFault> {
     }
     text.parse().map(Some).map_err(|_| HeadFault::Length)
 }
+
+/// Names of parameters that hold credentials, as far as their letters go.
+const KEY_PARAMETERS: [&str; 4] = ["accesstoken", "apikey", "authorization", "xapikey"];

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Uri};
 use tokio::time::Instant;
 
 use super::answer::AnswerBody;
@@ -166,8 +166,13 @@ impl Exchange {
     }
 
     /// Refuses; the exchange ends here.
-    pub(super) fn refuse(mut self, rejection: &Rejection, shape: Shape) -> Response<AnswerBody> {
+    pub(super) fn refuse(mut self, rejection: &Rejection) -> Response<AnswerBody> {
         let (code, status) = rejection.code();
+        let path = self
+            .entry
+            .as_mut()
+            .and_then(|entry| entry.record().path.as_deref());
+        let shape = Shape::of(path.unwrap_or_default());
         let mut response = rejection.answer(shape);
         stamp(response.headers_mut(), self.id);
         self.measure();
@@ -223,13 +228,13 @@ pub(super) fn refuse_unrecorded(
     gateway: &Gateway,
     id: RequestId,
     unavailable: Unavailable,
-    shape: Shape,
+    uri: &Uri,
 ) -> Response<AnswerBody> {
     let rejection = Rejection::Audit(unavailable);
     let (code, _) = rejection.code();
     gateway.telemetry.request_finished(code);
     tracing::warn!(request_id = %id, code, "a request was refused because it cannot be recorded");
-    let mut response = rejection.answer(shape);
+    let mut response = rejection.answer(Shape::of(uri.path()));
     stamp(response.headers_mut(), id);
     response
 }

@@ -1,7 +1,5 @@
 //! Which headers pass, in both directions.
 
-use std::collections::HashSet;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, SET_COOKIE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
@@ -12,29 +10,28 @@ use smallvec::SmallVec;
 /// reaches a console.
 #[derive(Debug)]
 pub struct OwnedHeaders {
-    /// Names folded to lower-case letters and digits.
-    folded: HashSet<Box<[u8]>>,
-    longest: usize,
+    /// Names folded to lower-case letters and digits. So few that a look at each, which most often
+    /// ends at its length, is faster than a hash.
+    folded: Vec<Box<[u8]>>,
 }
 
 impl OwnedHeaders {
     /// The built-in names and those of the configured mapping.
     pub fn new<'a>(configured: impl IntoIterator<Item = &'a HeaderName>) -> Self {
-        let folded: HashSet<Box<[u8]>> = BUILT_IN
+        let folded = BUILT_IN
             .iter()
             .copied()
             .chain(configured.into_iter().map(HeaderName::as_str))
             .map(|name| fold(name).into_vec().into_boxed_slice())
             .collect();
-        let longest = folded.iter().map(|name| name.len()).max().unwrap_or(0);
-        Self { folded, longest }
+        Self { folded }
     }
 
     /// Whether a name is one of them when `-`, `_`, `.` and case are disregarded.
     pub fn contains(&self, name: &HeaderName) -> bool {
         let folded = fold(name.as_str());
-        PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
-            || (folded.len() <= self.longest && self.folded.contains(folded.as_slice()))
+        self.folded.iter().any(|owned| **owned == *folded)
+            || PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
     }
 }
 
@@ -47,8 +44,14 @@ impl HopByHop {
         let mut nominated = SmallVec::new();
         for line in headers.get_all(CONNECTION) {
             for token in line.as_bytes().split(|byte| *byte == b',') {
+                let token = token.trim_ascii();
+                // The usual ones name no other header. To make a name takes from the heap.
+                if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close")
+                {
+                    continue;
+                }
                 // What is not a name cannot be the name of a header that is there.
-                if let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) {
+                if let Ok(name) = HeaderName::from_bytes(token) {
                     nominated.push(name);
                 }
             }

@@ -67,25 +67,20 @@ impl PathPattern {
 
     /// Whether the pattern is about a path.
     pub fn covers(&self, path: &CanonicalPath) -> bool {
-        let mut actual = path.segments();
+        let mut actual = path.segment_bytes();
         let names_the_root = matches!(self.segments.first(), Some(Segment::Literal(_)));
-        if !names_the_root && !in_api(path) {
+        if !names_the_root && !path.is_in_api() {
             return false;
         }
         for expected in &self.segments {
             match (expected, actual.next()) {
                 (Segment::Any, Some(_)) => {}
-                (Segment::Literal(literal), Some(segment)) if **literal == *segment => {}
+                (Segment::Literal(literal), Some(segment)) if literal.as_bytes() == segment => {}
                 _ => return false,
             }
         }
         self.rest == Rest::Anything || actual.next().is_none()
     }
-}
-
-fn in_api(path: &CanonicalPath) -> bool {
-    let mut segments = path.segments();
-    (segments.next(), segments.next()) == (Some("api"), Some("v3"))
 }
 
 impl fmt::Debug for PathPattern {

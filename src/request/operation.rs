@@ -88,10 +88,10 @@ pub fn needs_intent(method: &Method, operation: &Operation) -> bool {
 
 impl Operation {
     pub(super) fn of(method: &Method, path: &CanonicalPath) -> Self {
-        let mut segments = path.segments();
-        if (segments.next(), segments.next()) != (Some("api"), Some("v3")) {
+        if !path.is_in_api() {
             return Self::OutsideApi;
         }
+        let segments = path.segments().skip(2);
         let mut rest = [""; 6];
         let mut count = 0;
         for segment in segments {

@@ -78,6 +78,21 @@ impl CanonicalPath {
             .skip(1)
             .filter(|segment| !segment.is_empty())
     }
+
+    /// The same as bytes, which need no check: rules look at every path several times.
+    pub(crate) fn segment_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .split(|byte| *byte == b'/')
+            .skip(1)
+            .filter(|segment| !segment.is_empty())
+    }
+
+    /// Whether the path is `/api/v3` or below it.
+    pub(crate) fn is_in_api(&self) -> bool {
+        self.0
+            .strip_prefix(b"/api/v3")
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    }
 }
 
 impl fmt::Debug for CanonicalPath {

@@ -1,0 +1,210 @@
+//! What the gateway itself adds to a warm request: who calls, for whom, may they, by which token,
+//! and what the console gets. As a whole and by its steps, for a small and a large provider; first
+//! of all the heap allocations of each, which are counted and printed.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench tells its figures, and may stop"
+)]
+
+#[path = "support/counting.rs"]
+mod counting;
+#[path = "support/scene.rs"]
+mod scene;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::Criterion;
+use futures_util::{StreamExt as _, stream};
+use http::request::Parts;
+use http::{HeaderMap, Request};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::time::{Duration, Instant};
+use vspc_gateway::audit::Writer;
+use vspc_gateway::gateway::{Gateway, inject};
+use vspc_gateway::request::RequestHead;
+use vspc_simulator::Simulator;
+
+use scene::{PATH, SMALL, Scale};
+
+const LARGE: Scale = Scale {
+    clients: 1_000,
+    tenants: 10_000,
+};
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let runtime = Runtime::new().unwrap();
+    let _in_runtime = runtime.enter();
+    let scenes = [("3_tenants", SMALL), ("10000_tenants", LARGE)]
+        .map(|(name, scale)| (name, runtime.block_on(Warm::start(scale))));
+    for (name, warm) in &scenes {
+        count_allocations(name, warm);
+    }
+    for (name, warm) in &scenes {
+        measure(&mut criterion, name, warm);
+    }
+    criterion.final_summary();
+}
+
+/// A gateway that holds the token of every tenant, and a request.
+struct Warm {
+    gateway: Arc<Gateway>,
+    parts: Parts,
+    _writer: Writer,
+    _console: Simulator,
+    _folder: TempDir,
+}
+
+impl Warm {
+    async fn start(scale: Scale) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let console = scene::console(scale.tenants).await;
+        let (gateway, writer) = scene::compose(folder.path(), &console.url(), scale);
+        stream::iter(0..scale.tenants)
+            .for_each_concurrent(64, |tenant| warm(&gateway, tenant))
+            .await;
+        Self {
+            gateway,
+            parts: request(scale.clients / 2, scale.tenants / 2),
+            _writer: writer,
+            _console: console,
+            _folder: folder,
+        }
+    }
+}
+
+async fn warm(gateway: &Gateway, tenant: usize) {
+    let parts = request(0, tenant);
+    let head = RequestHead::parse(&parts, &gateway.limits).unwrap();
+    let who = gateway.clients.identify(head.headers).unwrap();
+    let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
+    let whom = mapping
+        .resolve(head.headers, None, who.client, tenants)
+        .unwrap();
+    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    gateway.broker.lease(&permit, deadline).await.unwrap();
+}
+
+fn count_allocations(name: &str, warm: &Warm) {
+    let Warm { gateway, parts, .. } = warm;
+    let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
+    let count = |step: &str, allocations: counting::Allocations| {
+        let counting::Allocations { count, bytes } = allocations;
+        println!("allocations/{name}/{step}: {count} ({bytes} bytes)");
+    };
+    let head = RequestHead::parse(parts, limits).unwrap();
+    let who = gateway.clients.identify(head.headers).unwrap();
+    let whom = mapping
+        .resolve(head.headers, None, who.client, tenants)
+        .unwrap();
+    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let lease = gateway.broker.try_lease(&permit).unwrap();
+    count(
+        "parse",
+        counting::during(|| RequestHead::parse(parts, limits)),
+    );
+    count(
+        "identify",
+        counting::during(|| gateway.clients.identify(head.headers)),
+    );
+    count(
+        "resolve_authorize",
+        counting::during(|| {
+            let whom = mapping
+                .resolve(head.headers, None, who.client, tenants)
+                .unwrap();
+            gateway
+                .policy
+                .authorize(who.client, &whom, &head)
+                .unwrap()
+                .bearer()
+        }),
+    );
+    count(
+        "try_lease",
+        counting::during(|| gateway.broker.try_lease(&permit)),
+    );
+    count(
+        "inject",
+        counting::during(|| inject(head.headers, &gateway.owned, Some(&lease))),
+    );
+    count("whole", counting::during(|| decide(gateway, parts)));
+}
+
+fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
+    let Warm { gateway, parts, .. } = warm;
+    let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
+    let head = RequestHead::parse(parts, limits).unwrap();
+    let who = gateway.clients.identify(head.headers).unwrap();
+    let whom = mapping
+        .resolve(head.headers, None, who.client, tenants)
+        .unwrap();
+    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let lease = gateway.broker.try_lease(&permit).unwrap();
+
+    let mut group = criterion.benchmark_group(format!("decision/{name}"));
+    group.bench_function("whole", |bencher| {
+        bencher.iter(|| decide(gateway, black_box(parts)));
+    });
+    group.bench_function("parse", |bencher| {
+        bencher.iter(|| RequestHead::parse(black_box(parts), limits));
+    });
+    group.bench_function("identify", |bencher| {
+        bencher.iter(|| gateway.clients.identify(black_box(head.headers)));
+    });
+    group.bench_function("resolve_authorize", |bencher| {
+        bencher.iter(|| {
+            let whom = mapping
+                .resolve(black_box(head.headers), None, who.client, tenants)
+                .unwrap();
+            let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+            black_box(permit.bearer())
+        });
+    });
+    group.bench_function("try_lease", |bencher| {
+        bencher.iter(|| gateway.broker.try_lease(black_box(&permit)));
+    });
+    group.bench_function("inject", |bencher| {
+        bencher.iter(|| inject(black_box(head.headers), &gateway.owned, Some(&lease)));
+    });
+    group.finish();
+}
+
+/// The head of a request as a .NET tool sends it.
+fn request(client: usize, tenant: usize) -> Parts {
+    let request = Request::builder()
+        .uri(format!("{PATH}?limit=100&offset=0"))
+        .header("host", "gw.example.net:8280")
+        .header("user-agent", "ZabbixConnector/6.4 (.NET 8.0; Linux x64)")
+        .header("accept", "application/json")
+        .header("accept-encoding", "gzip, deflate, br")
+        .header("connection", "keep-alive")
+        .header("x-api-key", scene::key(client))
+        .header("x-tenant", scene::tenant(tenant))
+        .header("x-client-version", "3.7")
+        .body(())
+        .unwrap();
+    request.into_parts().0
+}
+
+/// The decision on a request: who, for whom, may they, by which token, and what the console gets.
+fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
+    let head = RequestHead::parse(parts, &gateway.limits).unwrap();
+    let who = gateway.clients.identify(head.headers).unwrap();
+    let whom = gateway
+        .mapping
+        .resolve(
+            head.headers,
+            who.tenant.as_deref(),
+            who.client,
+            &gateway.tenants,
+        )
+        .unwrap();
+    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let lease = gateway.broker.try_lease(&permit).unwrap();
+    inject(&parts.headers, &gateway.owned, Some(&lease))
+}
