@@ -91,13 +91,10 @@ impl Gateway {
         let mut exchange = match Exchange::open(self, id, peer, &request).await {
             Ok(exchange) => exchange,
             Err(unavailable) => {
-                return exchange::refuse_unrecorded(self, id, unavailable, request.uri());
+                return exchange::refuse_unrecorded(self, id, unavailable, &request);
             }
         };
-        let passed = AssertUnwindSafe(self.pass(&mut exchange, request))
-            .catch_unwind()
-            .await;
-        match passed.unwrap_or(Err(Rejection::Internal)) {
+        match guarded(self.pass(&mut exchange, request)).await {
             Ok(answer) => exchange.answer(answer),
             Err(rejection) => exchange.refuse(&rejection),
         }
@@ -134,5 +131,26 @@ impl Gateway {
         }
         self.forward(exchange, &head, &parts, body, &permit, lease)
             .await
+    }
+}
+
+/// Turns a panic on the road into a refusal, which is answered and recorded like any other.
+async fn guarded<T>(road: impl Future<Output = Result<T, Rejection>>) -> Result<T, Rejection> {
+    AssertUnwindSafe(road)
+        .catch_unwind()
+        .await
+        .unwrap_or(Err(Rejection::Internal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_on_the_road_is_a_refusal() {
+        let panicking = async { panic!("a fault of the gateway") };
+        let refused = guarded::<()>(panicking).await.unwrap_err();
+        assert_eq!(refused.code().0, "internal_error");
+        assert!(guarded(async { Ok(()) }).await.is_ok());
     }
 }

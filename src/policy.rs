@@ -166,13 +166,13 @@ impl Policy {
             .clients
             .get(client.index)
             .ok_or(Denied::Operation(None))?;
-        if let Some(rule) = rules.deny.iter().find(|rule| rule.covers(head)) {
+        if let Some(rule) = rules.deny.iter().find(|rule| rule.denies(head)) {
             return Err(Denied::Operation(Some(Arc::clone(&rule.name))));
         }
         let rule = rules
             .allow
             .iter()
-            .find(|rule| rule.covers(head))
+            .find(|rule| rule.allows(head))
             .ok_or(Denied::Operation(None))?;
         let safe = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         if tenant.access == Access::ReadOnly && !safe {
@@ -197,7 +197,11 @@ impl Policy {
 }
 
 impl Rule {
-    fn covers(&self, head: &RequestHead<'_>) -> bool {
+    fn allows(&self, head: &RequestHead<'_>) -> bool {
+        self.methods.cover(head.method) && self.paths.iter().any(|path| path.allows(&head.path))
+    }
+
+    fn denies(&self, head: &RequestHead<'_>) -> bool {
         self.methods.cover(head.method) && self.paths.iter().any(|path| path.covers(&head.path))
     }
 }

@@ -128,6 +128,9 @@ pub enum HeadFault {
     /// Path and query are longer than the limit.
     #[error("the request target is longer than this gateway accepts")]
     TargetTooLong,
+    /// A GET or HEAD with a body of unknown length, which many a reader would pass over.
+    #[error("a body of GET or HEAD must tell its length")]
+    Unannounced,
     /// A host that is not in `[server] names`.
     #[error("this host is not served here")]
     WrongHost,
@@ -218,8 +221,15 @@ fn same_host(host: &str, name: &str) -> bool {
 fn carries_key(query: &str) -> bool {
     query.split('&').any(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        value.starts_with("vgk_") || KEY_PARAMETERS.iter().any(|key| spells(name, key))
+        is_key(name) || is_key(value) || KEY_PARAMETERS.iter().any(|key| spells(name, key))
     })
+}
+
+/// Whether a percent-encoded text begins as the keys do that `keys new` makes.
+fn is_key(text: &str) -> bool {
+    percent_encoding::percent_decode_str(text)
+        .take(4)
+        .eq(*b"vgk_")
 }
 
 /// Whether the letters and digits of a percent-encoded name, in any case, are those of a key.

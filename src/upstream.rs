@@ -1,6 +1,7 @@
 //! Connections to consoles: pool, TLS, timeouts, and what went wrong.
 
 mod body;
+mod connect;
 mod error;
 mod tls;
 
@@ -20,6 +21,8 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use connect::Bounded;
 
 /// The name of a console, as the configuration gives it.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -79,7 +82,7 @@ pub struct Settings {
     pub trust: Trust,
     /// Which HTTP versions are spoken.
     pub http: HttpVersions,
-    /// The most time for TCP and TLS to be set up.
+    /// The most time for the name to be looked up and TCP and TLS to be set up.
     pub connect_timeout: Duration,
     /// The most time from sending a request to the head of its answer.
     pub first_byte_timeout: Duration,
@@ -90,7 +93,7 @@ pub struct Settings {
 /// One VSPC server.
 pub struct Console {
     settings: Settings,
-    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    client: Client<Bounded<HttpsConnector<HttpConnector>>, RequestBody>,
 }
 
 impl Console {
@@ -103,7 +106,6 @@ impl Console {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(settings.connect_timeout));
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -116,9 +118,12 @@ impl Console {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
+            .timer(TokioTimer::new())
             .http1_max_buf_size(ANSWER_HEAD_LIMIT)
+            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_keep_alive_timeout(HTTP2_PONG)
             .http2_only(settings.http == HttpVersions::Http2)
-            .build(connector);
+            .build(Bounded::new(connector, settings.connect_timeout));
         Ok(Self { settings, client })
     }
 
@@ -164,7 +169,12 @@ impl Console {
             }
             let now = received();
             if now == before {
-                return Err(UpstreamError::Timeout);
+                let ended = progress.is_none_or(BodyProgress::has_ended);
+                return Err(if ended {
+                    UpstreamError::Timeout
+                } else {
+                    UpstreamError::Body(BodyFault::Stalled)
+                });
             }
             before = now;
         };
@@ -184,6 +194,11 @@ impl fmt::Debug for Console {
             .finish_non_exhaustive()
     }
 }
+
+/// How often an HTTP/2 connection in use is asked whether it is alive, and how long it may take to
+/// say so: one whose other end is gone without a word would fail request after request.
+const HTTP2_PING: Duration = Duration::from_secs(15);
+const HTTP2_PONG: Duration = Duration::from_secs(5);
 
 /// Below the two minutes after which the console's web server closes an idle connection.
 const POOL_IDLE: Duration = Duration::from_secs(90);

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     fds: OnceLock<ListenFds>,
     failure: Mutex<Option<String>>,
     pub(super) failed: Notify,
+    /// Told when a new process has the listening sockets.
+    pub(super) handed_over: Notify,
 }
 
 impl Shared {
@@ -37,6 +39,7 @@ impl Shared {
             fds,
             failure,
             failed,
+            handed_over: Notify::new(),
         }
     }
 
@@ -202,7 +205,12 @@ impl AdminService {
         };
         tracing::info!(%address, "operators are served");
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                // The new process answers on the same socket from here on.
+                () = self.shared.handed_over.notified() => return,
+            };
+            match accepted {
                 Ok((stream, _)) => drop(tokio::spawn(Arc::clone(&self.admin).serve(stream))),
                 Err(error) => pause(&error).await,
             }

@@ -53,10 +53,10 @@ impl Signals {
             tokio::select! {
                 _ = listened.terminate.recv() => break,
                 _ = listened.interrupt.recv() => break,
-                () = self.shared.failed.notified() => return,
+                () = self.shared.failed.notified() => return self.shared.drain.cut().await,
                 () = self.auditor.died() => {
                     self.shared.fail(&"the audit writer died");
-                    return;
+                    return self.shared.drain.cut().await;
                 }
                 _ = listened.hangup.recv() => {
                     tracing::warn!("SIGHUP: this version reads its configuration at start only");
@@ -99,6 +99,7 @@ impl Signals {
         match sent.await {
             Ok(Ok(_)) => {
                 tracing::info!("the listening sockets are handed over");
+                self.shared.handed_over.notify_one();
                 true
             }
             Ok(Err(error)) => {

@@ -1,9 +1,14 @@
 //! The operations on files that can fail while everything else works, and the lock.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use tokio::time::{Duration, Instant};
+
+/// Many times what a commit of another process takes.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// What a disk does to the log. Tests put a failing one in its place.
 pub(super) trait Disk: Send {
@@ -71,6 +76,25 @@ pub(super) fn identity(file: &fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
+fn lock_in_time(file: &File) -> io::Result<()> {
+    let began = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(error);
+            }
+            Err(_) if began.elapsed() > LOCK_WAIT => {
+                let message = "another process has held it for seconds: is it stopped?";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            Err(_) => std::thread::sleep(pause),
+        }
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+}
+
 /// The file whose lock lets one writer at a time touch the log, over all processes.
 ///
 /// It grows by one byte before any process begins a segment, so that the others see in its length
@@ -93,14 +117,12 @@ impl Lock {
         })
     }
 
-    /// Waits for the lock; says whether segments may have begun since it was last held.
+    /// Waits for the lock, not for long: a process that holds it is stopped or hangs. Says whether
+    /// segments may have begun since it was last held.
     pub(super) fn acquire(&mut self) -> io::Result<bool> {
         let mut replaced = false;
         loop {
-            match self.file.lock() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result?,
-            }
+            lock_in_time(&self.file)?;
             let held = self.file.metadata()?;
             match fs::metadata(&self.path) {
                 Ok(named) if identity(&named) == identity(&held) => {

@@ -13,6 +13,9 @@ use crate::clock::{Clock, Timestamp};
 /// The memory that an emptied batch keeps.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long anybody waits for a record to be written.
+const COMMIT_WAIT: Duration = Duration::from_secs(10);
+
 /// Why something cannot be recorded, and so must not be done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unavailable {
@@ -269,8 +272,16 @@ impl Shared {
         let (done, outcome) = oneshot::channel();
         let queued = self.enqueue(kind, record, place, Some(Waiter { done, durable }));
         let result = match queued {
-            // A writer that died dropped the other end.
-            Ok(()) => outcome.await.unwrap_or(Err(Unavailable::Disk)),
+            Ok(()) => match tokio::time::timeout(COMMIT_WAIT, outcome).await {
+                // A writer that died dropped the other end.
+                Ok(told) => told.unwrap_or(Err(Unavailable::Disk)),
+                Err(_) => {
+                    // The disk hangs. Should it write the record after all, it says what was true:
+                    // the outcome that follows tells that nothing was sent.
+                    self.set_failing("a write or sync has taken longer than 10 s");
+                    Err(Unavailable::Disk)
+                }
+            },
             Err(unavailable) => Err(unavailable),
         };
         if result.is_err() {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use super::fault::{Fault, OpenError};
 use super::log::Log;
@@ -22,6 +22,10 @@ const SYNC_BYTES: usize = 8 * 1024 * 1024;
 const RETRY: Duration = Duration::from_millis(250);
 /// How often to try again when the process wants to end.
 const LAST_TRIES: u32 = 8;
+/// How long the end of the process waits for the disk.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+/// How often it looks.
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Holds the writer's thread; the log is closed when this is.
 #[derive(Debug)]
@@ -57,21 +61,33 @@ impl Writer {
     /// # Errors
     /// [`Unavailable::Disk`] when records were lost.
     pub fn close(mut self) -> Result<(), Unavailable> {
-        self.end();
+        let ended = self.end();
         match self.shared.health() {
-            Health::Working => Ok(()),
-            Health::Failing { .. } => Err(Unavailable::Disk),
+            Health::Working if ended => Ok(()),
+            Health::Failing { .. } | Health::Working => Err(Unavailable::Disk),
         }
     }
 
-    fn end(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.shared.queue.lock().closing = true;
-            self.shared.wake.notify_one();
-            if thread.join().is_err() {
-                tracing::error!("the audit writer panicked");
+    /// Says whether the thread has come to its end. One that hangs in a call to the disk is left
+    /// behind, so that the process can end.
+    fn end(&mut self) -> bool {
+        let Some(thread) = self.thread.take() else {
+            return true;
+        };
+        self.shared.queue.lock().closing = true;
+        self.shared.wake.notify_one();
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() > CLOSE_WAIT {
+                tracing::error!("the audit writer hangs: records may be lost");
+                return false;
             }
+            std::thread::sleep(CLOSE_PAUSE);
         }
+        if thread.join().is_err() {
+            tracing::error!("the audit writer panicked");
+        }
+        true
     }
 }
 
@@ -174,7 +190,8 @@ impl Worker {
             .fetch_add(written, Ordering::Relaxed);
         shared.counters.queued.fetch_sub(written, Ordering::Relaxed);
         self.publish_counts();
-        if was_failing {
+        // Those who waited too long for this commit may have called it a failure.
+        if was_failing || shared.is_failing() {
             tracing::info!("the audit log can be written again");
             shared.set_working();
         }

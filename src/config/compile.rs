@@ -7,8 +7,8 @@ mod tenants;
 
 use std::path::Path;
 
-use super::Settings;
 use super::reader::Section;
+use super::{AdminAddress, Settings};
 
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
 /// when there is a value.
@@ -19,6 +19,16 @@ pub(super) fn settings(mut root: Section<'_>, folder: &Path) -> Option<Settings>
         .map(|audit| audit.directory.join("upgrade.sock"));
     let server = server::server(&mut root, folder, upgrade_default);
     let admin = server::admin(&mut root, folder);
+    if let (Some(server), Some(Some(admin))) = (&server, &admin)
+        && let AdminAddress::Tcp(address) = admin.listen
+        && address.port() != 0
+        && server.listen.contains(&address)
+    {
+        root.fault(
+            "admin.listen",
+            "is where clients connect: server.listen has it too",
+        );
+    }
     let log = server::log(&mut root);
     let consoles = consoles::consoles(&mut root, folder);
     let mapping = tenants::mapping(&mut root);

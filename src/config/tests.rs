@@ -133,6 +133,37 @@ fn single_faults_say_what_would_be_right() {
             "between 16 and",
         ),
         (
+            "directory = \"audit\"",
+            "directory = \"audit\"\nqueue_wait = \"0s\"",
+            "audit.queue_wait: must be above zero",
+        ),
+        (
+            "name = \"main\"",
+            "name = \"main\"\nconnect_timeout = \"0s\"",
+            "must be above zero",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            "listen = \"127.0.0.1:0\"\nnames = [\"gw.example:443\"]",
+            "without a port",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            "listen = \"127.0.0.1:0\"\ntarget_limit = \"0B\"",
+            "between 256B and",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            "listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
+            "stands here twice",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            "listen = \"127.0.0.1:1\"\n[admin]\nlisten = \"127.0.0.1:1\"",
+            "where clients connect",
+        ),
+        ("tenants = [\"*\"]", "tenants = []", "empty list"),
+        (
             "url = \"http://127.0.0.1:9280\"",
             "url = \"http://x.example/api\"",
             "without a path",

@@ -49,6 +49,22 @@ impl FromItem for Duration {
     }
 }
 
+/// A duration above zero.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Time(pub(super) Duration);
+
+impl FromItem for Time {
+    fn from_item(item: &Item<'_>) -> Option<Self> {
+        item.read_with(|time: Duration| {
+            if time.is_zero() {
+                Err("must be above zero")
+            } else {
+                Ok(Self(time))
+            }
+        })
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Size(pub(super) u64);

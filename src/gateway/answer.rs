@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
+use super::headers;
 use crate::audit::Code;
 
 /// The body of an answer.
@@ -99,7 +100,10 @@ impl Streamed {
                 self.close(Code::Ok);
                 Poll::Ready(None)
             }
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_answer(trailers);
+                }
                 if let Some(data) = frame.data_ref() {
                     self.passed(data.chunk());
                 }

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::HeaderValue;
-use http::{HeaderMap, Request, Response, Uri};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{HeaderMap, Method, Request, Response};
 use tokio::time::Instant;
 
 use super::answer::AnswerBody;
@@ -47,12 +48,15 @@ impl Exchange {
     ) -> Result<Self, Unavailable> {
         let started = Instant::now();
         let mut entry = gateway.auditor.begin().await?;
+        let times = Times {
+            audit: started.elapsed(),
+            ..Times::default()
+        };
         let record = entry.record();
         record.request_id = Some(id);
         record.source = Some(peer.address);
         record.method = Some(request.method().clone());
         record.path = Some(request.uri().path().to_owned());
-        let times = Times::default();
         let telemetry = gateway.telemetry.clone();
         let entry = Some(entry);
         Ok(Self {
@@ -157,9 +161,6 @@ impl Exchange {
         if let Some(entry) = &mut self.entry {
             let record = entry.record();
             record.status = Some(parts.status.as_u16());
-            if let (Some(call), Some(subject)) = (&self.logins, &mut record.subject) {
-                subject::add_submitted_key(subject, call, &answer.replay);
-            }
         }
         let body = AnswerBody::streamed(incoming, self, answer.trailers, answer.idle_timeout);
         Response::from_parts(parts, body)
@@ -176,10 +177,18 @@ impl Exchange {
         let mut response = rejection.answer(shape);
         stamp(response.headers_mut(), self.id);
         self.measure();
-        if let Some(entry) = &mut self.entry {
-            let record = entry.record();
-            record.status = Some(status.as_u16());
-            record.detail = rejection.detail().map(Cow::Owned);
+        let Some(entry) = &mut self.entry else {
+            return response;
+        };
+        let record = entry.record();
+        record.detail = rejection.detail().map(Cow::Owned);
+        if rejection.is_hang_up() {
+            self.close(Code::Aborted, 0, None);
+            return response;
+        }
+        record.status = Some(status.as_u16());
+        if record.method == Some(Method::HEAD) {
+            response = without_body(response);
         }
         let length = http_body::Body::size_hint(response.body()).lower();
         self.close(Code::Refused(code), length, None);
@@ -204,6 +213,12 @@ impl Exchange {
         record.bytes_in = Some(self.body.as_ref().map_or(0, BodyProgress::received));
         record.bytes_out = Some(bytes_out);
         record.attempts = Some(self.attempts);
+        // Once the request was sent, the console may have taken the key, whatever came back.
+        if let (Some(call), Some(subject), true) =
+            (&self.logins, &mut record.subject, self.attempts > 0)
+        {
+            subject::add_submitted_key(subject, call, self.body.as_ref());
+        }
     }
 
     fn measure(&mut self) {
@@ -224,19 +239,32 @@ impl Drop for Exchange {
 }
 
 /// Refuses a request that cannot even be recorded: it is counted and logged instead.
-pub(super) fn refuse_unrecorded(
+pub(super) fn refuse_unrecorded<B>(
     gateway: &Gateway,
     id: RequestId,
     unavailable: Unavailable,
-    uri: &Uri,
+    request: &Request<B>,
 ) -> Response<AnswerBody> {
     let rejection = Rejection::Audit(unavailable);
     let (code, _) = rejection.code();
     gateway.telemetry.request_finished(code);
     tracing::warn!(request_id = %id, code, "a request was refused because it cannot be recorded");
-    let mut response = rejection.answer(Shape::of(uri.path()));
+    let mut response = rejection.answer(Shape::of(request.uri().path()));
     stamp(response.headers_mut(), id);
+    if *request.method() == Method::HEAD {
+        response = without_body(response);
+    }
     response
+}
+
+/// The head of an answer to HEAD: it tells the length of what it does not have.
+fn without_body(response: Response<AnswerBody>) -> Response<AnswerBody> {
+    let (mut parts, body) = response.into_parts();
+    let length = http_body::Body::size_hint(&body).lower();
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Response::from_parts(parts, AnswerBody::full(Bytes::new()))
 }
 
 fn stamp(headers: &mut HeaderMap, id: RequestId) {

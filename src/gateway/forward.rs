@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -14,7 +16,7 @@ use super::exchange::Exchange;
 use super::inject::inject;
 use super::{Gateway, Rejection, headers, location};
 use crate::policy::{Bearer, Permit};
-use crate::request::{LoginsCall, Operation, RequestHead};
+use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
 use crate::token::Lease;
 use crate::upstream::{Console, ReplayHandle, RequestBody, UpstreamError};
 use crate::vspc::grant::Subject;
@@ -23,8 +25,6 @@ use crate::vspc::grant::Subject;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
-    /// The request's body, for what is to be recorded of it.
-    pub(super) replay: ReplayHandle,
     /// The most silence within the body.
     pub(super) idle_timeout: Duration,
     /// Whether trailers go on to the caller.
@@ -78,8 +78,18 @@ impl Gateway {
             gateway: self,
             console,
             parts,
+            operation: &head.operation,
         };
-        let (body, replay) = RequestBody::streaming(body, self.replay_limit, self.limits.body);
+        if body.size_hint().exact().is_none() && matches!(*head.method, Method::GET | Method::HEAD)
+        {
+            return Err(HeadFault::Unannounced.into());
+        }
+        // Of these calls the submitted key is to be recorded, whatever may be sent again.
+        let hold = match head.operation {
+            Operation::Logins(_) => self.replay_limit.max(KEY_LIMIT),
+            _ => self.replay_limit,
+        };
+        let (body, replay) = RequestBody::streaming(body, hold, self.limits.body);
         exchange.follow_body(&replay);
 
         let mut response = outbound.first(exchange, body, lease.as_ref()).await?;
@@ -107,7 +117,6 @@ impl Gateway {
         );
         Ok(Answer {
             response,
-            replay,
             idle_timeout: console.settings().idle_timeout,
             trailers: headers::takes_trailers(&parts.headers),
         })
@@ -147,6 +156,7 @@ struct Outbound<'a> {
     gateway: &'a Gateway,
     console: &'a Arc<Console>,
     parts: &'a Parts,
+    operation: &'a Operation,
 }
 
 impl Outbound<'_> {
@@ -158,7 +168,8 @@ impl Outbound<'_> {
         body: RequestBody,
         lease: Option<&Lease>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let repeatable = matches!(body, RequestBody::Empty) && is_safe(&self.parts.method);
+        let repeatable =
+            matches!(body, RequestBody::Empty) && !needs_intent(&self.parts.method, self.operation);
         match self.send(exchange, body, lease).await {
             Err(UpstreamError::Cut(_)) if repeatable => {
                 self.gateway.telemetry.replayed();
@@ -204,12 +215,13 @@ impl Outbound<'_> {
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = inject(&self.parts.headers, &self.gateway.owned, lease);
+        if let Operation::Logins(_) = self.operation {
+            // The identity is read from the answer, which must not be packed for that.
+            let identity = HeaderValue::from_static("identity");
+            request.headers_mut().insert(ACCEPT_ENCODING, identity);
+        }
         Ok(request)
     }
-}
-
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Reads a refused answer to its end, so that its connection can be used again. One that does not
@@ -219,5 +231,7 @@ async fn drain(response: Response<Incoming>) {
     drop(tokio::time::timeout(DRAIN_TIME, body).await);
 }
 
+/// The most of a submitted key that is read.
+const KEY_LIMIT: usize = 64 * 1024;
 const DRAIN_LIMIT: usize = 16 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);

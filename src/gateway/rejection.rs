@@ -74,7 +74,9 @@ impl Rejection {
                 HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
                 HeadFault::BodyTooLarge => BODY_TOO_LARGE,
                 HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
-                HeadFault::Host | HeadFault::Length => ("bad_request", StatusCode::BAD_REQUEST),
+                HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
+                    ("bad_request", StatusCode::BAD_REQUEST)
+                }
                 HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
                 HeadFault::Method => ("method_refused", StatusCode::METHOD_NOT_ALLOWED),
                 HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
@@ -98,8 +100,11 @@ impl Rejection {
             },
             Self::Upstream(error) => match error {
                 UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
-                UpstreamError::Body(BodyFault::Aborted | BodyFault::Superseded) => {
-                    ("bad_request", StatusCode::BAD_REQUEST)
+                UpstreamError::Body(
+                    BodyFault::Aborted | BodyFault::Malformed | BodyFault::Superseded,
+                ) => ("bad_request", StatusCode::BAD_REQUEST),
+                UpstreamError::Body(BodyFault::Stalled) => {
+                    ("request_timeout", StatusCode::REQUEST_TIMEOUT)
                 }
                 UpstreamError::Cut(_) | UpstreamError::Unreachable(_) => {
                     ("upstream_unreachable", StatusCode::BAD_GATEWAY)
@@ -109,6 +114,14 @@ impl Rejection {
                 UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
             },
         }
+    }
+
+    /// Whether nobody is left to be answered: the caller went away in the middle of its request.
+    pub(super) fn is_hang_up(&self) -> bool {
+        matches!(
+            self,
+            Self::Upstream(UpstreamError::Body(BodyFault::Aborted))
+        )
     }
 
     /// What the caller is told: never more than it may know.

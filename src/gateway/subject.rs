@@ -2,7 +2,7 @@
 
 use crate::audit::{Action, Subject};
 use crate::request::LoginsCall;
-use crate::upstream::ReplayHandle;
+use crate::upstream::BodyProgress;
 use crate::vspc::logins::{Answered, Wanted, key_fingerprint, read_answer};
 
 /// What the request itself says: known before anything is sent.
@@ -29,8 +29,13 @@ pub(super) fn of_request(call: &LoginsCall, query: Option<&str>) -> Subject {
 }
 
 /// Adds the fingerprint of a submitted public key.
-pub(super) fn add_submitted_key(subject: &mut Subject, call: &LoginsCall, body: &ReplayHandle) {
-    if let (LoginsCall::CreateKeyPair { .. }, Some(key)) = (call, body.held()) {
+pub(super) fn add_submitted_key(
+    subject: &mut Subject,
+    call: &LoginsCall,
+    body: Option<&BodyProgress>,
+) {
+    let held = body.and_then(BodyProgress::held);
+    if let (LoginsCall::CreateKeyPair { .. }, Some(key)) = (call, held) {
         subject.key_fingerprint = Some(key_fingerprint(&key));
     }
 }

@@ -7,8 +7,9 @@ use crate::request::CanonicalPath;
 /// A pattern over canonical paths: literal segments, `*` (or `{name}`) for any one segment, and a
 /// final `**` for everything from there on, the path itself included.
 ///
-/// A wildcard reaches outside `/api/v3` only where the pattern spells out the first segment: VSPC
-/// has roads there that act with the highest rights, and a broad rule must not open them.
+/// In a rule that allows, a wildcard reaches outside `/api/v3` only where the pattern spells out the
+/// first segment (two below `/api`): VSPC has roads there that act with the highest rights, and a
+/// broad rule must not open them. A rule that denies reaches everywhere.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PathPattern {
     segments: Vec<Segment>,
@@ -65,13 +66,22 @@ impl PathPattern {
         Ok(Self { segments, rest })
     }
 
-    /// Whether the pattern is about a path.
+    /// Whether a rule that allows is about a path.
+    pub fn allows(&self, path: &CanonicalPath) -> bool {
+        // Outside the API, the part of the path that leads there must be spelled out.
+        let spelled = match path.segment_bytes().next() {
+            _ if path.is_in_api() => 0,
+            Some(b"api") => 2,
+            _ => 1,
+        };
+        let literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
+        let leads = self.segments.iter().take_while(|s| literal(s)).count();
+        leads >= spelled && self.covers(path)
+    }
+
+    /// Whether the pattern is about a path, wherever that is: what a rule denies.
     pub fn covers(&self, path: &CanonicalPath) -> bool {
         let mut actual = path.segment_bytes();
-        let names_the_root = matches!(self.segments.first(), Some(Segment::Literal(_)));
-        if !names_the_root && !path.is_in_api() {
-            return false;
-        }
         for expected in &self.segments {
             match (expected, actual.next()) {
                 (Segment::Any, Some(_)) => {}

@@ -46,11 +46,10 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
         tenants: Tenants::Named(names),
     };
     let rules = Rules {
-        deny: vec![rule(
-            "deny0",
-            &[Method::GET],
-            &["/api/v3/users/*/logins/**"],
-        )],
+        deny: vec![
+            rule("deny0", &[Method::GET], &["/api/v3/users/*/logins/**"]),
+            rule("deny1", &[Method::DELETE], &["/*/one/**"]),
+        ],
         allow: vec![
             rule("allow0", &[Method::GET], &["/api/v3/**"]),
             rule(
@@ -58,7 +57,8 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
                 &[Method::POST],
                 &["/api/v3/users/**", "/proxy/one"],
             ),
-            rule("allow2", &[Method::PUT], &["/**", "/*/x"]),
+            rule("allow2", &[Method::PUT], &["/**", "/*/x", "/api/**"]),
+            rule("allow3", &[Method::DELETE], &["/proxy/**"]),
         ],
     };
     let policy = Policy::new(vec![rules], &tenants);
@@ -128,6 +128,13 @@ fn wildcards_do_not_reach_outside_the_api_unless_the_root_is_named() {
         decide("GET", "/uiapi/x", "acme"),
         Err(Denied::Operation(None))
     );
+    assert_eq!(
+        decide("PUT", "/api/v2/token", "acme"),
+        Err(Denied::Operation(None))
+    );
+    assert!(decide("DELETE", "/proxy/two", "acme").is_ok());
+    let denied = Err(Denied::Operation(Some("deny1".into())));
+    assert_eq!(decide("DELETE", "/proxy/one/x", "acme"), denied);
 }
 
 #[test]

@@ -92,6 +92,9 @@ impl Operation {
             return Self::OutsideApi;
         }
         let segments = path.segments().skip(2);
+        if segments.clone().take(2).eq(["authentication", "keys"]) {
+            return Self::AuthenticationKeys;
+        }
         let mut rest = [""; 6];
         let mut count = 0;
         for segment in segments {
@@ -105,7 +108,6 @@ impl Operation {
         };
         match (method.as_str(), rest) {
             (_, ["token"]) => Self::Token,
-            (_, ["authentication", "keys", ..]) => Self::AuthenticationKeys,
             ("POST" | "PUT", ["users", "resetpassword"])
             | ("GET" | "HEAD", ["plugins", "user", "islogged"])
             | (

@@ -47,9 +47,6 @@ impl CanonicalPath {
             if byte == b'/' && ends_badly(&text) {
                 return Err(PathFault::Ambiguous);
             }
-            if encoded && byte == b'%' && starts_with_two_hex(bytes.as_str_bytes()) {
-                return Err(PathFault::Ambiguous);
-            }
             ascii &= byte.is_ascii();
             text.push(byte.to_ascii_lowercase());
         }
@@ -57,6 +54,9 @@ impl CanonicalPath {
             // One trailing slash is the same resource; two were refused above.
             text.pop();
         } else if text.len() > 1 && ends_badly(&text) {
+            return Err(PathFault::Ambiguous);
+        }
+        if is_encoded_still(&text) {
             return Err(PathFault::Ambiguous);
         }
         if !ascii {
@@ -72,7 +72,7 @@ impl CanonicalPath {
     }
 
     /// The segments, without the slashes. The root has none.
-    pub fn segments(&self) -> impl Iterator<Item = &str> {
+    pub fn segments(&self) -> impl Iterator<Item = &str> + Clone {
         self.as_str()
             .split('/')
             .skip(1)
@@ -101,20 +101,11 @@ impl fmt::Debug for CanonicalPath {
     }
 }
 
-/// What is left of an iterator of bytes.
-trait Remaining {
-    fn as_str_bytes(&self) -> (Option<u8>, Option<u8>);
-}
-
-impl Remaining for std::str::Bytes<'_> {
-    fn as_str_bytes(&self) -> (Option<u8>, Option<u8>) {
-        let mut ahead = self.clone();
-        (ahead.next(), ahead.next())
-    }
-}
-
-fn starts_with_two_hex((high, low): (Option<u8>, Option<u8>)) -> bool {
-    high.is_some_and(|b| b.is_ascii_hexdigit()) && low.is_some_and(|b| b.is_ascii_hexdigit())
+/// Whether something would be decoded once more by a second reader.
+fn is_encoded_still(text: &[u8]) -> bool {
+    text.windows(3).any(|window| {
+        matches!(window, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+    })
 }
 
 fn decode(high: Option<u8>, low: Option<u8>) -> Result<u8, PathFault> {

@@ -72,6 +72,10 @@ fn paths_with_two_readings_are_refused() {
         "/api/v3/%7f",
         "/api/%252e%252e/v3",
         "/api/v3/users%252f",
+        "/api/v3/users%25%32%66logins",
+        "/api/v3/%25%32%65%25%32%65/users",
+        "/api/v3/users%25%35%63logins",
+        "/api/v3/%25%32f",
         "/api/%c0%ae%c0%ae/v3",
         "/api/v3/users.",
         "/api/v3/users./x",
@@ -115,6 +119,18 @@ fn heads_are_refused_for_what_is_wrong_with_them() {
         (
             "GET",
             "/api/v3/users?x=vgk_abc",
+            &[],
+            Some(HeadFault::KeyInQuery),
+        ),
+        (
+            "GET",
+            "/api/v3/users?vgk_abc",
+            &[],
+            Some(HeadFault::KeyInQuery),
+        ),
+        (
+            "GET",
+            "/api/v3/users?sort=%76gk_abc",
             &[],
             Some(HeadFault::KeyInQuery),
         ),
@@ -277,6 +293,10 @@ fn what_may_change_something_needs_an_intent() {
     assert!(need(Method::POST, "/api/v3/users"));
     assert!(need(Method::PATCH, "/api/v3/users/1"));
     assert!(need(Method::GET, "/api/v3/authentication/keys/rsa"));
+    assert!(need(
+        Method::GET,
+        "/api/v3/authentication/keys/a/b/c/d/e/f/g"
+    ));
 }
 
 #[test]
@@ -296,9 +316,10 @@ proptest! {
     #[test]
     fn canonical_paths_are_idempotent(raw in "/[a-zA-Z0-9%./;\\\\ -ÿ]{0,40}") {
         if let Ok(once) = canonical(&raw) {
-            // What was decoded is spelled out again before the second reading.
-            let spelled = once.replace('%', "%25").replace(' ', "%20");
-            prop_assert_eq!(canonical(&spelled), Ok(once));
+            // A second reader may refuse what the first one made of it, never read it differently.
+            if let Ok(twice) = canonical(&once.replace(' ', "%20")) {
+                prop_assert_eq!(twice, once);
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! Request bodies on their way to a console, held as long as they may have to be sent again.
 
-use std::mem;
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::{io, mem};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -39,6 +40,7 @@ impl RequestBody {
             received: 0,
             ended: false,
             reader: 0,
+            waker: None,
         }));
         let body = StreamingBody {
             source: Arc::clone(&source),
@@ -70,6 +72,10 @@ impl ReplayHandle {
         shared.held.as_ref()?;
         shared.reader += 1;
         let reader = shared.reader;
+        // The former sending is not waiting for the caller's body any more: it is to end.
+        if let Some(waker) = shared.waker.take() {
+            waker.wake();
+        }
         drop(shared);
         let (source, declared) = (Arc::clone(source), *declared);
         Some(RequestBody::Streaming(StreamingBody {
@@ -87,12 +93,6 @@ impl ReplayHandle {
             .as_ref()
             .map(|(source, _)| BodyProgress(Arc::clone(source)))
     }
-
-    /// The beginning of the body, if all that came so far is held.
-    pub fn held(&self) -> Option<Vec<u8>> {
-        let (source, _) = self.0.as_ref()?;
-        source.lock().held.as_ref().map(|frames| frames.concat())
-    }
 }
 
 /// Knows how much of a caller's body has come.
@@ -103,6 +103,17 @@ impl BodyProgress {
     /// How many bytes the caller has sent so far.
     pub fn received(&self) -> u64 {
         self.0.lock().received
+    }
+
+    /// Whether the caller has sent all of it.
+    pub fn has_ended(&self) -> bool {
+        let source = self.0.lock();
+        source.ended || source.incoming.is_end_stream()
+    }
+
+    /// All that has come so far, if it is held.
+    pub fn held(&self) -> Option<Vec<u8>> {
+        self.0.lock().held.as_ref().map(|frames| frames.concat())
     }
 }
 
@@ -127,6 +138,8 @@ struct Source {
     received: u64,
     ended: bool,
     reader: u32,
+    /// Of the sending that waits for the caller.
+    waker: Option<Waker>,
 }
 
 impl Source {
@@ -139,9 +152,13 @@ impl Source {
             return Poll::Ready(Some(Ok(frame.clone())));
         }
         while !self.ended {
-            match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+                self.waker = Some(context.waker().clone());
+                return Poll::Pending;
+            };
+            match frame {
                 None => self.ended = true,
-                Some(Err(_)) => return Poll::Ready(Some(Err(BodyFault::Aborted))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(BodyFault::of(&error)))),
                 // Trailers are dropped: nothing of them may be taken for a header later.
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -221,10 +238,35 @@ pub enum BodyFault {
     /// The caller went away, or sent a malformed body.
     #[error("the caller ended the body early")]
     Aborted,
+    /// The body breaks the rules of its framing.
+    #[error("the request body is malformed")]
+    Malformed,
+    /// No more of the body came for too long.
+    #[error("the rest of the request body did not come")]
+    Stalled,
     /// The body is being sent anew on another connection.
     #[error("the body is being sent again elsewhere")]
     Superseded,
     /// More bytes came than are allowed.
     #[error("the body is larger than this gateway accepts")]
     TooLarge,
+}
+
+impl BodyFault {
+    /// What an error of the caller's connection says about the body.
+    fn of(error: &hyper::Error) -> Self {
+        let mut next: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(current) = next {
+            if let Some(io) = current.downcast_ref::<io::Error>()
+                && matches!(
+                    io.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+                )
+            {
+                return Self::Malformed;
+            }
+            next = current.source();
+        }
+        Self::Aborted
+    }
 }

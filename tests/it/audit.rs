@@ -164,6 +164,73 @@ async fn the_logins_family_is_recorded_with_its_identities_and_without_its_secre
     assert!(!log.contains("urIs1X6dTVE"));
 }
 
+/// The console may have taken the key: the record has its fingerprint whatever came back.
+#[tokio::test]
+async fn a_submitted_key_is_recorded_even_when_the_answer_is_lost() {
+    let world = World::start().await;
+    let path = format!("/api/v3/users/{ACME}/logins/asymmetricalgorithm");
+    let lost = Fault::new(Action::CutBeforeHead)
+        .under(&path)
+        .after_effect();
+    world.simulator.fault(lost);
+    let headers = [
+        ("x-api-key", BILLING),
+        ("content-type", "application/octet-stream"),
+    ];
+    let target = format!("{path}?description=pair&scopes=rest");
+    let answer = world.call("POST", &target, &headers, "some key").await;
+    assert_eq!(answer.code(), "upstream_unreachable");
+    let fingerprint = vspc_gateway::vspc::logins::key_fingerprint(b"some key");
+    assert_eq!(
+        world.outcome(&answer).await["subject"]["key_fingerprint"],
+        fingerprint
+    );
+}
+
+#[tokio::test]
+async fn identities_are_read_from_answers_that_are_not_packed() {
+    let world = World::start().await;
+    let headers = [("x-api-key", BILLING), ("accept-encoding", "gzip, br")];
+    assert!(ok(&world
+        .call("GET", "/api/v3/users/logins", &headers, "")
+        .await));
+    let asked = world.reached().pop().unwrap();
+    assert_eq!(asked.header("accept-encoding"), Some("identity"));
+    assert!(ok(&world
+        .call("GET", "/api/v3/users/me", &headers, "")
+        .await));
+    let asked = world.reached().pop().unwrap();
+    assert_eq!(asked.header("accept-encoding"), Some("gzip, br"));
+}
+
+/// Another process holds the lock and does nothing: what may change something is refused in time.
+#[tokio::test]
+async fn a_lock_that_is_never_released_refuses_instead_of_hanging() {
+    let world = World::start().await;
+    assert!(ok(&world.get(BILLING, "acme", "/api/v3/users/me").await));
+    let lock = std::fs::File::open(world.audit_folder().join("lock")).unwrap();
+    lock.lock().unwrap();
+    world.simulator.clear();
+    let headers = [("x-api-key", BILLING)];
+    let answer = world
+        .call("POST", "/api/v3/_test/echo", &headers, "x")
+        .await;
+    assert_eq!((answer.status, answer.code()), (503, "audit_unavailable"));
+    assert_eq!(world.reached(), []);
+    lock.unlock().unwrap();
+    let healed = async {
+        while !ok(&world
+            .call("POST", "/api/v3/_test/echo", &headers, "x")
+            .await)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), healed)
+        .await
+        .expect("it never healed");
+}
+
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_an_aborted_record() {
     let world = World::start().await;

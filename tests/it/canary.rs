@@ -179,7 +179,7 @@ async fn use_credentials(address: SocketAddr, pages: &mut Vec<Page>) {
         ask(address, request("GET", &misplaced, &tenant, ""), pages)
             .await
             .status,
-        200
+        400
     );
     let confused = [("x-tenant", BILLING), ("x-api-key", BILLING)];
     assert_eq!(

@@ -10,7 +10,9 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use vspc_simulator::{Action, Fault, Settings, Simulator};
 
-use crate::harness::{Answer, BILLING, World, ZABBIX, collect, ok, unsigned};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::harness::{Answer, BILLING, World, ZABBIX, collect, ok, unsigned, until_true};
 
 const ECHO: &str = "/api/v3/_test/echo";
 
@@ -98,6 +100,72 @@ async fn a_slow_upload_is_not_a_timeout() {
     let answer = collect(answering.await.unwrap().unwrap()).await;
     assert!(ok(&answer), "{answer:?}");
     assert_eq!(world.outcome(&answer).await["bytes_in"], 25);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_the_callers_timeout() {
+    let world = World::start().await;
+    let head = format!(
+        "POST /api/v3/_test/sink HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\n\
+         Connection: close\r\nContent-Length: 100\r\n\r\nhello"
+    );
+    let answer = String::from_utf8(world.raw(head.as_bytes()).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let record = world
+        .record(|record| record["code"] == "request_timeout")
+        .await;
+    assert_eq!(record["bytes_in"], 5);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_in_the_middle_of_its_body_is_recorded_as_gone() {
+    for framing in [
+        "Content-Length: 100\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ] {
+        let world = World::start().await;
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let head = format!(
+            "POST /api/v3/_test/sink HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\n{framing}"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        until_true(|| world.reached().iter().any(|seen| seen.body_length == 5)).await;
+        drop(stream);
+        let record = world.record(|record| record["kind"] == "request").await;
+        assert_eq!(
+            (&record["code"], &record["status"], &record["bytes_out"]),
+            (&json!("aborted"), &json!(null), &json!(0)),
+            "{framing:?}"
+        );
+        assert!(world.reached().iter().all(|seen| !seen.body_complete));
+    }
+}
+
+/// Nothing is connected when nobody speaks TLS on the other side.
+#[tokio::test]
+async fn a_console_that_is_silent_in_the_handshake_is_given_up_in_time() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let simulator = Simulator::start(Settings {
+        switches: unsigned(),
+        ..Settings::default()
+    })
+    .await
+    .unwrap();
+    let pin = format!(
+        "tls = {{ fingerprint_sha256 = [\"{}\"] }}\n",
+        "00".repeat(32)
+    );
+    let world = World::start_on(simulator, &url, &pin).await;
+    let began = tokio::time::Instant::now();
+    let answer = world.get(ZABBIX, "acme", ECHO).await;
+    assert_eq!(refusal(&answer), (503, "token_unavailable"));
+    // `connect_timeout` is 2 s here, the time for an answer 3 s.
+    assert!(
+        began.elapsed() < Duration::from_millis(2900),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 /// A caller that reads slowly is not the console's silence either.

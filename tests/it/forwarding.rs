@@ -297,6 +297,41 @@ async fn http_2_with_prior_knowledge_is_served_on_the_same_port() {
     );
 }
 
+/// hyper would send neither a length nor chunks for it: the console would not see it.
+#[tokio::test]
+async fn a_get_with_a_body_tells_its_length_or_is_refused() {
+    let world = World::start().await;
+    let head = format!(
+        "GET /api/v3/_test/echo HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\nConnection: close\r\n"
+    );
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let answer = String::from_utf8(world.raw(chunked.as_bytes()).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("x-gateway-code: bad_request"), "{answer}");
+    assert_eq!(world.reached(), []);
+    let told = format!("{head}Content-Length: 5\r\n\r\nhello");
+    let answer = String::from_utf8(world.raw(told.as_bytes()).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(world.reached().pop().unwrap().body, b"hello");
+}
+
+#[tokio::test]
+async fn a_refused_head_has_no_body_on_either_protocol() {
+    let world = World::start().await;
+    for http2 in [false, true] {
+        let client = Client::builder(TokioExecutor::new())
+            .http2_only(http2)
+            .build_http();
+        let request = http::Request::head(world.url("/api/v3/users/me"))
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let answer = collect(client.request(request).await.unwrap()).await;
+        assert_eq!((answer.status, answer.code()), (401, "no_credentials"));
+        assert!(answer.body.is_empty());
+        assert_eq!(world.outcome(&answer).await["bytes_out"], 0);
+    }
+}
+
 #[tokio::test]
 async fn operations_that_take_no_token_get_none_but_need_a_client() {
     let world = World::start().await;

@@ -94,6 +94,9 @@ fn scope(item: &Item<'_>, tenants: &AllTenants) -> Option<Tenants> {
             None => element.fault(format!("no tenant is called {name:?}")),
         }
     }
+    if elements.is_empty() {
+        item.fault("an empty list would let the client do nothing");
+    }
     if all && elements.len() > 1 {
         item.fault(r#""*" stands alone: it means every tenant"#);
     }

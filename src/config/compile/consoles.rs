@@ -8,7 +8,7 @@ use http::uri::{Authority, Scheme};
 
 use crate::config::Console;
 use crate::config::reader::{Item, Section};
-use crate::config::value::{path, secret};
+use crate::config::value::{Time, path, secret};
 use crate::token::Login;
 use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 
@@ -76,9 +76,9 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
     let login = section
         .required("login")
         .and_then(|item| login(&item, folder));
-    let connect_timeout = section.or("connect_timeout", Duration::from_secs(5));
-    let first_byte_timeout = section.or("first_byte_timeout", Duration::from_secs(60));
-    let idle_timeout = section.or("idle_timeout", Duration::from_secs(90));
+    let connect_timeout = section.or("connect_timeout", Time(Duration::from_secs(5)));
+    let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
+    let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
     let (scheme, authority) = url.unzip();
     let upstream = (|| {
         Some(upstream::Settings {
@@ -87,9 +87,9 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
             authority: authority?,
             trust: trust?,
             http: http?,
-            connect_timeout: connect_timeout?,
-            first_byte_timeout: first_byte_timeout?,
-            idle_timeout: idle_timeout?,
+            connect_timeout: connect_timeout?.0,
+            first_byte_timeout: first_byte_timeout?.0,
+            idle_timeout: idle_timeout?.0,
         })
     })();
     if let Some(Err(error)) = upstream

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::audit::{self, Durability};
 use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
-use crate::config::value::{Size, path, secret};
+use crate::config::value::{Size, Time, path, secret};
 use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
 use crate::request::Limits;
 
@@ -18,7 +18,9 @@ pub(super) fn server(
 ) -> Option<Server> {
     let mut section = root.required("server")?.section()?;
     let listen = section.required("listen").and_then(|item| addresses(&item));
-    let names = section.or("names", Vec::<String>::new());
+    let names = section
+        .optional("names")
+        .map_or(Some(Vec::new()), |item| names(&item));
     let public_url = section.optional("public_url").map_or(Some(None), |item| {
         item.read_with(|text: String| origin(&text)).map(Some)
     });
@@ -26,33 +28,33 @@ pub(super) fn server(
     let body_limit = section.or("body_limit", Size(1 << 30));
     let target_limit = section.or("target_limit", Size(16 * 1024));
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
-    let token_wait = section.or("token_wait", Duration::from_secs(10));
+    let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
         Some(item) => path(&item, folder),
         None => upgrade_default.or_else(|| Some(PathBuf::new())),
     };
-    if token_wait.is_some_and(|wait| wait.is_zero()) {
-        section.fault("token_wait", "must be above zero");
+    if workers.is_some_and(|workers| !(1..=1024).contains(&workers)) {
+        section.fault("workers", "must be between 1 and 1024");
     }
-    if workers == Some(0) {
-        section.fault("workers", "must be at least 1");
+    if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
+        section.fault("target_limit", "must be between 256B and 64KiB");
+    }
+    if replay_limit.is_some_and(|limit| limit.0 > 16 << 20) {
+        section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
     section.finish();
     let limits = Limits {
         target: usize::try_from(target_limit?.0).ok()?,
         body: body_limit?.0,
-        names: names?
-            .iter()
-            .map(|name| name.to_ascii_lowercase())
-            .collect(),
+        names: names?,
     };
     Some(Server {
         listen: listen?,
         workers: workers?,
         limits,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
-        token_wait: token_wait?,
+        token_wait: token_wait?.0,
         public_url: public_url?,
         drain: drain?,
         upgrade_socket: upgrade_socket?,
@@ -103,7 +105,7 @@ pub(super) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<audit::Sett
             })
         });
     let queue = section.or("queue", 10_000);
-    let admission = section.or("queue_wait", Duration::from_secs(1));
+    let admission = section.or("queue_wait", Time(Duration::from_secs(1)));
     if queue.is_some_and(|queue| !(16..=1_000_000).contains(&queue)) {
         section.fault("queue", "must be between 16 and 1000000 records");
     }
@@ -112,7 +114,7 @@ pub(super) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<audit::Sett
         directory: directory?,
         durability: durability?,
         queue: queue?,
-        admission: admission?,
+        admission: admission?.0,
         clock: Clock::System,
     })
 }
@@ -163,9 +165,31 @@ fn addresses(item: &Item<'_>) -> Option<Vec<SocketAddr>> {
         item.fault("needs at least one address");
         return None;
     }
-    let read: Vec<_> = elements
+    let mut read = Vec::new();
+    for element in &elements {
+        let address = element.read_with(|text: String| socket_address(&text))?;
+        if read.contains(&address) && address.port() != 0 {
+            element.fault("stands here twice");
+        }
+        read.push(address);
+    }
+    Some(read)
+}
+
+/// The hosts that are served: without a port, since a host is served on whichever it is asked.
+fn names(item: &Item<'_>) -> Option<Vec<String>> {
+    let read: Vec<_> = item
+        .elements()?
         .iter()
-        .map(|item| item.read_with(|text: String| socket_address(&text)))
+        .map(|item| {
+            item.read_with(|text: String| {
+                let authority = text.parse::<http::uri::Authority>();
+                match authority.is_ok_and(|a| a.host() == text && !text.contains('@')) {
+                    true => Ok(text.to_ascii_lowercase()),
+                    false => Err("must be a host name or address, without a port"),
+                }
+            })
+        })
         .collect();
     read.into_iter().collect()
 }
