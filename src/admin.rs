@@ -110,7 +110,9 @@ impl Admin {
             .headers()
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, presented)| presented)
             .is_some_and(|presented| Secret::new(presented.to_owned()) == *token)
     }
 

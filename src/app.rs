@@ -6,6 +6,7 @@ mod signals;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -92,7 +93,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
         server.add_service(service).add_dependency(&tokens);
     }
 
-    bootstrap(&mut server, start);
+    bootstrap(&mut server, start, &upgrade_socket)?;
     note_lifecycle(&auditor, "process.started");
     let signals = Signals {
         auditor: auditor.clone(),
@@ -115,14 +116,20 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
 }
 
 /// Takes over what a running process sends.
-fn bootstrap(server: &mut Server, start: Start) {
+fn bootstrap(server: &mut Server, start: Start, socket: &Path) -> Result<(), RunError> {
     if start == Start::Upgrade {
+        // pingora replaces whatever has that name.
+        services::refuse_other_files(socket).map_err(|error| {
+            let place = socket.display();
+            RunError::Service(format!("cannot use server.upgrade_socket {place}: {error}"))
+        })?;
         // pingora ends the process without a word if they do not come.
         tracing::info!(
             "waiting seven seconds for the listening sockets: send SIGQUIT to the running process"
         );
     }
     server.bootstrap();
+    Ok(())
 }
 
 /// Puts the gateway together. Nothing is connected or bound yet.

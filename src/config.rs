@@ -121,17 +121,21 @@ impl Settings {
     /// # Errors
     /// Tells every fault of the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.display().to_string(),
-            source,
-        })?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        Self::parse(&text, folder.unwrap_or(Path::new("."))).map_err(|faults| ConfigError::Faulty {
-            path: path.display().to_string(),
-            faults: Faults(faults),
-        })
+        read(path, compile::settings)
+    }
+
+    /// Reads only where and how the audit log is kept: whoever may read the log need not be able to
+    /// read the secrets that the file names.
+    ///
+    /// # Errors
+    /// Tells the faults of `[audit]`.
+    pub fn load_audit(path: &Path) -> Result<audit::Settings, ConfigError> {
+        read(path, compile::server::audit)
+    }
+
+    /// Whether a name may be a client's, a tenant's or a console's.
+    pub fn is_name(text: &str) -> bool {
+        compile::consoles::name(text.to_owned()).is_ok()
     }
 
     /// Compiles a configuration; `folder` is what relative paths are relative to.
@@ -139,24 +143,50 @@ impl Settings {
     /// # Errors
     /// Tells every fault.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let faults = reader::FaultList::default();
-        for error in errors {
-            let line = error.span().map(|span| reader::line_of(text, span.start));
-            faults.add(Fault {
-                path: String::new(),
-                line,
-                message: error.message().to_owned(),
-            });
-        }
-        if faults.is_empty() {
-            let root = reader::Section::root(text, table.get_ref(), &faults);
-            if let Some(settings) = compile::settings(root, folder) {
-                return faults.into_result(settings);
-            }
-        }
-        Err(faults.take())
+        parse(text, |root| compile::settings(root, folder))
     }
+}
+
+fn read<T>(
+    path: &Path,
+    compile: impl FnOnce(&mut reader::Section<'_>, &Path) -> Option<T>,
+) -> Result<T, ConfigError> {
+    let name = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: name(),
+        source,
+    })?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    parse(&text, |root| compile(root, folder)).map_err(|faults| ConfigError::Faulty {
+        path: name(),
+        faults: Faults(faults),
+    })
+}
+
+fn parse<T>(
+    text: &str,
+    compile: impl FnOnce(&mut reader::Section<'_>) -> Option<T>,
+) -> Result<T, Vec<Fault>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let faults = reader::FaultList::default();
+    for error in errors {
+        let line = error.span().map(|span| reader::line_of(text, span.start));
+        faults.add(Fault {
+            path: String::new(),
+            line,
+            message: error.message().to_owned(),
+        });
+    }
+    if faults.is_empty() {
+        let mut root = reader::Section::root(text, table.get_ref(), &faults);
+        if let Some(compiled) = compile(&mut root) {
+            return faults.into_result(compiled);
+        }
+    }
+    Err(faults.take())
 }
 
 /// One thing that is wrong with a configuration.

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
@@ -31,6 +32,7 @@ use protocol::Protocols;
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
     let protocols = Arc::new(Protocols::new(drain));
     let mut stop = drain.watch();
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -49,7 +51,10 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
             }
             // Out of descriptors, most often: the connections that are there must end first.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
+                if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept connections; raise the limit of descriptors");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -124,6 +129,9 @@ async fn late(draining: &mut Draining) {
 
 /// The most time that a drain waits for the first request of a connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// How often that is logged.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

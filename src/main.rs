@@ -144,6 +144,10 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
 }
 
 fn keys_new(client: &str) -> Result<(), Failure> {
+    if !Settings::is_name(client) {
+        let message = format!("{client:?} cannot be a client's name: letters, digits, - _ and .");
+        return Err(Failure(message, BAD_USAGE));
+    }
     let key = new_api_key()?;
     let digest = KeyDigest::of(key.expose().as_bytes());
     print(&format!(
@@ -159,7 +163,8 @@ fn audit_tail(
     goes_on: bool,
     format: Option<Format>,
 ) -> Result<(), Failure> {
-    let settings = load(file)?;
+    let settings = Settings::load_audit(&file.config)
+        .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
     let by_default = if io::stdout().is_terminal() {
         Format::Table
     } else {
@@ -170,7 +175,13 @@ fn audit_tail(
     let Tail {
         lines: last,
         mut follow,
-    } = tail(&settings.audit.directory, lines)?;
+    } = tail(&settings.directory, lines).map_err(|error| {
+        let place = settings.directory.display();
+        Failure(
+            format!("cannot read the audit log in {place}: {error}"),
+            FAILED,
+        )
+    })?;
     if table {
         Table.header(&mut out)?;
     }

@@ -25,6 +25,8 @@ pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub struct Limits {
     /// The most bytes of path and query together.
     pub target: usize,
+    /// The most bytes of names and values of all headers together.
+    pub head: usize,
     /// The most bytes of a request body.
     pub body: u64,
     /// The hosts that are served, in lower case and without port; empty serves every host.
@@ -35,6 +37,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             target: 16 * 1024,
+            head: 64 * 1024,
             body: 1 << 30,
             names: Vec::new(),
         }
@@ -72,12 +75,15 @@ impl<'a> RequestHead<'a> {
         if raw.len() > limits.target {
             return Err(HeadFault::TargetTooLong);
         }
+        if head_size(&parts.headers) > limits.head {
+            return Err(HeadFault::HeadTooLarge);
+        }
         let host = host(parts)?;
         if !limits.names.is_empty() && !limits.names.iter().any(|name| same_host(host, name)) {
             return Err(HeadFault::WrongHost);
         }
         let path = CanonicalPath::parse(parts.uri.path())?;
-        if parts.uri.query().is_some_and(carries_key) {
+        if parts.uri.query().is_some_and(carries_key) || path.segments().any(is_key) {
             return Err(HeadFault::KeyInQuery);
         }
         check_expect(&parts.headers)?;
@@ -113,8 +119,11 @@ pub enum HeadFault {
     /// `Host` is missing, doubled, malformed, or unlike the target's authority.
     #[error("exactly one well-formed Host is required")]
     Host,
-    /// A key in the query string, where logs would keep it.
-    #[error("credentials are not accepted in the query: send the key in the X-Api-Key header")]
+    /// The headers are larger than the limit.
+    #[error("the headers are larger than this gateway accepts")]
+    HeadTooLarge,
+    /// A key in the query string or the path, where logs would keep it.
+    #[error("credentials are not accepted in the target: send the key in the X-Api-Key header")]
     KeyInQuery,
     /// `Content-Length` is not one number.
     #[error("Content-Length must be one decimal number")]
@@ -136,6 +145,16 @@ pub enum HeadFault {
     WrongHost,
 }
 
+impl HeadFault {
+    /// Whether what follows on the connection is in doubt too.
+    pub fn is_doubtful(self) -> bool {
+        matches!(
+            self,
+            Self::HeadTooLarge | Self::Host | Self::Length | Self::Unannounced
+        )
+    }
+}
+
 impl From<PathFault> for HeadFault {
     fn from(fault: PathFault) -> Self {
         match fault {
@@ -143,6 +162,14 @@ impl From<PathFault> for HeadFault {
             PathFault::Malformed => Self::Target,
         }
     }
+}
+
+/// hyper's own limit is one of buffers, and lets through what came in one piece.
+fn head_size(headers: &HeaderMap) -> usize {
+    let sizes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    sizes.sum()
 }
 
 fn served(method: &Method) -> bool {

@@ -118,6 +118,7 @@ impl Console {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_SIZE)
             .timer(TokioTimer::new())
             .http1_max_buf_size(ANSWER_HEAD_LIMIT)
             .http2_keep_alive_interval(HTTP2_PING)
@@ -199,6 +200,9 @@ impl fmt::Debug for Console {
 /// say so: one whose other end is gone without a word would fail request after request.
 const HTTP2_PING: Duration = Duration::from_secs(15);
 const HTTP2_PONG: Duration = Duration::from_secs(5);
+
+/// The most idle connections that are kept to a console.
+const POOL_SIZE: usize = 256;
 
 /// Below the two minutes after which the console's web server closes an idle connection.
 const POOL_IDLE: Duration = Duration::from_secs(90);

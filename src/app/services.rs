@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -273,7 +274,9 @@ fn bind_unix(path: &Path, start: Start) -> io::Result<UnixListener> {
     if start == Start::Fresh && UnixStream::connect(path).is_ok() {
         return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
     }
+    refuse_other_files(path)?;
     let unnamed = path.with_extension("new");
+    refuse_other_files(&unnamed)?;
     match std::fs::remove_file(&unnamed) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -281,6 +284,18 @@ fn bind_unix(path: &Path, start: Start) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&unnamed)?;
     std::fs::rename(&unnamed, path)?;
     Ok(listener)
+}
+
+/// A path that holds anything but a socket is somebody's mistake: it must not cost them the file.
+pub(super) fn refuse_other_files(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        )),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn pause(error: &io::Error) {

@@ -43,6 +43,8 @@ impl Signals {
             tracing::error!("signals cannot be received");
             return;
         };
+        // A file size limit is an error of the write, not the end of the process.
+        let _limit = signal(SignalKind::from_raw(libc::SIGXFSZ));
         let mut listened = Listened {
             terminate,
             interrupt,

@@ -1,8 +1,8 @@
 //! From the file's face to values that cannot be wrong.
 
 mod clients;
-mod consoles;
-mod server;
+pub(super) mod consoles;
+pub(super) mod server;
 mod tenants;
 
 use std::path::Path;
@@ -12,13 +12,13 @@ use super::{AdminAddress, Settings};
 
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
 /// when there is a value.
-pub(super) fn settings(mut root: Section<'_>, folder: &Path) -> Option<Settings> {
-    let audit = server::audit(&mut root, folder);
+pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings> {
+    let audit = server::audit(root, folder);
     let upgrade_default = audit
         .as_ref()
         .map(|audit| audit.directory.join("upgrade.sock"));
-    let server = server::server(&mut root, folder, upgrade_default);
-    let admin = server::admin(&mut root, folder);
+    let server = server::server(root, folder, upgrade_default);
+    let admin = server::admin(root, folder);
     if let (Some(server), Some(Some(admin))) = (&server, &admin)
         && let AdminAddress::Tcp(address) = admin.listen
         && address.port() != 0
@@ -29,11 +29,11 @@ pub(super) fn settings(mut root: Section<'_>, folder: &Path) -> Option<Settings>
             "is where clients connect: server.listen has it too",
         );
     }
-    let log = server::log(&mut root);
-    let consoles = consoles::consoles(&mut root, folder);
-    let mapping = tenants::mapping(&mut root);
-    let tenants = tenants::tenants(&mut root, &consoles);
-    let clients = clients::clients(&mut root, &tenants, &mapping);
+    let log = server::log(root);
+    let consoles = consoles::consoles(root, folder);
+    let mapping = tenants::mapping(root);
+    let tenants = tenants::tenants(root, &consoles);
+    let clients = clients::clients(root, &tenants, &mapping);
     root.finish();
 
     let (clients, policy) = clients;

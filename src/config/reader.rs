@@ -193,7 +193,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports the keys that nobody asked for.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(&mut self) {
         self.known.sort_unstable();
         for (name, _) in self.table.iter() {
             if !self.known.contains(&name.get_ref().as_ref()) {

@@ -8,9 +8,10 @@ use super::*;
 /// A folder with the secrets that the files name.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["password", "open"] {
+    for name in ["password", "open", "lines"] {
         let path = folder.path().join(name);
-        std::fs::write(&path, "pw\n").unwrap();
+        let text = if name == "lines" { "pw\npw\n" } else { "pw\n" };
+        std::fs::write(&path, text).unwrap();
         let mode = if name == "open" { 0o644 } else { 0o600 };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -164,6 +165,31 @@ fn single_faults_say_what_would_be_right() {
         ),
         ("tenants = [\"*\"]", "tenants = []", "empty list"),
         (
+            "directory = \"audit\"",
+            "directory = \"password\"",
+            "is no directory",
+        ),
+        (
+            "file = \"password\"",
+            "file = \"lines\"",
+            "more than one line",
+        ),
+        (
+            "url = \"http://127.0.0.1:9280\"",
+            "url = \"http://127.0.0.1:9280\"\ntls = { fingerprint_sha256 = [\"0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0\"] }",
+            "means nothing for an http",
+        ),
+        (
+            "tenant_header = \"X-Tenant\"",
+            "tenant_header = \"X_Api_Key\"",
+            "another meaning",
+        ),
+        (
+            "paths = [\"/api/v3/**\"]",
+            "paths = [\"/a?x=1\"]",
+            "no query",
+        ),
+        (
             "url = \"http://127.0.0.1:9280\"",
             "url = \"http://x.example/api\"",
             "without a path",
@@ -250,6 +276,17 @@ fn single_faults_say_what_would_be_right() {
             "{to}: {found:#?}"
         );
     }
+}
+
+/// Whoever may read the log need not be able to read the secrets.
+#[test]
+fn the_place_of_the_log_is_read_without_the_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, GOOD).unwrap();
+    assert!(Settings::load(&path).is_err());
+    let audit = Settings::load_audit(&path).unwrap();
+    assert_eq!(audit.directory, folder.path().join("audit"));
 }
 
 #[test]

@@ -122,6 +122,10 @@ pub(super) fn secret(item: &Item<'_>, folder: &Path) -> Option<(SecretSource, Se
     };
     section.finish();
     match source.read() {
+        Ok(secret) if secret.expose().contains(['\n', '\r']) => {
+            item.fault("holds more than one line: a secret is one, with or without a newline");
+            None
+        }
         Ok(secret) => Some((source, secret)),
         Err(error) => {
             item.fault(error.to_string());

@@ -182,6 +182,9 @@ impl Exchange {
         };
         let record = entry.record();
         record.detail = rejection.detail().map(Cow::Owned);
+        if rejection.hides_target() {
+            record.path = Some("~hidden".to_owned());
+        }
         if rejection.is_hang_up() {
             self.close(Code::Aborted, 0, None);
             return response;

@@ -87,6 +87,9 @@ pub(super) fn clean_answer(headers: &mut HeaderMap) {
         }
     }
     headers.remove(SET_COOKIE);
+    // These are the gateway's own words.
+    headers.remove(super::GATEWAY_CODE);
+    headers.remove(super::REQUEST_ID);
 }
 
 /// Whether a caller takes trailers.
@@ -121,7 +124,12 @@ static CONNECTION_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-const BUILT_IN: [&str; 16] = [
+const BUILT_IN: [&str; 21] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "authorization",
     "cookie",
     "forwarded",
@@ -140,7 +148,9 @@ const BUILT_IN: [&str; 16] = [
     "x-real-ip",
 ];
 
-const PREFIXES: [&[u8]; 6] = [
+const PREFIXES: [&[u8]; 8] = [
+    b"msaspnetcore",
+    b"xarr",
     b"xforwarded",
     b"xoriginal",
     b"xrewrite",

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -77,6 +79,10 @@ impl Rejection {
                 HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
                     ("bad_request", StatusCode::BAD_REQUEST)
                 }
+                HeadFault::HeadTooLarge => (
+                    "head_too_large",
+                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                ),
                 HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
                 HeadFault::Method => ("method_refused", StatusCode::METHOD_NOT_ALLOWED),
                 HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
@@ -122,6 +128,11 @@ impl Rejection {
             self,
             Self::Upstream(UpstreamError::Body(BodyFault::Aborted))
         )
+    }
+
+    /// Whether the request's target is not to be recorded, since it holds a credential.
+    pub(super) fn hides_target(&self) -> bool {
+        matches!(self, Self::Head(HeadFault::KeyInQuery))
     }
 
     /// What the caller is told: never more than it may know.
@@ -229,6 +240,9 @@ impl Rejection {
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+        }
+        if matches!(self, Self::Head(fault) if fault.is_doubtful()) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -35,8 +35,13 @@ pub enum PatternFault {
     #[error("`**` may only be the last segment")]
     InnerRest,
     /// It is not a path.
-    #[error("a path pattern starts with / and has no empty, dot or encoded segments")]
+    #[error(
+        "a path pattern starts with / and has no empty or dot segments, no semicolon, no backslash and no encoded slash"
+    )]
     NotAPath,
+    /// It holds a query, a fragment or a blank, and would match nothing.
+    #[error("a path pattern has no query, fragment or blank: those never take part in a decision")]
+    NotOnlyAPath,
     /// A `*` within a segment.
     #[error("`*` stands for a whole segment: write /a/*/b, or /a/** for everything below /a")]
     PartialWildcard,
@@ -48,6 +53,9 @@ impl PathPattern {
     /// # Errors
     /// Says what cannot be understood.
     pub fn parse(text: &str) -> Result<Self, PatternFault> {
+        if text.contains(['?', '#', ' ']) {
+            return Err(PatternFault::NotOnlyAPath);
+        }
         let path = CanonicalPath::parse(text).map_err(|_| PatternFault::NotAPath)?;
         let mut segments = Vec::new();
         let mut rest = Rest::Nothing;

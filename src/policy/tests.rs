@@ -180,6 +180,12 @@ fn patterns_cover_whole_segments() {
         PathPattern::parse("/a/b*").unwrap_err(),
         PatternFault::PartialWildcard
     );
+    for bad in ["/a?x=1", "/a#b", "/a b"] {
+        assert_eq!(
+            PathPattern::parse(bad).unwrap_err(),
+            PatternFault::NotOnlyAPath
+        );
+    }
     for bad in ["", "api", "//a", "/a/../b", "/a%2fb"] {
         assert_eq!(
             PathPattern::parse(bad).unwrap_err(),

@@ -247,7 +247,7 @@ mod tests {
             error: "e".into(),
             description: "".into(),
         };
-        let outage = IssueError::Unavailable(Outage::Connection);
+        let outage = IssueError::Unavailable(Outage::Connection("refused".into()));
         let mut cool = |error| policy.cooldown(error, &mut setbacks, Jitter(0)).as_millis();
         assert_eq!(cool(&refused), 30_000);
         assert_eq!(cool(&outage), 100);

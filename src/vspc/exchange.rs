@@ -75,15 +75,15 @@ async fn ask(
     )
 }
 
-/// The details go to the log: the error itself is told to callers' operators only in kind.
+/// What went wrong on the way holds nothing secret: it is for the operator's eyes.
 fn outage(error: &UpstreamError) -> IssueError {
-    tracing::debug!(%error, "the token endpoint cannot be asked");
     IssueError::Unavailable(match error {
         UpstreamError::Timeout => Outage::TimedOut,
-        UpstreamError::Tls(_) => Outage::Tls,
-        UpstreamError::Body(_) | UpstreamError::Cut(_) | UpstreamError::Unreachable(_) => {
-            Outage::Connection
+        UpstreamError::Tls(how) => Outage::Tls(how.as_str().into()),
+        UpstreamError::Cut(how) | UpstreamError::Unreachable(how) => {
+            Outage::Connection(how.as_str().into())
         }
+        UpstreamError::Body(_) => Outage::Internal,
         UpstreamError::Invalid(_) => return IssueError::Malformed("not valid HTTP"),
     })
 }

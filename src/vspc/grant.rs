@@ -133,11 +133,11 @@ pub enum Challenge {
 }
 
 /// In which way the token endpoint is unavailable.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Outage {
-    /// No connection, or it broke.
-    #[error("no connection")]
-    Connection,
+    /// No connection, or it broke: how.
+    #[error("no connection: {0}")]
+    Connection(Arc<str>),
     /// A fault of the gateway itself.
     #[error("a fault in the gateway")]
     Internal,
@@ -147,9 +147,9 @@ pub enum Outage {
     /// It did not answer in time.
     #[error("no answer in time")]
     TimedOut,
-    /// Its certificate is not trusted, or the handshake failed.
-    #[error("TLS failed")]
-    Tls,
+    /// Its certificate is not trusted, or the handshake failed: how.
+    #[error("TLS failed: {0}")]
+    Tls(Arc<str>),
 }
 
 /// What the form encoding leaves as it is; all else becomes `%XX`.

@@ -57,14 +57,7 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
         .map_or(Some(Trust::System), |item| trust(&item, folder));
     let http = section
         .optional("http")
-        .map_or(Some(HttpVersions::Auto), |item| {
-            item.read_with(|text: String| match text.as_str() {
-                "auto" => Ok(HttpVersions::Auto),
-                "1" => Ok(HttpVersions::Http1),
-                "2" => Ok(HttpVersions::Http2),
-                _ => Err(r#"must be "auto", "1" or "2""#),
-            })
-        });
+        .map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
     let client_version = section
         .optional("client_version")
         .map_or(Some(None), |item| {
@@ -80,6 +73,9 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
     let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
     let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
     let (scheme, authority) = url.unzip();
+    if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
+        section.fault("tls", "means nothing for an http:// url");
+    }
     let upstream = (|| {
         Some(upstream::Settings {
             id: ConsoleId::new(&name?),
@@ -104,6 +100,15 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
         upstream: upstream?,
         login: login?,
         client_version: client_version?,
+    })
+}
+
+fn http_versions(item: &Item<'_>) -> Option<HttpVersions> {
+    item.read_with(|text: String| match text.as_str() {
+        "auto" => Ok(HttpVersions::Auto),
+        "1" => Ok(HttpVersions::Http1),
+        "2" => Ok(HttpVersions::Http2),
+        _ => Err(r#"must be "auto", "1" or "2""#),
     })
 }
 
@@ -205,7 +210,7 @@ fn login(item: &Item<'_>, folder: &Path) -> Option<Login> {
 }
 
 /// Names stand in headers, records and URLs: printable, without blanks and separators.
-pub(super) fn name(text: String) -> Result<String, &'static str> {
+pub(in crate::config) fn name(text: String) -> Result<String, &'static str> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !text.is_empty() && text.len() <= 128 && text.chars().all(fits) {
         return Ok(text);

@@ -26,6 +26,7 @@ pub(super) fn server(
     });
     let workers = section.or("workers", default_workers());
     let body_limit = section.or("body_limit", Size(1 << 30));
+    let header_limit = section.or("header_limit", Size(64 * 1024));
     let target_limit = section.or("target_limit", Size(16 * 1024));
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
@@ -40,12 +41,16 @@ pub(super) fn server(
     if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
         section.fault("target_limit", "must be between 256B and 64KiB");
     }
+    if header_limit.is_some_and(|limit| !(1024..=65_536).contains(&limit.0)) {
+        section.fault("header_limit", "must be between 1KiB and 64KiB");
+    }
     if replay_limit.is_some_and(|limit| limit.0 > 16 << 20) {
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
     section.finish();
     let limits = Limits {
         target: usize::try_from(target_limit?.0).ok()?,
+        head: usize::try_from(header_limit?.0).ok()?,
         body: body_limit?.0,
         names: names?,
     };
@@ -90,11 +95,11 @@ pub(super) fn admin(root: &mut Section<'_>, folder: &Path) -> Option<Option<Admi
     Some(Some(AdminListener { listen, token }))
 }
 
-pub(super) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<audit::Settings> {
+pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<audit::Settings> {
     let mut section = root.required("audit")?.section()?;
     let directory = section
         .required("directory")
-        .and_then(|item| path(&item, folder));
+        .and_then(|item| path(&item, folder).filter(|path| is_directory(&item, path)));
     let durability = section
         .optional("durability")
         .map_or(Some(Durability::Strict), |item| {
@@ -174,6 +179,14 @@ fn addresses(item: &Item<'_>) -> Option<Vec<SocketAddr>> {
         read.push(address);
     }
     Some(read)
+}
+
+fn is_directory(item: &Item<'_>, path: &Path) -> bool {
+    let other = path.exists() && !path.is_dir();
+    if other {
+        item.fault("is there, but is no directory");
+    }
+    !other
 }
 
 /// The hosts that are served: without a port, since a host is served on whichever it is asked.

@@ -53,7 +53,11 @@ fn mapping_header(text: &str) -> Result<HeaderName, String> {
         HeaderName::from_static("x-request-id"),
         HeaderName::from_static("x-client-version"),
     ];
-    if taken.contains(&name) {
+    let letters = |name: &HeaderName| -> String {
+        let letters = name.as_str().chars().filter(char::is_ascii_alphanumeric);
+        letters.collect()
+    };
+    if taken.iter().any(|other| letters(other) == letters(&name)) {
         return Err(format!(
             "{text} has another meaning and would be taken from every request"
         ));
@@ -134,6 +138,8 @@ fn console(section: &mut Section<'_>, consoles: &Consoles) -> Option<String> {
             Err(format!("no console is called {name:?}"))
         }),
         None if consoles.names.len() == 1 => consoles.names.iter().next().cloned(),
+        // That there is no console was reported already.
+        None if consoles.names.is_empty() => None,
         None => {
             section.fault("console", "is missing: there is more than one console");
             None

@@ -15,7 +15,7 @@ fn refused() -> IssueError {
 }
 
 fn outage() -> IssueError {
-    IssueError::Unavailable(Outage::Connection)
+    IssueError::Unavailable(Outage::Connection("refused".into()))
 }
 
 /// A slot with a clock that is set by hand.
