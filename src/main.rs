@@ -11,9 +11,9 @@ use vspc_gateway::audit::read::{Line, POLL, Table, Tail, tail};
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::secret::{KeyDigest, new_api_key};
 
-/// hyper keeps two buffers of 8 KiB for a connection, of which an idle one has touched a page each.
-/// This allocator gives them pages of their own, and memory that is no longer used back to the
-/// system; the C library's hands out chunks whose pages were all touched before, and keeps them.
+/// hyper keeps two buffers of 8 KiB for a connection, of which one that has done little has touched
+/// a page each. This allocator gives them pages of their own; the C library's hands out chunks whose
+/// pages were all touched before. See docs/adr/0008.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
