@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::broker::Shared;
 use super::cell::{Cell, Fresh, Kind, Setback};
 use super::lease::{Generation, Lease};
+use super::policy::login_cooldown;
 use super::renew::Queue;
 use super::slot::Upkeep;
 use super::{ConsoleId, GrantKind, Granted, TokenError, TokenEvent, TokenKey};
@@ -50,6 +51,8 @@ pub(super) struct SessionKind {
     kept: Mutex<Option<Session>>,
     /// Failed refreshes of it in a row that were no refusals.
     stumbles: AtomicU32,
+    /// Logins in a row that the console refused.
+    refusals: AtomicU32,
 }
 
 pub(super) struct Impersonation {
@@ -91,6 +94,7 @@ impl Console {
             desk: Arc::clone(&desk),
             kept: Mutex::new(None),
             stumbles: AtomicU32::new(0),
+            refusals: AtomicU32::new(0),
         };
         Self {
             desk,
@@ -238,12 +242,18 @@ impl Kind for SessionKind {
             .await
         {
             Ok(obtained) => Ok(obtained.into_session(None)),
+            Err(error @ (IssueError::Challenge(_) | IssueError::Refused { .. })) => {
+                let before = self.refusals.fetch_add(1, Ordering::Relaxed);
+                let until = Instant::now() + login_cooldown(before);
+                Err(Setback::Blocked { error, until })
+            }
             Err(error) => Err(Setback::Failed(error)),
         }
     }
 
     fn accept(&self, value: &Session) {
         self.stumbles.store(0, Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
         *self.kept.lock() = Some(value.clone());
     }
 

@@ -162,6 +162,18 @@ impl RefreshPolicy {
     }
 }
 
+/// How long a login rests that was refused for the first time after `before` refusals in a row: 30
+/// and 60 seconds, since somebody may just be changing the password, then 15 minutes. Directories
+/// lock an account after some five refusals within half an hour, and a locked account is worse than
+/// a late one.
+pub(super) fn login_cooldown(before: u32) -> Duration {
+    Duration::from_secs(match before {
+        0 => 30,
+        1 => 60,
+        _ => 15 * 60,
+    })
+}
+
 /// The turning points in the life of one token, in the order in which they come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {

@@ -594,6 +594,35 @@ async fn a_valid_token_outlasts_an_endpoint_that_is_down() {
     assert!(world.lease(1).await.is_ok());
 }
 
+/// A directory locks an account after some five refusals within half an hour.
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_is_not_tried_until_the_account_is_locked() {
+    let world = World::new();
+    world.issuer.fail(GrantKind::Login, Fault::Error(refused()));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4 * 3600) {
+        assert!(world.lease(1).await.is_err());
+        sleep(Duration::from_secs(5)).await;
+    }
+    let tried: Vec<u64> = {
+        let calls = world.issuer.calls.lock();
+        calls
+            .iter()
+            .map(|(_, at)| (*at - began).as_secs())
+            .collect()
+    };
+    assert!(tried.len() >= 10, "{tried:?}");
+    for start in &tried {
+        let within = |length: u64| {
+            tried
+                .iter()
+                .filter(move |at| (*start..start + length).contains(at))
+        };
+        assert!(within(15 * 60).count() <= 3, "{tried:?}");
+        assert!(within(30 * 60).count() <= 4, "{tried:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_throttled_endpoint_is_left_alone_as_long_as_it_asks() {
     let world = World::new();
