@@ -726,6 +726,9 @@ async fn calls_to_all_consoles_together_are_sixteen_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_tokens_of_one_age_are_renewed_spread_and_four_at_once() {
     let world = World::with_renewals();
+    // A session whose refresh token changes while an `as` is under way has that one tried again,
+    // which is another test's matter.
+    *world.issuer.rotation.lock() = Rotation::NoneInAnswer;
     let mut requests = JoinSet::new();
     for user in 0..1000 {
         let broker = world.broker.clone();
