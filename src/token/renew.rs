@@ -59,7 +59,7 @@ impl Queue {
     /// Sets the timer of a cell in place of the one it had.
     pub(super) fn arm(&self, id: u64, old: Option<Timer>, new: Option<Timer>, what: Weak<dyn Due>) {
         let mut timers = self.timers.lock();
-        let first = timers.first();
+        let before = timers.firsts();
         match old {
             Some(Timer::Paced { due, .. }) => drop(timers.paced.remove(&(due, id))),
             Some(Timer::Plain(due)) => drop(timers.plain.remove(&(due, id))),
@@ -85,11 +85,13 @@ impl Queue {
             }
             None => {}
         }
-        let is_earlier = match (timers.first(), first) {
-            (Some(now_first), Some(first)) => now_first < first,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
+        // Of each kind by itself: an early timer of one kind does not stand for the other's plan.
+        let after = timers.firsts();
+        let is_earlier = after.iter().zip(before).any(|pair| match pair {
+            (Some(first), Some(former)) => *first < former,
+            (first, None) => first.is_some(),
+            (None, Some(_)) => false,
+        });
         drop(timers);
         if is_earlier {
             self.earlier.notify_one();
@@ -190,10 +192,11 @@ impl Queue {
 }
 
 impl Timers {
-    fn first(&self) -> Option<Instant> {
+    /// The first timer of each kind.
+    fn firsts(&self) -> [Option<Instant>; 2] {
         let paced = self.paced.keys().next().map(|(due, _)| *due);
         let plain = self.plain.keys().next().map(|(due, _)| *due);
-        paced.into_iter().chain(plain).min()
+        [paced, plain]
     }
 }
 
@@ -337,6 +340,30 @@ mod tests {
             }
         }
         starts
+    }
+
+    /// A session that is due before every other token must not keep their pacer asleep.
+    #[test]
+    fn the_first_timer_of_each_kind_is_told() {
+        use futures_util::FutureExt as _;
+        let (queue, now) = (Queue::default(), Instant::now());
+        let told = || queue.earlier.notified().now_or_never().is_some();
+        let what = || bunch(now, 1, HOUR).pop_first().unwrap().1.what;
+        let paced = |due| {
+            Some(Timer::Paced {
+                due,
+                lifetime: HOUR,
+                not_before: now,
+            })
+        };
+        queue.arm(1, None, Some(Timer::Plain(now + HOUR / 2)), what());
+        assert!(told());
+        queue.arm(2, None, paced(now + HOUR), what());
+        assert!(told());
+        queue.arm(3, None, paced(now + HOUR * 2), what());
+        assert!(!told());
+        queue.arm(4, None, paced(now + HOUR * 3 / 4), what());
+        assert!(told());
     }
 
     #[test]
