@@ -35,10 +35,10 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
         let text = innermost(&error);
         if error.is_connect() {
             let tls = find::<rustls::Error>(&error).is_some() || wraps_rustls(&error);
-            return match find::<std::io::Error>(&error) {
-                _ if tls => Self::Tls(text),
-                Some(io) if io.kind() == std::io::ErrorKind::TimedOut => Self::Timeout,
-                _ => Self::Unreachable(text),
+            return if tls {
+                Self::Tls(text)
+            } else {
+                Self::Unreachable(text)
             };
         }
         match find::<hyper::Error>(&error) {
