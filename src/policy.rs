@@ -12,20 +12,8 @@ use http::Method;
 
 use crate::client::Client;
 use crate::request::{Operation, RequestHead};
-use crate::tenant::{Named, Tenant};
-use crate::upstream::ConsoleId;
-use crate::vspc::grant::{Access, Subject};
-
-/// Which tokens a slot holds: the impersonation of one user on one console.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct TokenKey {
-    /// The console.
-    pub console: ConsoleId,
-    /// The user impersonated.
-    pub target: Subject,
-    /// Whether the token may change anything.
-    pub access: Access,
-}
+use crate::tenant::{Named, Tenant, TokenKey};
+use crate::vspc::grant::Access;
 
 /// A decision that a client may act for a tenant on one operation.
 ///
@@ -34,7 +22,6 @@ pub struct TokenKey {
 pub struct Permit<'a> {
     tenant: &'a Arc<Tenant>,
     rule: &'a Arc<str>,
-    key: &'a TokenKey,
     bearer: Bearer,
 }
 
@@ -60,7 +47,7 @@ impl Permit<'_> {
 
     /// Which token is to be used.
     pub fn key(&self) -> &TokenKey {
-        self.key
+        &self.tenant.key
     }
 
     /// Whose token the console is to see.
@@ -74,7 +61,6 @@ impl Permit<'_> {
 pub struct Policy {
     /// By [`Client::index`].
     clients: Vec<Rules>,
-    keys: std::collections::HashMap<Arc<str>, TokenKey>,
 }
 
 /// The rules of one client. A matching `deny` wins over every `allow`.
@@ -123,24 +109,9 @@ pub enum Denied {
 }
 
 impl Policy {
-    /// A policy from the rules of each client, in the order of [`Client::index`], and the tenants
-    /// that may be acted for.
-    pub fn new<'t>(
-        clients: Vec<Rules>,
-        tenants: impl IntoIterator<Item = &'t Arc<Tenant>>,
-    ) -> Self {
-        let keys = tenants.into_iter().map(|tenant| {
-            let key = TokenKey {
-                console: tenant.console.clone(),
-                target: tenant.target,
-                access: tenant.access,
-            };
-            (Arc::clone(&tenant.name), key)
-        });
-        Self {
-            clients,
-            keys: keys.collect(),
-        }
+    /// A policy from the rules of each client, in the order of [`Client::index`].
+    pub fn new(clients: Vec<Rules>) -> Self {
+        Self { clients }
     }
 
     /// Decides whether a client may act for a tenant on what a request asks.
@@ -175,10 +146,9 @@ impl Policy {
             .find(|rule| rule.allows(head))
             .ok_or(Denied::Operation(None))?;
         let safe = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if tenant.access == Access::ReadOnly && !safe {
+        if tenant.key.access == Access::ReadOnly && !safe {
             return Err(Denied::ReadOnlyTenant);
         }
-        let key = self.keys.get(&tenant.name).ok_or(Denied::UnknownTenant)?;
         let bearer = match head.operation {
             Operation::TokenFree => Bearer::Nobody,
             Operation::AuthenticationKeys
@@ -190,7 +160,6 @@ impl Policy {
         Ok(Permit {
             tenant,
             rule: &rule.name,
-            key,
             bearer,
         })
     }

@@ -83,7 +83,9 @@ impl<'a> RequestHead<'a> {
             return Err(HeadFault::WrongHost);
         }
         let path = CanonicalPath::parse(parts.uri.path())?;
-        if parts.uri.query().is_some_and(carries_key) || path.segments().any(is_key) {
+        if parts.uri.query().is_some_and(carries_key)
+            || path.segment_bytes().any(|s| s.starts_with(KEY_START))
+        {
             return Err(HeadFault::KeyInQuery);
         }
         check_expect(&parts.headers)?;
@@ -255,9 +257,12 @@ fn carries_key(query: &str) -> bool {
 /// Whether a percent-encoded text begins as the keys do that `keys new` makes.
 fn is_key(text: &str) -> bool {
     percent_encoding::percent_decode_str(text)
-        .take(4)
-        .eq(*b"vgk_")
+        .take(KEY_START.len())
+        .eq(KEY_START.iter().copied())
 }
+
+/// How the keys begin that `keys new` makes.
+const KEY_START: &[u8] = b"vgk_";
 
 /// Whether the letters and digits of a percent-encoded name, in any case, are those of a key.
 fn spells(name: &str, key: &str) -> bool {

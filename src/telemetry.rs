@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// The counters of the process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -139,11 +139,6 @@ impl Telemetry {
         ConnectionGuard(self.0.connections.clone())
     }
 
-    /// The number of connections open now.
-    pub fn open_connections(&self) -> i64 {
-        self.0.connections.get()
-    }
-
     /// Reports an exchange with a console's `/token`.
     pub fn exchanged(&self, exchange: &Exchanged<'_>) {
         let labels = ExchangeLabels {
@@ -199,13 +194,5 @@ pub struct ConnectionGuard(Gauge);
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// Reports the audit log's change between working and failing.
-pub fn audit_health_changed(failing: Option<&str>) {
-    match failing {
-        Some(error) => error!(%error, "the audit log cannot be written: requests are refused"),
-        None => info!("the audit log is written again"),
     }
 }

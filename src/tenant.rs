@@ -14,11 +14,18 @@ use crate::vspc::grant::{Access, Subject};
 pub struct Tenant {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// The console it lives on.
+    /// Whose token acts for it.
+    pub key: TokenKey,
+}
+
+/// Which token: the impersonation of one user on one console.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TokenKey {
+    /// The console.
     pub console: ConsoleId,
-    /// The VSPC user that is impersonated for it.
+    /// The user impersonated.
     pub target: Subject,
-    /// Whether its tokens may change anything.
+    /// Whether the token may change anything.
     pub access: Access,
 }
 
@@ -162,9 +169,11 @@ mod tests {
         for (number, name) in ["acme", "globex"].into_iter().enumerate() {
             let tenant = Arc::new(Tenant {
                 name: name.into(),
-                console: ConsoleId::new("main"),
-                target: Subject(Uuid::from_u128(number as u128)),
-                access: Access::Full,
+                key: TokenKey {
+                    console: ConsoleId::new("main"),
+                    target: Subject(Uuid::from_u128(number as u128)),
+                    access: Access::Full,
+                },
             });
             directory.add(name, &tenant).unwrap();
             directory.add(&format!("100{number}"), &tenant).unwrap();

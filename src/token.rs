@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::policy::TokenKey;
 use crate::secret::{Fingerprint, Secret};
+use crate::tenant::TokenKey;
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Challenge, IssueError, Issued, Outage, Subject};
 

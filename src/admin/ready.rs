@@ -12,8 +12,8 @@ use crate::listen::Drain;
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 
-/// Ready means: the process is not draining, audit works and at least one console has a usable session; with
-/// `?console=NAME`, that one.
+/// Ready means: the process is not draining, audit works, and at least one console has a usable
+/// session; with `?console=NAME`, that one.
 pub(super) fn answer(
     gateway: &Gateway,
     drain: &Drain,

@@ -94,7 +94,7 @@ impl Exchange {
         if let (Some(entry), Named::Known(tenant)) = (&mut self.entry, whom) {
             let record = entry.record();
             record.tenant = Some(Arc::clone(&tenant.name));
-            record.console = Some(tenant.console.shared());
+            record.console = Some(tenant.key.console.shared());
         }
     }
 

@@ -7,14 +7,18 @@ use uuid::Uuid;
 use super::*;
 use crate::client::Tenants;
 use crate::request::{CanonicalPath, Limits};
-use crate::tenant::Directory;
+use crate::tenant::{Directory, TokenKey};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::Subject;
 
 fn tenant(name: &str, access: Access) -> Arc<Tenant> {
     Arc::new(Tenant {
         name: name.into(),
-        console: ConsoleId::new("main"),
-        target: Subject(Uuid::from_u128(1)),
-        access,
+        key: TokenKey {
+            console: ConsoleId::new("main"),
+            target: Subject(Uuid::from_u128(1)),
+            access,
+        },
     })
 }
 
@@ -61,7 +65,7 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
             rule("allow3", &[Method::DELETE], &["/proxy/**"]),
         ],
     };
-    let policy = Policy::new(vec![rules], &tenants);
+    let policy = Policy::new(vec![rules]);
     let request = Request::builder()
         .method(method)
         .uri(path)

@@ -61,7 +61,7 @@ pub(super) fn clients(
         section.finish();
         policies.push(rules);
     }
-    (directory, Policy::new(policies, &tenants.tenants))
+    (directory, Policy::new(policies))
 }
 
 fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {

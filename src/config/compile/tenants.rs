@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::consoles::{Consoles, name};
 use crate::client::API_KEY;
 use crate::config::reader::{Item, Section};
-use crate::tenant::{Directory, Mapping, Tenant};
+use crate::tenant::{Directory, Mapping, Tenant, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -18,7 +18,6 @@ use crate::vspc::grant::{Access, Subject};
 #[derive(Default)]
 pub(super) struct Tenants {
     pub(super) directory: Directory,
-    pub(super) tenants: Vec<Arc<Tenant>>,
     pub(super) names: HashMap<String, String>,
 }
 
@@ -77,7 +76,6 @@ pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {
                 continue;
             }
         }
-        all.tenants.push(tenant);
     }
     all
 }
@@ -112,11 +110,13 @@ fn tenant(
     section.finish();
     let tenant = Tenant {
         name: Arc::from(name?),
-        console: ConsoleId::new(&console?),
-        target: target?,
-        access: match read_only? {
-            true => Access::ReadOnly,
-            false => Access::Full,
+        key: TokenKey {
+            console: ConsoleId::new(&console?),
+            target: target?,
+            access: match read_only? {
+                true => Access::ReadOnly,
+                false => Access::Full,
+            },
         },
     };
     Some((Arc::new(tenant), aliases?))
