@@ -76,7 +76,11 @@ impl Activities {
     /// Returns the entries that `wanted` picks, oldest first.
     pub(crate) fn those(&self, wanted: impl Fn(&Activity) -> bool) -> Vec<Activity> {
         let entries = self.entries.lock();
-        entries.iter().filter(|entry| wanted(entry)).cloned().collect()
+        entries
+            .iter()
+            .filter(|entry| wanted(entry))
+            .cloned()
+            .collect()
     }
 }
 

@@ -180,7 +180,10 @@ mod tests {
         let (challenges, now) = (Challenges::default(), Instant::now());
         let token = challenges.ask_for_code(WAITING, now);
         assert_eq!(challenges.user(&token), Some(WAITING.user));
-        assert_eq!(challenges.meet_with_code(&token, now, |_| at(5)), Ok(WAITING));
+        assert_eq!(
+            challenges.meet_with_code(&token, now, |_| at(5)),
+            Ok(WAITING)
+        );
         assert_eq!(
             challenges.meet_with_code(&token, now, |_| at(6)),
             Err(Unmet::Unknown)
@@ -202,7 +205,10 @@ mod tests {
         }
         for (life, expected) in [(29, Ok(WAITING)), (30, Err(Unmet::Unknown))] {
             let code = challenges.ask_for_key(WAITING, now);
-            assert_eq!(challenges.meet_with_key(&code, now + second * life), expected);
+            assert_eq!(
+                challenges.meet_with_key(&code, now + second * life),
+                expected
+            );
         }
     }
 

@@ -14,9 +14,7 @@ const INTEGER: u8 = 0x02;
 const OCTETS: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 /// The names that the integers of a private key have in XML; the first two make the public one.
-const PARTS: [&str; 8] = [
-    "Modulus", "Exponent", "D", "P", "Q", "DP", "DQ", "InverseQ",
-];
+const PARTS: [&str; 8] = ["Modulus", "Exponent", "D", "P", "Q", "DP", "DQ", "InverseQ"];
 
 /// A public key; the numbers are big-endian, without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +99,7 @@ pub(crate) fn generate_xml(bits: u64) -> Option<(String, String)> {
 }
 
 /// Returns both XML forms of a private key in PKCS#8.
-fn xml(pkcs8: &[u8]) -> Option<(String, String)> {
+pub(crate) fn xml(pkcs8: &[u8]) -> Option<(String, String)> {
     let [(SEQUENCE, outer)] = elements(pkcs8)?[..] else {
         return None;
     };

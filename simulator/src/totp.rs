@@ -34,21 +34,13 @@ impl Device {
         };
         let secret = secret.replace(' ', "").to_ascii_uppercase();
         let secret = Secret::try_from_base32(secret.trim_end_matches('=')).ok()?;
-        Builder::new()
-            .with_secret(secret)
-            .build()
-            .ok()
-            .map(Self)
+        Builder::new().with_secret(secret).build().ok().map(Self)
     }
 
     /// Makes a device with a new secret.
     pub(crate) fn new() -> Option<Self> {
         let secret = Secret::from(random::bytes::<SECRET>());
-        Builder::new()
-            .with_secret(secret)
-            .build()
-            .ok()
-            .map(Self)
+        Builder::new().with_secret(secret).build().ok().map(Self)
     }
 
     /// Returns the secret in Base32.
@@ -112,7 +104,13 @@ mod tests {
     fn one_step_of_skew_is_accepted_and_no_more() {
         let device = Device::read(RFC).unwrap();
         let now = 3000;
-        for (at, step) in [(2940, None), (2970, Some(99)), (3000, Some(100)), (3030, Some(101)), (3060, None)] {
+        for (at, step) in [
+            (2940, None),
+            (2970, Some(99)),
+            (3000, Some(100)),
+            (3030, Some(101)),
+            (3060, None),
+        ] {
             assert_eq!(device.step_of(&device.code(at), now), step, "{at}");
         }
         assert_eq!(device.step_of("12345", now), None);
