@@ -16,6 +16,8 @@ mod faults;
 mod forwarding;
 mod harness;
 mod identity;
+mod login;
+mod login_passed;
 mod process;
 mod refusals;
 mod tokens;
