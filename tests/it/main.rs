@@ -17,6 +17,7 @@ mod forwarding;
 mod harness;
 mod identity;
 mod process;
+mod query;
 mod refusals;
 mod tokens;
 mod upstream_tls;

@@ -1,0 +1,392 @@
+//! Which records are meant.
+
+use crate::audit::read::Line;
+use crate::audit::record::Code;
+use crate::clock::Timestamp;
+
+use super::value::{self, Network, Pattern, Statuses};
+use super::view::{Scalar, View};
+
+/// Which records are meant: those that fit every member here that is set, a list by one of its
+/// entries. A record without a member fits nothing that is asked of it.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// From this `seq` on.
+    pub from_seq: Option<u64>,
+    /// Up to this `seq`, itself included.
+    pub to_seq: Option<u64>,
+    /// Who called.
+    pub client: Vec<Pattern>,
+    /// For whom.
+    pub tenant: Vec<Pattern>,
+    /// Which console.
+    pub console: Vec<Pattern>,
+    /// The uid or name of the user that was acted as.
+    pub target: Vec<Pattern>,
+    /// The console's user name of a login that was passed through.
+    pub user: Vec<Pattern>,
+    /// The class of the operation, or the name of an event.
+    pub operation: Vec<Pattern>,
+    /// The method.
+    pub method: Vec<Pattern>,
+    /// The path as typed.
+    pub path: Vec<Pattern>,
+    /// How it ended.
+    pub code: Vec<Pattern>,
+    /// Whether the gateway refused.
+    pub refused: bool,
+    /// What the caller got.
+    pub status: Vec<Statuses>,
+    /// What the record is about.
+    pub kind: Vec<Pattern>,
+    /// The correlation id.
+    pub request_id: Vec<Pattern>,
+    /// The id of the gateway login.
+    pub session: Vec<Pattern>,
+    /// From where.
+    pub source: Vec<Network>,
+    /// By which credential.
+    pub credential: Vec<Pattern>,
+    /// By which grant.
+    pub grant: Vec<Pattern>,
+    /// What was done to an identity.
+    pub action: Vec<Pattern>,
+    /// The user whom an identity belongs to, or its number.
+    pub subject: Vec<Pattern>,
+    /// The rule that allowed or denied.
+    pub rule: Vec<Pattern>,
+}
+
+/// Says that a line is no JSON object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NoRecord;
+
+impl Filter {
+    /// Whether a record is one of those that are meant. One that cannot be read is not.
+    pub fn takes(&self, line: &Line) -> bool {
+        !self.is_outside(line.seq, &line.json) && self.fits(&line.json) == Ok(true)
+    }
+
+    /// Whether a line is outside the numbers or times, as far as its start says.
+    pub(super) fn is_outside(&self, seq: u64, line: &[u8]) -> bool {
+        self.from_seq.is_some_and(|from| seq < from)
+            || self.to_seq.is_some_and(|to| seq > to)
+            || (self.since.is_some() || self.until.is_some())
+                && stamp_of(line).is_some_and(|stamp| !self.is_in_time(stamp))
+    }
+
+    /// Whether a stamp of the form that the log is written in is in the times: such stamps have
+    /// the order of their texts.
+    fn is_in_time(&self, stamp: &[u8]) -> bool {
+        self.since
+            .is_none_or(|since| stamp >= since.text().as_slice())
+            && self
+                .until
+                .is_none_or(|until| stamp < until.text().as_slice())
+    }
+
+    /// Whether a record that is not outside fits all the rest.
+    pub(super) fn fits(&self, json: &[u8]) -> Result<bool, NoRecord> {
+        let view: View<'_> = serde_json::from_slice(json).map_err(|_| NoRecord)?;
+        let fits_time = stamp_of(json).is_some() || self.fits_time(&view.time);
+        Ok(fits_time && self.fits_result(&view) && self.fits_texts(&view))
+    }
+
+    /// Whether a stamp of another form, or in another place, is in the times.
+    fn fits_time(&self, time: &Scalar<'_>) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        time.text()
+            .and_then(value::timestamp)
+            .is_some_and(|time| self.is_in_time(&time.text()))
+    }
+
+    fn fits_result(&self, view: &View<'_>) -> bool {
+        let status = || match view.status {
+            Scalar::Number(status) => self.status.iter().any(|statuses| statuses.has(status)),
+            Scalar::Other | Scalar::Text(_) => false,
+        };
+        let source = || {
+            let source = view.source.text().and_then(|source| source.parse().ok());
+            source.is_some_and(|source| self.source.iter().any(|network| network.has(source)))
+        };
+        (!self.refused || view.code.text().is_some_and(Code::is_refusal))
+            && (self.status.is_empty() || status())
+            && (self.source.is_empty() || source())
+    }
+
+    fn fits_texts(&self, view: &View<'_>) -> bool {
+        let (target, subject) = (&view.target.0, &view.subject.0);
+        one(&self.kind, &[&view.kind])
+            && one(&self.client, &[&view.client])
+            && one(&self.tenant, &[&view.tenant])
+            && one(&self.console, &[&view.console])
+            && one(&self.target, &[&target.uid, &target.name])
+            && one(&self.user, &[&view.user])
+            && one(&self.operation, &[&view.operation])
+            && one(&self.method, &[&view.method])
+            && one(&self.path, &[&view.path])
+            && one(&self.code, &[&view.code])
+            && one(&self.request_id, &[&view.request_id])
+            && one(&self.session, &[&view.session])
+            && one(&self.credential, &[&view.credential])
+            && one(&self.grant, &[&view.grant])
+            && one(&self.action, &[&subject.action])
+            && one(&self.subject, &[&subject.user_uid, &subject.login_id])
+            && one(&self.rule, &[&view.rule])
+    }
+}
+
+/// Whether one of the members fits one of the patterns, if there are any.
+fn one(patterns: &[Pattern], members: &[&Scalar<'_>]) -> bool {
+    patterns.is_empty()
+        || members.iter().any(|member| match member {
+            Scalar::Number(number) => {
+                let text = number.to_string();
+                patterns.iter().any(|pattern| pattern.fits(&text))
+            }
+            Scalar::Other => false,
+            Scalar::Text(text) => patterns.iter().any(|pattern| pattern.fits(text)),
+        })
+}
+
+/// The stamp of a line that begins as the log is written, with `seq` and `time`.
+pub(super) fn stamp_of(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"{\"seq\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = rest.get(digits..)?.strip_prefix(b",\"time\":\"")?;
+    let (stamp, rest) = rest.split_at_checked(Timestamp::TEXT_LEN)?;
+    let form = b"0000-00-00T00:00:00.000000Z";
+    let has_form = stamp.iter().zip(form).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    (has_form && rest.starts_with(b"\"")).then_some(stamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: &str = r#"{"seq":7,"time":"2026-03-04T05:06:07.000089Z","kind":"request","request_id":"01M8038X919W8R0GHFVH60Z063","session":"s-1","client":"billing","credential":"token:59bc8e07","grant":"password","source":"10.1.2.3","tenant":"acme","console":"main","target":{"uid":"b3ffc78b-7982-44f3-ae66-1384415f2bea","name":"Ann"},"user":"DOM\\ann","operation":"POST /users/{userUid}/logins/apikey","method":"POST","path":"/api/v3/users/b3ffc78b/logins/apikey","rule":"clients.billing.allow[1]","code":"ok","status":404,"subject":{"action":"created","user_uid":"c28df41e","login_id":10},"future":{"a":[1]}}"#;
+
+    fn all<T: std::str::FromStr<Err: std::fmt::Debug>>(values: &[&str]) -> Vec<T> {
+        values.iter().map(|value| value.parse().unwrap()).collect()
+    }
+
+    fn takes(filter: &Filter) -> bool {
+        takes_of(filter, RECORD)
+    }
+
+    fn takes_of(filter: &Filter, record: &str) -> bool {
+        filter.takes(&Line {
+            seq: 7,
+            json: record.as_bytes().to_vec(),
+        })
+    }
+
+    /// One filter each: what sets it, values that fit the record, values that do not.
+    type Row = (
+        fn(&mut Filter) -> &mut Vec<Pattern>,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
+    const ROWS: &[Row] = &[
+        (
+            |f| &mut f.client,
+            &["billing", "BILLING", "b*"],
+            &["zabbix", "bill", "main"],
+        ),
+        (|f| &mut f.tenant, &["acme"], &["globex", "acme "]),
+        (|f| &mut f.console, &["main"], &["other"]),
+        (
+            |f| &mut f.target,
+            &["B3FFC78B-7982-44f3-ae66-1384415f2bea", "ann", "b3ffc78b*"],
+            &["b3ffc78b", "bob"],
+        ),
+        (|f| &mut f.user, &["dom\\ann", "*\\ann"], &["ann"]),
+        (
+            |f| &mut f.operation,
+            &["*logins*", "post /users/*"],
+            &["logins", "GET *"],
+        ),
+        (|f| &mut f.method, &["post", "POST"], &["GET"]),
+        (
+            |f| &mut f.path,
+            &["/api/v3/users/*", "*/LOGINS/*"],
+            &["/api/v3/users", "/api/v4/*"],
+        ),
+        (|f| &mut f.code, &["ok"], &["tenant_denied"]),
+        (|f| &mut f.kind, &["request"], &["intent"]),
+        (
+            |f| &mut f.request_id,
+            &["01M8038X919W8R0GHFVH60Z063"],
+            &["01M8038X919W8R0GHFVH60Z064"],
+        ),
+        (|f| &mut f.session, &["s-1"], &["s-2"]),
+        (
+            |f| &mut f.credential,
+            &["token:59bc8e07", "token:*"],
+            &["api_key:*"],
+        ),
+        (|f| &mut f.grant, &["password"], &["refresh_token"]),
+        (|f| &mut f.action, &["created"], &["deleted"]),
+        (
+            |f| &mut f.subject,
+            &["c28df41e", "10", "1*"],
+            &["1", "b3ffc78b"],
+        ),
+        (
+            |f| &mut f.rule,
+            &["clients.billing.allow[1]", "clients.billing.*"],
+            &["clients.billing.allow[0]"],
+        ),
+    ];
+
+    #[test]
+    fn each_text_filter_takes_what_fits_and_leaves_the_rest() {
+        for (number, (member, fitting, others)) in ROWS.iter().enumerate() {
+            let filter = |values: &[&str]| {
+                let mut filter = Filter::default();
+                *member(&mut filter) = all(values);
+                filter
+            };
+            for value in *fitting {
+                assert!(takes(&filter(&[value])), "{number}: {value}");
+                assert!(
+                    takes(&filter(&[others[0], value])),
+                    "{number}: one of two is enough"
+                );
+                let bare = r#"{"seq":7,"time":"2026-03-04T05:06:07.000089Z"}"#;
+                assert!(
+                    !takes_of(&filter(&[value, "*"]), bare),
+                    "{number}: a member that is missing fits nothing"
+                );
+            }
+            assert!(!takes(&filter(others)), "{number}");
+            // All options must fit.
+            let mut both = filter(&fitting[..1]);
+            both.status = all(&["500"]);
+            assert!(!takes(&both), "{number}");
+        }
+    }
+
+    #[test]
+    fn status_and_source_take_ranges() {
+        for (statuses, expected) in [
+            (&["404"][..], true),
+            (&["4xx"], true),
+            (&["5xx", "400-403"], false),
+        ] {
+            let status = all(statuses);
+            assert_eq!(
+                takes(&Filter {
+                    status,
+                    ..Filter::default()
+                }),
+                expected,
+                "{statuses:?}"
+            );
+        }
+        for (sources, expected) in [
+            (&["10.1.2.3"][..], true),
+            (&["::1", "10.0.0.0/8"], true),
+            (&["10.1.2.4"], false),
+        ] {
+            let source = all(sources);
+            assert_eq!(
+                takes(&Filter {
+                    source,
+                    ..Filter::default()
+                }),
+                expected,
+                "{sources:?}"
+            );
+        }
+        let everything = Filter {
+            status: all(&["100-999"]),
+            ..Filter::default()
+        };
+        for status in ["null", "\"404\"", "true", "-404"] {
+            let record = RECORD.replace("\"status\":404", &format!("\"status\":{status}"));
+            assert!(!takes_of(&everything, &record), "{status}");
+        }
+    }
+
+    #[test]
+    fn refused_is_what_the_gateway_refused() {
+        let refused = Filter {
+            refused: true,
+            ..Filter::default()
+        };
+        for (code, expected) in [
+            ("tenant_denied", true),
+            ("ok", false),
+            ("aborted", false),
+            ("unknown", false),
+            ("upstream_cut", false),
+            ("upstream_timeout", true),
+        ] {
+            let record = RECORD.replace("\"code\":\"ok\"", &format!("\"code\":\"{code}\""));
+            assert_eq!(takes_of(&refused, &record), expected, "{code}");
+        }
+        assert!(!takes_of(&refused, r#"{"seq":7,"kind":"intent"}"#));
+    }
+
+    #[test]
+    fn times_are_from_and_before_and_numbers_from_and_to() {
+        let at = |text: &str| value::timestamp(text);
+        for (since, until, expected) in [
+            (
+                "2026-03-04T05:06:07.000089Z",
+                "2026-03-04T05:06:07.000090Z",
+                true,
+            ),
+            ("2026-03-04T05:06:07.000090Z", "2026-03-05", false),
+            ("2026-03-04", "2026-03-04T05:06:07.000089Z", false),
+            ("2026-03-04", "2026-03-05", true),
+            ("2026-03-04T06:06:07.000089+01:00", "2027-01-01", true),
+        ] {
+            let filter = Filter {
+                since: at(since),
+                until: at(until),
+                ..Filter::default()
+            };
+            for stamp in [
+                "\"time\":\"2026-03-04T05:06:07.000089Z\"",
+                "\"time\":\"2026-03-04T07:06:07.000089+02:00\"",
+                "\"other\":1,\"time\":\"2026-03-04T05:06:07.0000891Z\"",
+            ] {
+                let record = RECORD.replace("\"time\":\"2026-03-04T05:06:07.000089Z\"", stamp);
+                assert_eq!(
+                    takes_of(&filter, &record),
+                    expected,
+                    "{since} {until} {stamp}"
+                );
+            }
+            assert!(!takes_of(&filter, r#"{"seq":7,"kind":"request"}"#));
+            assert!(!takes_of(&filter, r#"{"seq":7,"time":"noon"}"#));
+        }
+        for (from, to, expected) in [(7, 7, true), (8, 9, false), (0, 6, false), (0, 7, true)] {
+            let filter = Filter {
+                from_seq: Some(from),
+                to_seq: Some(to),
+                ..Filter::default()
+            };
+            assert_eq!(takes(&filter), expected, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn no_filter_takes_every_record_and_nothing_else() {
+        assert!(takes(&Filter::default()));
+        assert!(takes_of(&Filter::default(), r#"{"seq":7}"#));
+        assert!(!takes_of(&Filter::default(), r#"{"seq":7,"#));
+    }
+}
