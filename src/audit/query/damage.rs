@@ -239,7 +239,7 @@ mod tests {
             (
                 &[10, u64::MAX],
                 None,
-                all.clone(),
+                all,
                 &["records 11-18446744073709551614 are missing"],
             ),
         ] {

@@ -265,11 +265,12 @@ fn any_line(seq: u64) -> impl Strategy<Value = String> {
         let rest = json!({"tenant": tenant, "status": status, "source": source, "subject": {"login_id": login},
             "path": format!("/a/{second}"), "more": [1]});
         let rest = rest.to_string();
+        let rest = rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap();
         let time = format!("\"time\":\"{}\"", stamp(second));
         if elsewhere {
-            format!("{{\"seq\":{seq},{},{time}}}\n", &rest[1..rest.len() - 1])
+            format!("{{\"seq\":{seq},{rest},{time}}}\n")
         } else {
-            format!("{{\"seq\":{seq},{time},{}\n", &rest[1..])
+            format!("{{\"seq\":{seq},{time},{rest}}}\n")
         }
     });
     let rubbish = prop::sample::select(vec![
@@ -469,7 +470,7 @@ fn speed() {
     for seq in 0..RECORDS {
         let stamp = stamp(i64::try_from(seq / 100).unwrap());
         let client = ["zabbix", "billing", "reports"][usize::try_from(seq % 3).unwrap()];
-        write!(
+        writeln!(
             log,
             "{{\"seq\":{seq},\"time\":\"{stamp}\",\"kind\":\"request\",\"request_id\":\"01M8038X919W8R0GHFVH{seq:06}\",\
              \"client\":\"{client}\",\"credential\":\"api_key:59bc8e07\",\"source\":\"127.0.0.1\",\"tenant\":\"acme\",\
@@ -477,7 +478,7 @@ fn speed() {
              \"operation\":\"GET /organizations/companies\",\"method\":\"GET\",\
              \"path\":\"/api/v3/organizations/companies\",\"query\":\"limit=100&offset=0\",\
              \"rule\":\"clients.zabbix.allow[0]\",\"code\":\"ok\",\"status\":200,\"bytes_in\":0,\"bytes_out\":1380,\
-             \"duration_us\":1851,\"attempts\":1,\"lease\":\"6aeec171c2ad3804\"}}\n"
+             \"duration_us\":1851,\"attempts\":1,\"lease\":\"6aeec171c2ad3804\"}}"
         )
         .unwrap();
     }
