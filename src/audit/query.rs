@@ -15,7 +15,7 @@ mod value;
 mod view;
 
 pub use filter::Filter;
-pub use value::{Moment, Network, Pattern, Statuses, WrongForm};
+pub use value::{Bound, Moment, Network, Pattern, Statuses, WrongForm};
 
 use std::fs::File;
 use std::io;

@@ -16,6 +16,7 @@ use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
     /// Print the records that all the given options fit.
+    #[command(after_help = query::VALUES)]
     Query(Box<query::Arguments>),
     /// Print the last records.
     Tail {

@@ -4,7 +4,7 @@ use crate::audit::read::Line;
 use crate::audit::record::Code;
 use crate::clock::Timestamp;
 
-use super::value::{self, Network, Pattern, Statuses};
+use super::value::{self, Bound, Network, Pattern, Statuses};
 use super::view::{Scalar, View};
 
 /// Which records are meant: those that fit every member here that is set, a list by one of its
@@ -12,9 +12,9 @@ use super::view::{Scalar, View};
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// From this time on.
-    pub since: Option<Timestamp>,
+    pub since: Option<Bound>,
     /// Before this time.
-    pub until: Option<Timestamp>,
+    pub until: Option<Bound>,
     /// From this `seq` on.
     pub from_seq: Option<u64>,
     /// Up to this `seq`, itself included.
@@ -79,14 +79,11 @@ impl Filter {
                 && stamp_of(line).is_some_and(|stamp| !self.is_in_time(stamp))
     }
 
-    /// Whether a stamp of the form that the log is written in is in the times: such stamps have
-    /// the order of their texts.
+    /// Whether a stamp of the form that the log is written in is in the times.
     fn is_in_time(&self, stamp: &[u8]) -> bool {
         self.since
-            .is_none_or(|since| stamp >= since.text().as_slice())
-            && self
-                .until
-                .is_none_or(|until| stamp < until.text().as_slice())
+            .is_none_or(|since| stamp >= since.text.as_slice())
+            && self.until.is_none_or(|until| stamp < until.text.as_slice())
     }
 
     /// Whether a record that is not outside fits all the rest.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::filter::stamp_of;
-use super::{Filter, Order, Reach, value};
+use super::{Bound, Filter, Order, Reach, value};
 use crate::audit::segment::{self, At};
 use crate::clock::Timestamp;
 
@@ -78,10 +78,10 @@ fn leave_out_by_time(spans: &mut Vec<Span>, filter: &Filter) {
     spans.retain(|span| {
         let end = ends.next().flatten();
         let is_old =
-            |since: Timestamp| end.is_some_and(|end| end.0.saturating_add(SET_BACK) < since.0);
-        let is_new = |until: Timestamp| {
+            |since: Bound| end.is_some_and(|end| end.0.saturating_add(SET_BACK) < since.at.0);
+        let is_new = |until: Bound| {
             span.began
-                .is_some_and(|began| began.0.saturating_sub(SET_BACK) >= until.0)
+                .is_some_and(|began| began.0.saturating_sub(SET_BACK) >= until.at.0)
         };
         !filter.since.is_some_and(is_old) && !filter.until.is_some_and(is_new)
     });
@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn within(since: Option<i64>, until: Option<i64>) -> Filter {
-        let hour = |hour: i64| Timestamp(hour * 3_600_000_000);
+        let hour = |hour: i64| Timestamp(hour * 3_600_000_000).into();
         Filter {
             since: since.map(hour),
             until: until.map(hour),

@@ -218,6 +218,21 @@ impl Moment {
     }
 }
 
+/// Where a range of times begins or ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bound {
+    pub(super) at: Timestamp,
+    /// Stamps have the order of their texts, which are compared for each line.
+    pub(super) text: [u8; Timestamp::TEXT_LEN],
+}
+
+impl From<Timestamp> for Bound {
+    fn from(at: Timestamp) -> Self {
+        let text = at.text();
+        Self { at, text }
+    }
+}
+
 /// Reads an RFC 3339 time, of any offset and precision, or a date.
 pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     let at = if text.len() == "0000-00-00".len() {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use vspc_gateway::audit::query::{
-    Filter, Moment, Network, Order, Pattern, Query, Reach, Scan, Statuses, Step,
+    Bound, Filter, Moment, Network, Order, Pattern, Query, Reach, Scan, Statuses, Step,
 };
 use vspc_gateway::audit::read::POLL;
 use vspc_gateway::audit::{Action, Kind};
@@ -15,8 +15,12 @@ use super::bar::Bar;
 use super::{Format, Printer, Stop};
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
-/// An option that is given several times takes records that one of its values fits. In texts, `*`
-/// stands for any text, and upper and lower case are the same.
+/// What holds for the values of many options.
+pub(super) const VALUES: &str = "\
+An option that is given several times takes the records that one of its values fits. In names, ids and other texts, \
+`*` stands for any text, and upper and lower case are the same.";
+
+/// The options of the query.
 #[derive(Args)]
 #[command(next_help_heading = "Which records")]
 pub(crate) struct Arguments {
@@ -154,8 +158,8 @@ impl Arguments {
             return Err(Failure(message.to_owned(), BAD_USAGE));
         }
         let filter = Filter {
-            since,
-            until,
+            since: since.map(Bound::from),
+            until: until.map(Bound::from),
             from_seq: self.from_seq,
             to_seq: self.to_seq,
             client: self.client,
