@@ -41,6 +41,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Admin,
+        Self::Config,
+        Self::Intent,
+        Self::Request,
+        Self::Token,
+    ];
+
     /// The text in the record.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,6 +88,12 @@ impl Code {
             Self::UpstreamCut => "upstream_cut",
         }
     }
+
+    /// Whether the text in a record says that the gateway refused.
+    pub(super) fn is_refusal(text: &str) -> bool {
+        let others = [Self::Aborted, Self::Ok, Self::Unknown, Self::UpstreamCut];
+        others.iter().all(|other| other.as_str() != text)
+    }
 }
 
 /// The user of a console whom a request acted as.
@@ -106,6 +121,15 @@ pub enum Action {
 }
 
 impl Action {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Changed,
+        Self::Created,
+        Self::Deleted,
+        Self::Listed,
+        Self::Read,
+    ];
+
     /// The text in the record.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -19,6 +19,7 @@ mod identity;
 mod login;
 mod login_passed;
 mod process;
+mod query;
 mod refusals;
 mod tokens;
 mod upstream_tls;
