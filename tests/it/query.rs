@@ -415,3 +415,37 @@ async fn following_shows_what_comes_and_nothing_else() {
     followed.kill().unwrap();
     followed.wait().unwrap();
 }
+
+#[tokio::test]
+async fn a_login_leads_to_the_calls_that_were_made_with_it() {
+    let world = World::start().await;
+    let form = |key: &str| format!(r"grant_type=password&username=acme\billing&password={key}");
+    let log_in = async |key: &str| {
+        let address = world.home.address;
+        let answer = once(address, request("POST", "/api/v3/token", &[], &form(key))).await;
+        answer.unwrap()
+    };
+    let login = log_in(BILLING).await;
+    assert_eq!(log_in("a guess of somebody").await.status, 400);
+    let bearer = format!("Bearer {}", login.text("access_token"));
+    for _ in 0..2 {
+        let headers = [("authorization", bearer.as_str())];
+        let call = request("GET", "/api/v3/users/me", &headers, "");
+        assert_eq!(once(world.home.address, call).await.unwrap().status, 200);
+    }
+    world.call(BILLING, "acme", "GET", "/api/v3/users/me").await;
+    world.recorded(5).await;
+
+    let logins = world.found(&["--grant", "password", "--status", "2xx"]);
+    assert_eq!(logins.len(), 1);
+    let session = logins[0]["session"].as_str().unwrap();
+    assert_eq!(
+        world.outline(&["--session", session]),
+        ["POST token", "GET me", "GET me"]
+    );
+    assert_eq!(world.outline(&["--credential", "token:*"]).len(), 2);
+    assert_eq!(
+        world.outline(&["--operation", "POST /token", "--refused"]),
+        ["POST token"]
+    );
+}
