@@ -28,6 +28,7 @@ struct Inner {
     upstream: Latency,
     audit: Latency,
     exchanges: Family<ExchangeLabels, Counter>,
+    logins: Family<LoginLabels, Counter>,
     replays: Counter,
     connections: Gauge,
     accepted: Counter,
@@ -45,6 +46,12 @@ struct ExchangeLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LoginLabels {
+    grant: &'static str,
+    code: &'static str,
+}
+
 impl Telemetry {
     /// Names every counter for `/metrics`.
     pub fn register(&self, registry: &mut Registry) {
@@ -54,6 +61,36 @@ impl Telemetry {
             "Requests by outcome: ok, a refusal code, aborted or upstream_cut",
             inner.requests.clone(),
         );
+        self.register_times(registry);
+        registry.register(
+            "token_exchanges",
+            "Calls of VSPC's /token by console, grant and outcome",
+            inner.exchanges.clone(),
+        );
+        registry.register(
+            "logins",
+            "Calls of the gateway's own /token by grant, and by outcome as in requests",
+            inner.logins.clone(),
+        );
+        registry.register(
+            "replays",
+            "Requests sent a second time, after a 401 or a lost connection",
+            inner.replays.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections open now",
+            inner.connections.clone(),
+        );
+        registry.register(
+            "connections_accepted",
+            "Connections accepted",
+            inner.accepted.clone(),
+        );
+    }
+
+    fn register_times(&self, registry: &mut Registry) {
+        let inner = &self.0;
         for (name, help, latency) in [
             (
                 "request_seconds",
@@ -83,31 +120,17 @@ impl Telemetry {
         ] {
             registry.register_collector(latency.collector(name, help));
         }
-        registry.register(
-            "token_exchanges",
-            "Calls of VSPC's /token by console, grant and outcome",
-            inner.exchanges.clone(),
-        );
-        registry.register(
-            "replays",
-            "Requests sent a second time, after a 401 or a lost connection",
-            inner.replays.clone(),
-        );
-        registry.register(
-            "connections",
-            "Connections open now",
-            inner.connections.clone(),
-        );
-        registry.register(
-            "connections_accepted",
-            "Connections accepted",
-            inner.accepted.clone(),
-        );
     }
 
     /// Counts a finished request.
     pub fn request_finished(&self, code: &'static str) {
         self.0.requests.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a finished call of the gateway's own `/token`.
+    pub fn login_finished(&self, grant: &'static str, code: &'static str) {
+        let labels = LoginLabels { grant, code };
+        self.0.logins.get_or_create(&labels).inc();
     }
 
     /// Measures the head of an answer.

@@ -181,7 +181,8 @@ pub struct Record {
     pub credential: Option<Arc<str>>,
     /// The log-in at the gateway that the credential came from.
     pub session: Option<LoginId>,
-    /// The name of a user of the console who acts as itself.
+    /// The name of a user of the console who acts as itself; of a log-in with a wrong key, the
+    /// client's name that it was tried with.
     pub user: Option<Arc<str>>,
     /// From where.
     pub source: Option<IpAddr>,

@@ -121,6 +121,13 @@ impl Exchange {
         record.credential = Some(Arc::from(format!("{way}:{key}")));
     }
 
+    /// A client's name that came without a key of it.
+    pub(super) fn saw_claim(&mut self, name: &str) {
+        if let Some(entry) = &mut self.entry {
+            entry.record().user = Some(Arc::from(name));
+        }
+    }
+
     /// A user of the console itself who is logging in, as far as its name is known.
     pub(super) fn saw_visitor(&mut self, console: &ConsoleId, user: Option<&Arc<str>>) {
         let Some(entry) = &mut self.entry else { return };
@@ -262,16 +269,19 @@ impl Exchange {
         let Some(mut entry) = self.entry.take() else {
             return;
         };
-        self.telemetry.request_finished(code.as_str());
-        self.complete(&mut entry, bytes_out);
+        self.complete(&mut entry, code, bytes_out);
         if let (Some(answered), Some(subject)) = (answered, &mut entry.record().subject) {
             subject::add_answered(subject, answered);
         }
         entry.close(code);
     }
 
-    fn complete(&self, entry: &mut Entry, bytes_out: u64) {
+    fn complete(&self, entry: &mut Entry, code: Code, bytes_out: u64) {
+        self.telemetry.request_finished(code.as_str());
         let record = entry.record();
+        if let Some(grant) = record.grant {
+            self.telemetry.login_finished(grant, code.as_str());
+        }
         record.bytes_in = Some(self.body.as_ref().map_or(0, BodyProgress::received));
         record.bytes_out = Some(bytes_out);
         record.attempts = Some(self.attempts);
@@ -293,8 +303,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         // The caller went away before there was an answer; the entry records that by itself.
         if let Some(mut entry) = self.entry.take() {
-            self.telemetry.request_finished(Code::Aborted.as_str());
-            self.complete(&mut entry, 0);
+            self.complete(&mut entry, Code::Aborted, 0);
             entry.close(Code::Aborted);
         }
     }

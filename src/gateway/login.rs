@@ -88,6 +88,10 @@ impl Gateway {
         let of_key = |key| self.clients.of_key(key);
         let Some((client, key)) = log_in.form.passwords().find_map(of_key) else {
             let is_client = name.is_some_and(|name| name.is_client(self));
+            if is_client {
+                // Whose key somebody is guessing, or has forgotten to replace.
+                exchange.saw_claim(&String::from_utf8_lossy(user));
+            }
             return self.pass_password(exchange, log_in, is_client).await;
         };
         let name = name.filter(|name| name.client == &*client.name);

@@ -34,7 +34,7 @@ const BODY: &str = "canary-request-body-d3a9";
 const HALF_A_TOKEN: &str = "canary-half-a-token-08be";
 
 /// What is searched for secrets: a name, and the text.
-type Page = (String, Vec<u8>);
+pub(crate) type Page = (String, Vec<u8>);
 
 #[tokio::test]
 async fn no_secret_is_found_in_any_log_page_or_refusal() {
@@ -101,14 +101,18 @@ fn canary_home(simulator: &Simulator) -> Home {
 }
 
 /// Sends a request and puts its answer aside, to be searched, if the gateway made it.
-async fn ask(address: SocketAddr, request: Request<Full<Bytes>>, pages: &mut Vec<Page>) -> Answer {
+pub(crate) async fn ask(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+    pages: &mut Vec<Page>,
+) -> Answer {
     let name = format!("{} {}", request.method(), request.uri());
     let answer = once(address, request).await.unwrap();
     keep(&name, &answer, pages);
     answer
 }
 
-fn keep(name: &str, answer: &Answer, pages: &mut Vec<Page>) {
+pub(crate) fn keep(name: &str, answer: &Answer, pages: &mut Vec<Page>) {
     if answer.header("x-gateway-code").is_some() {
         let mut text = format!("{:?}", answer.headers).into_bytes();
         text.extend_from_slice(&answer.body);
@@ -322,7 +326,7 @@ async fn fail_to_get_tokens(home: &Home, simulator: &Simulator, pages: &mut Vec<
 }
 
 /// Every token that the gateway sent to the console.
-fn tokens_of(simulator: &Simulator, secrets: &mut BTreeSet<String>) {
+pub(crate) fn tokens_of(simulator: &Simulator, secrets: &mut BTreeSet<String>) {
     for seen in simulator.requests() {
         for value in seen.header_values("authorization") {
             let token = value.strip_prefix("Bearer ").unwrap();
@@ -333,14 +337,17 @@ fn tokens_of(simulator: &Simulator, secrets: &mut BTreeSet<String>) {
         let form = String::from_utf8(seen.body).unwrap();
         if seen.grant.is_some() {
             let values = form.split('&').filter_map(|pair| pair.split_once('='));
-            let hidden = values.filter(|(name, _)| matches!(*name, "refresh_token" | "password"));
+            let hidden = values.filter(|(name, _)| HIDDEN.contains(name));
             secrets.extend(hidden.map(|(_, value)| value.to_owned()));
         }
     }
 }
 
+/// The fields of a form that nobody else may see.
+const HIDDEN: [&str; 5] = ["refresh_token", "password", "mfa_token", "mfa_code", "code"];
+
 /// Everything under a folder but the configuration and the secrets it names.
-fn files_of(folder: &Path) -> Vec<Page> {
+pub(crate) fn files_of(folder: &Path) -> Vec<Page> {
     let mut pages = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -357,7 +364,7 @@ fn files_of(folder: &Path) -> Vec<Page> {
 }
 
 /// The pages that hold a secret, plain, in hex or in Base64, by itself or as a part of more.
-fn found<'a>(secret: &str, pages: &'a [Page]) -> Vec<&'a str> {
+pub(crate) fn found<'a>(secret: &str, pages: &'a [Page]) -> Vec<&'a str> {
     let forms = forms(secret);
     let holds = |text: &[u8]| {
         let text = String::from_utf8_lossy(text);

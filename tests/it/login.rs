@@ -192,6 +192,10 @@ async fn wrong_logins_are_refused_in_the_words_of_oauth2() {
         );
         assert_eq!(record["operation"], "POST /token");
     }
+    let guess = world.log_in(r"acme\zabbix", "a guess").await;
+    assert_eq!(world.outcome(&guess).await["user"], r"acme\zabbix");
+    let swapped = world.log_in(ZABBIX, r"acme\zabbix").await;
+    assert_eq!(world.outcome(&swapped).await["user"], Value::Null);
     let unknown = world.log_in(r"nowhere\zabbix", ZABBIX).await;
     let foreign = world.log_in(r"viewed\zabbix", ZABBIX).await;
     assert_eq!(unknown.body, foreign.body);

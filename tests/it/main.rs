@@ -11,6 +11,7 @@
 
 mod audit;
 mod canary;
+mod canary_login;
 mod child;
 mod faults;
 mod forwarding;

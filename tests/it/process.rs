@@ -27,7 +27,7 @@ use crate::child::{
     Caller, Gateway, Home, Tally, assert_gapless, command, free_address, get, get_unix, once,
     request, unsigned, whole,
 };
-use crate::harness::{ADMIN, BILLING, ZABBIX, until_true, write_secret};
+use crate::harness::{ADMIN, Answer, BILLING, FORM, ZABBIX, encoded, until_true, write_secret};
 
 const AS_ACME: [(&str, &str); 2] = [("x-api-key", BILLING), ("x-tenant", "acme")];
 
@@ -334,6 +334,7 @@ async fn an_upgrade_under_load_fails_no_request_and_leaves_one_log() {
     let simulator = simulator().await;
     let home = Home::new(&simulator.url());
     let mut old = home.start().await;
+    let login = log_in(home.address).await;
     let load = Load::start(home.address);
     until_true(|| load.tally.answered() > 100).await;
 
@@ -348,6 +349,9 @@ async fn an_upgrade_under_load_fails_no_request_and_leaves_one_log() {
     until_true(|| load.tally.answered() > before + 100).await;
     load.stop.store(true, Ordering::Relaxed);
     load.callers.join_all().await;
+    // The two share what log-ins rest on.
+    assert_eq!(me(home.address, &login).await, 200);
+    assert_eq!(refresh(home.address, &login).await.status, 200);
     new.signal("TERM");
     assert_eq!(new.exit().await.code(), Some(0), "{}", new.log());
 
@@ -360,13 +364,14 @@ async fn an_upgrade_under_load_fails_no_request_and_leaves_one_log() {
     // Had a request been cut, its record would tell, whatever its caller made of it.
     let outcomes = outcomes(&records);
     assert!(outcomes.values().all(|outcome| outcome["code"] == "ok"));
-    assert_eq!(outcomes.len(), seen.answered.len());
+    let logged_in = 3;
+    assert_eq!(outcomes.len(), seen.answered.len() + logged_in);
     for id in &seen.answered {
         assert!(outcomes.contains_key(id.as_str()), "{id} has no outcome");
     }
     let writes = outcomes
         .values()
-        .filter(|outcome| outcome["method"] == "POST");
+        .filter(|outcome| outcome["method"] == "POST" && outcome["grant"].is_null());
     assert_eq!(count(&records, "kind", "intent"), writes.count());
 }
 
@@ -675,4 +680,79 @@ async fn the_admin_token_guards_all_but_the_bare_state() {
     for secret in [BILLING, "gateway-demo-password", "admin-token-of-the-tests"] {
         assert!(!page.contains(secret));
     }
+}
+
+/// What `/token` of a process answers to a form.
+async fn token(address: SocketAddr, form: &[(&str, &str)]) -> Answer {
+    let request = request("POST", "/api/v3/token", &[FORM], &encoded(form));
+    once(address, request).await.unwrap()
+}
+
+async fn log_in(address: SocketAddr) -> Answer {
+    let form = [
+        ("grant_type", "password"),
+        ("username", r"acme\billing"),
+        ("password", BILLING),
+    ];
+    token(address, &form).await
+}
+
+async fn refresh(address: SocketAddr, login: &Answer) -> Answer {
+    let token_of = login.text("refresh_token");
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token_of.as_str()),
+    ];
+    token(address, &form).await
+}
+
+async fn me(address: SocketAddr, login: &Answer) -> u16 {
+    let bearer = format!("Bearer {}", login.text("access_token"));
+    let headers = [("authorization", bearer.as_str())];
+    get(address, "/api/v3/users/me", &headers)
+        .await
+        .unwrap()
+        .status
+}
+
+#[tokio::test]
+async fn tokens_survive_a_kill_9_and_used_ones_stay_used() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.url());
+    let mut gateway = home.start().await;
+    let first = log_in(home.address).await;
+    let second = refresh(home.address, &first).await;
+    let third = refresh(home.address, &second).await;
+    assert_eq!(third.status, 200);
+    gateway.signal("KILL");
+    gateway.exit().await;
+
+    let _gateway = home.start().await;
+    for login in [&first, &second, &third] {
+        assert_eq!(me(home.address, login).await, 200);
+    }
+    assert_eq!(refresh(home.address, &third).await.status, 200);
+    assert_eq!(
+        refresh(home.address, &first).await.status,
+        400,
+        "it was used"
+    );
+}
+
+#[tokio::test]
+async fn another_state_key_is_refused_with_what_helps() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.url());
+    let mut gateway = home.start().await;
+    gateway.signal("TERM");
+    gateway.exit().await;
+    write_secret(&home.folder.path().join("state/key"), &"ab".repeat(32));
+    let mut gateway = home.run(&[]);
+    assert_eq!(gateway.exit().await.code(), Some(1));
+    let log = gateway.log();
+    assert!(
+        log.contains("sealed with another key") && log.contains("state.redb"),
+        "{log}"
+    );
+    assert!(!log.contains("abab"), "{log}");
 }

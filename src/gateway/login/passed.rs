@@ -1,6 +1,7 @@
 //! Log-ins of a console's own users, passed through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use http::header::CONTENT_TYPE;
@@ -10,7 +11,7 @@ use super::{Exchange, Gateway, LogIn, Rejection, TokenReply};
 use crate::client::{Holder, LoginId, TokenFault, Unidentified};
 use crate::clock::Timestamp;
 use crate::request::KEY_START;
-use crate::token::{Known, Logins, Place};
+use crate::token::{Known, Logins, Place, TokenError};
 use crate::upstream::{Console, UpstreamError};
 use crate::vspc::grant::Access;
 use crate::vspc::{Form, FormFault, Relayed, Verdict, relay};
@@ -45,7 +46,8 @@ impl Gateway {
         let form = &log_in.form;
         let (name, secret) = (form.field("username")?, form.field("password")?);
         // A client's name, or what looks like a key of one, is never shown to a console.
-        let ours = is_client || form.passwords().any(|key| key.starts_with(KEY_START));
+        let is_key = |text: &[u8]| text.starts_with(KEY_START);
+        let ours = is_client || is_key(name) || form.passwords().any(is_key);
         let passthrough = self.passthrough.as_ref().filter(|_| !ours);
         let passthrough = passthrough.ok_or(Unidentified::Bad)?;
         self.refuse_tenant(log_in)?;
@@ -57,7 +59,12 @@ impl Gateway {
         if let Some(reply) = self.reply_known(exchange, &place).await? {
             return Ok(reply);
         }
-        let _turn = place.turn().await;
+        let Ok(_turn) = tokio::time::timeout(self.token_wait, place.turn()).await else {
+            return Err(TokenError::TimedOut {
+                retry_after: Duration::from_secs(1),
+            }
+            .into());
+        };
         // Whoever had the turn before may have found it out.
         if let Some(reply) = self.reply_known(exchange, &place).await? {
             return Ok(reply);
