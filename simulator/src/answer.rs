@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// An answer on its way out.
@@ -144,6 +144,16 @@ pub(crate) fn typed(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes
     reply
 }
 
+/// Makes the answer to one request too many, with the seconds to wait in a header as well if asked.
+pub(crate) fn throttled(retry_after: Option<u64>, header: bool) -> Reply {
+    let mut reply = ApiError::throttled(retry_after).into_reply();
+    if let (true, Some(seconds)) = (header, retry_after) {
+        let seconds = HeaderValue::from(seconds);
+        reply.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    reply
+}
+
 /// Makes an answer without a body.
 pub(crate) fn bare(status: StatusCode) -> Reply {
     let mut reply = Response::new(ReplyBody::empty());
@@ -157,19 +167,26 @@ pub(crate) fn server_fault() -> StatusCode {
 }
 
 /// What kind of error the console speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ErrorKind {
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the variants are the console's own words")]
+pub enum ErrorKind {
+    #[default]
     Logical,
+    RetryableLogical,
     Security,
     Transport,
+    Unspecified,
 }
 
 impl ErrorKind {
     fn name(self) -> &'static str {
         match self {
             Self::Logical => "logical",
+            Self::RetryableLogical => "retryableLogical",
             Self::Security => "security",
             Self::Transport => "transport",
+            Self::Unspecified => "unspecified",
         }
     }
 }
@@ -178,6 +195,8 @@ impl ErrorKind {
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
+    /// The number in the body, which is the status unless the console has one of its own.
+    code: u32,
     kind: ErrorKind,
     message: Option<String>,
     extra: Option<(&'static str, Value)>,
@@ -187,10 +206,16 @@ impl ApiError {
     pub(crate) fn new(status: StatusCode, kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             status,
+            code: u32::from(status.as_u16()),
             kind,
             message: Some(message.into()),
             extra: None,
         }
+    }
+
+    /// Gives the error a number of its own.
+    pub(crate) fn coded(self, code: u32) -> Self {
+        Self { code, ..self }
     }
 
     /// A parameter in the path or query is wrong.
@@ -243,12 +268,11 @@ impl ApiError {
     }
 
     /// Too many requests; the console sends no message with it.
-    pub(crate) fn throttled(retry_after: Option<u64>) -> Self {
+    fn throttled(retry_after: Option<u64>) -> Self {
         Self {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            kind: ErrorKind::Transport,
             message: None,
             extra: retry_after.map(|seconds| ("retryAfter", Value::from(seconds))),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::Transport, "")
         }
     }
 
@@ -258,7 +282,7 @@ impl ApiError {
             error.insert("message".to_owned(), Value::from(message));
         }
         error.insert("type".to_owned(), Value::from(self.kind.name()));
-        error.insert("code".to_owned(), Value::from(self.status.as_u16()));
+        error.insert("code".to_owned(), Value::from(self.code));
         if let Some((name, value)) = self.extra {
             error.insert(name.to_owned(), value);
         }

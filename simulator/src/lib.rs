@@ -47,6 +47,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use crate::answer::ErrorKind;
 pub use crate::bearer::Cause;
 pub use crate::faults::{Action, Fault};
 pub use crate::seen::SeenRequest;
