@@ -1,10 +1,12 @@
 //! A stand-in Veeam Service Provider Console for demos, tests and benches.
 //!
-//! It speaks the part of the console's REST API v3 (shape 3.7) that a gateway in front of it meets:
+//! It speaks the part of the console's REST API v3 that a gateway in front of it meets, in the members
+//! of the version asked for (3.5.1 to 3.7):
 //! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, and the whole
-//! family of `/users/logins`. It checks every bearer, acts with the rights of that token's user,
-//! remembers each request as it arrived and counts, so that tests can judge what reached it. What is
-//! not known of the real console is a switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).
+//! family of `/users/logins`. It checks every bearer, acts with the
+//! rights of that token's user, remembers each request as it arrived
+//! and counts, so that tests can judge what reached it. What is not known of the real console is a
+//! switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).
 //!
 //! Under `/api/v3/_test` there are operations that no console has, for tests of forwarding: `echo`,
 //! `bytes?size=&chunk=&chunked=`, `sink`, `status?code=&location=` and `hop`. They need a bearer.
@@ -24,8 +26,10 @@ mod random;
 mod route;
 mod routes;
 mod seen;
+mod select;
 mod server;
 mod settings;
+mod shape;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -53,6 +57,7 @@ pub use crate::faults::{Action, Fault};
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
     DeadRefresh, Protocols, Rotation, Settings, SwitchError, Switches, TokenAuthorization,
+    UserIdName,
 };
 pub use crate::tally::{GrantCount, State};
 pub use crate::world::seed;

@@ -10,7 +10,7 @@ mod users;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -18,6 +18,8 @@ use crate::answer::{self, ApiError, ErrorKind, Reply};
 use crate::inbound::Inbound;
 use crate::query::Query;
 use crate::route::{Operation, Route};
+use crate::select::Select;
+use crate::shape::Shape;
 use crate::world::Viewer;
 
 /// A request whose caller is known.
@@ -26,6 +28,7 @@ pub(crate) struct Call<'a> {
     pub(crate) head: &'a Parts,
     pub(crate) route: Route,
     pub(crate) viewer: Viewer,
+    pub(crate) shape: Shape,
     pub(crate) query: Query,
     pub(crate) body: &'a mut Inbound,
 }
@@ -45,6 +48,11 @@ impl Call<'_> {
             .ok_or_else(|| ApiError::parameter("userLoginId", "The value is not a number."))
     }
 
+    /// Answers with a resource, cut to the members asked for.
+    fn data(&self, resource: Value) -> Result<Reply, ApiError> {
+        Ok(answer::data(&Select::of(&self.query)?.prune(resource)))
+    }
+
     /// Tells whether the body is said to be of a media type.
     fn has_type(&self, media_type: &str) -> bool {
         self.head
@@ -58,6 +66,8 @@ impl Call<'_> {
 
 /// Carries an operation out.
 pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
+    // What cannot be read is refused before anything is changed.
+    Select::of(&call.query)?;
     match call.route.operation {
         Operation::About => about(call),
         Operation::AddApiKey => logins::add_api_key(call),
@@ -107,7 +117,7 @@ fn about(call: &Call<'_>) -> Result<Reply, ApiError> {
             "The role does not allow the operation.",
         ));
     }
-    Ok(answer::data(&json!({
+    call.data(json!({
         "installationId": "8a6f0c3e-2b57-4d19-9e84-6f1c2d3b4a50",
         "installationDate": "2024-05-01T08:00:00.0000000+00:00",
         "serverVersion": "9.3.0.34000",
@@ -117,5 +127,5 @@ fn about(call: &Call<'_>) -> Result<Reply, ApiError> {
         "windowsManagementAgentVersion": "9.3.0.34000",
         "linuxManagementAgentVersion": "9.3.0.34000",
         "macManagementAgentVersion": "9.3.0.34000",
-    })))
+    }))
 }

@@ -60,6 +60,8 @@ pub struct Switches {
     pub sign_tokens: bool,
     /// How many of the last requests are remembered whole, 0 for none (`keep_requests`, default 10,000).
     pub keep_requests: usize,
+    /// What the user of an identity is called in it (`user_id_name`).
+    pub user_id_name: UserIdName,
 }
 
 impl Default for Switches {
@@ -78,6 +80,7 @@ impl Default for Switches {
             protocols: Protocols::Both,
             sign_tokens: true,
             keep_requests: 10_000,
+            user_id_name: UserIdName::UserUid,
         }
     }
 }
@@ -102,6 +105,7 @@ impl Switches {
             "protocols" => self.protocols = worded(name, value)?,
             "sign_tokens" => self.sign_tokens = plain(name, value)?,
             "keep_requests" => self.keep_requests = plain(name, value)?,
+            "user_id_name" => self.user_id_name = worded(name, value)?,
             _ => return Err(SwitchError::Unknown(name.to_owned())),
         }
         Ok(())
@@ -186,6 +190,16 @@ pub enum Protocols {
     Http1,
     /// HTTP/2 alone.
     Http2,
+}
+
+/// What the user of an identity is called in it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserIdName {
+    /// `userId`, as the printed samples have it.
+    UserId,
+    /// `userUid`, as the OpenAPI document has it (default).
+    UserUid,
 }
 
 #[cfg(test)]

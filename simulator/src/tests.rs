@@ -6,6 +6,7 @@ mod grants;
 mod guards;
 mod logins;
 mod probes;
+mod shapes;
 mod users;
 
 use bytes::Bytes;

@@ -19,6 +19,7 @@ use crate::route::{Operation, Route};
 use crate::routes::{self, Call};
 use crate::seen::Record;
 use crate::settings::TokenAuthorization;
+use crate::shape::{self, Shape};
 use crate::tally::{AuthorizationOn, Finding};
 use crate::tokens::Kind;
 use crate::wire::Garbler;
@@ -247,6 +248,7 @@ impl<'a> Visit<'a> {
             head: self.head,
             route: self.route,
             viewer: caller.viewer,
+            shape: Shape::asked(&self.head.headers, self.shared.switches.user_id_name)?,
             query: Query::of(self.head.uri.query()),
             body,
         };
@@ -264,6 +266,11 @@ impl<'a> Visit<'a> {
                 "invalid_request",
                 "The operation takes no Authorization header.".to_owned(),
             );
+            return refusal.into_reply(switches.dead_refresh);
+        }
+        if let Err(_unsupported) = shape::Version::asked(&self.head.headers) {
+            let description = "The version of the REST API is not supported.".to_owned();
+            let refusal = grant::Refusal::OAuth("invalid_request", description);
             return refusal.into_reply(switches.dead_refresh);
         }
         match grant::carry_out(self.shared, &self.head.headers, asked) {

@@ -20,7 +20,7 @@ pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
         .users_of(own)
         .filter(|user| call.viewer.sees_logins_of(user))
         .flat_map(|user| world.logins_of(user.account.uid));
-    page::answer(logins, |login| listed(&world, login), &call.query)
+    page::answer(logins, |login| listed(call, &world, login), &call.query)
 }
 
 pub(super) fn of_user(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -29,7 +29,7 @@ pub(super) fn of_user(call: &Call<'_>) -> Result<Reply, ApiError> {
     seen(call, &world, uid)?;
     page::answer(
         world.logins_of(uid),
-        |login| listed(&world, login),
+        |login| listed(call, &world, login),
         &call.query,
     )
 }
@@ -45,18 +45,18 @@ pub(super) fn keys(call: &Call<'_>) -> Result<Reply, ApiError> {
         .filter(|user| call.viewer.sees_logins_of(user))
         .flat_map(|user| world.logins_of(user.account.uid))
         .filter(|login| matches!(login.provider, Provider::ApiKey | Provider::KeyPair));
-    page::answer(keys, |login| listed(&world, login), &call.query)
+    page::answer(keys, |login| listed(call, &world, login), &call.query)
 }
 
 pub(super) fn one(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
     let login = find(call, &world)?;
-    Ok(answer::data(&listed(&world, login)))
+    call.data(listed(call, &world, login))
 }
 
 /// Returns an identity as it is shown after it was made; the secret of an API key is not in it.
-fn listed(world: &World, login: &Login) -> Value {
-    world.login_json(login, &login.parameters)
+fn listed(call: &Call<'_>, world: &World, login: &Login) -> Value {
+    call.shape.login(world, login, &login.parameters)
 }
 
 fn seen(call: &Call<'_>, world: &World, uid: uuid::Uuid) -> Result<(), ApiError> {
@@ -98,7 +98,7 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     }
     call.shared.tokens.enable_api_key(id, login.enabled);
     let login = find(call, &world)?;
-    Ok(answer::data(&listed(&world, login)))
+    call.data(listed(call, &world, login))
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -122,7 +122,7 @@ pub(super) fn add_api_key(call: &Call<'_>) -> Result<Reply, ApiError> {
     call.shared
         .tokens
         .add_api_key(&secret, user, id, read_only, rest);
-    created(&world, id, &secret)
+    created(call, &world, id, &secret)
 }
 
 pub(super) async fn add_public_key(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -157,7 +157,7 @@ pub(super) async fn add_public_key(call: &mut Call<'_>) -> Result<Reply, ApiErro
         parameters: key.clone(),
         ..new
     });
-    created(&world, id, &key)
+    created(call, &world, id, &key)
 }
 
 /// Adds a TOTP device; whether the code fits the secret is not checked.
@@ -172,14 +172,14 @@ pub(super) fn add_totp(call: &Call<'_>) -> Result<Reply, ApiError> {
     }
     let mut world = call.shared.world.write();
     let id = world.add_login(new);
-    created(&world, id, "")
+    created(call, &world, id, "")
 }
 
-fn created(world: &World, id: u64, parameters: &str) -> Result<Reply, ApiError> {
+fn created(call: &Call<'_>, world: &World, id: u64, parameters: &str) -> Result<Reply, ApiError> {
     let login = world
         .login(id)
         .ok_or_else(|| ApiError::not_found("The user identity"))?;
-    Ok(answer::data(&world.login_json(login, parameters)))
+    call.data(call.shape.login(world, login, parameters))
 }
 
 /// Reads the parameters that all new identities have.

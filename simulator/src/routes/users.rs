@@ -18,14 +18,18 @@ pub(super) fn me(call: &Call<'_>) -> Result<Reply, ApiError> {
     let user = world
         .user(call.viewer.uid)
         .ok_or_else(|| ApiError::not_found(HIDDEN))?;
-    Ok(answer::data(&user.json()))
+    call.data(call.shape.user(user))
 }
 
 pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
     may_list(call)?;
     let own = (!call.viewer.role.is_portal()).then_some(call.viewer.organization);
     let world = call.shared.world.read();
-    page::answer(world.users_of(own), User::json, &call.query)
+    page::answer(
+        world.users_of(own),
+        |user| call.shape.user(user),
+        &call.query,
+    )
 }
 
 pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -35,12 +39,16 @@ pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
     if !call.viewer.sees(uid) || world.organization(uid).is_none() {
         return Err(ApiError::not_found("The organization"));
     }
-    page::answer(world.users_of(Some(uid)), User::json, &call.query)
+    page::answer(
+        world.users_of(Some(uid)),
+        |user| call.shape.user(user),
+        &call.query,
+    )
 }
 
 pub(super) fn one(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
-    Ok(answer::data(&visible(call, &world, call.uid()?)?.json()))
+    call.data(call.shape.user(visible(call, &world, call.uid()?)?))
 }
 
 fn may_list(call: &Call<'_>) -> Result<(), ApiError> {
@@ -151,7 +159,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     user.first_name = input.profile.first_name;
     user.last_name = input.profile.last_name;
     user.email = input.profile.email;
-    Ok(answer::data(&user.json()))
+    call.data(call.shape.user(user))
 }
 
 pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -165,7 +173,7 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     for change in &changes {
         apply(user, change).ok_or_else(|| change.refused())?;
     }
-    Ok(answer::data(&user.json()))
+    call.data(call.shape.user(user))
 }
 
 fn apply(user: &mut User, change: &patch::Change) -> Option<()> {
