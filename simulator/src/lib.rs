@@ -4,7 +4,7 @@
 //! of the version asked for (3.5.1 to 3.7):
 //! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, and the whole
 //! family of `/users/logins`. It checks every bearer, acts with the
-//! rights of that token's user, remembers each request as it arrived
+//! rights of that token's user, keeps to its limits of requests, remembers each request as it arrived
 //! and counts, so that tests can judge what reached it. What is not known of the real console is a
 //! switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).
 //!
@@ -33,6 +33,7 @@ mod shape;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tls;
 mod tokens;
 mod visit;
@@ -67,6 +68,7 @@ pub use crate::world::{Account, Role};
 use crate::faults::Faults;
 use crate::seen::Seen;
 use crate::tally::Tally;
+use crate::throttle::Throttle;
 use crate::tls::Identity;
 use crate::tokens::{Revocation, Tokens};
 use crate::world::World;
@@ -79,6 +81,7 @@ struct Shared {
     faults: Faults,
     seen: Seen,
     tally: Tally,
+    throttle: Throttle,
 }
 
 impl Shared {
@@ -131,6 +134,7 @@ impl Simulator {
             faults: Faults::default(),
             seen: Seen::new(settings.switches.keep_requests),
             tally: Tally::default(),
+            throttle: Throttle::new(&settings.switches),
             switches: settings.switches,
         });
         let identity = match settings.tls {

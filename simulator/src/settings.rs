@@ -29,7 +29,8 @@ impl Default for Settings {
     }
 }
 
-/// The behaviours that are not known of the real console, each with its likeliest value as default.
+/// The behaviours that are not known of the real console, each with its likeliest value as default, and
+/// those that can be configured there, switched off.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {
@@ -60,6 +61,19 @@ pub struct Switches {
     pub sign_tokens: bool,
     /// How many of the last requests are remembered whole, 0 for none (`keep_requests`, default 10,000).
     pub keep_requests: usize,
+    /// The requests that one user may send in a second, all at once after a rest; more are answered
+    /// 429, and 0 is no limit (`throttle_user_rate`, default 0).
+    pub throttle_user_rate: u32,
+    /// The same for one source address, token requests included (`throttle_address_rate`, default 0).
+    pub throttle_address_rate: u32,
+    /// The requests of one user that are worked on at a time; more are answered 429, and 0 is no limit
+    /// (`throttle_user_parallel`, default 0).
+    pub throttle_user_parallel: u32,
+    /// The same for one source address, token requests included (`throttle_address_parallel`, default 0).
+    pub throttle_address_parallel: u32,
+    /// Takes the source address of a request from the end of `X-Forwarded-For` (`trust_forwarded_for`,
+    /// default false).
+    pub trust_forwarded_for: bool,
     /// What the user of an identity is called in it (`user_id_name`).
     pub user_id_name: UserIdName,
 }
@@ -80,6 +94,11 @@ impl Default for Switches {
             protocols: Protocols::Both,
             sign_tokens: true,
             keep_requests: 10_000,
+            throttle_user_rate: 0,
+            throttle_address_rate: 0,
+            throttle_user_parallel: 0,
+            throttle_address_parallel: 0,
+            trust_forwarded_for: false,
             user_id_name: UserIdName::UserUid,
         }
     }
@@ -105,6 +124,11 @@ impl Switches {
             "protocols" => self.protocols = worded(name, value)?,
             "sign_tokens" => self.sign_tokens = plain(name, value)?,
             "keep_requests" => self.keep_requests = plain(name, value)?,
+            "throttle_user_rate" => self.throttle_user_rate = plain(name, value)?,
+            "throttle_address_rate" => self.throttle_address_rate = plain(name, value)?,
+            "throttle_user_parallel" => self.throttle_user_parallel = plain(name, value)?,
+            "throttle_address_parallel" => self.throttle_address_parallel = plain(name, value)?,
+            "trust_forwarded_for" => self.trust_forwarded_for = plain(name, value)?,
             "user_id_name" => self.user_id_name = worded(name, value)?,
             _ => return Err(SwitchError::Unknown(name.to_owned())),
         }

@@ -7,6 +7,7 @@ mod guards;
 mod logins;
 mod probes;
 mod shapes;
+mod throttling;
 mod users;
 
 use bytes::Bytes;
