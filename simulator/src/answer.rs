@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -116,6 +116,40 @@ impl Body for ReplyBody {
             Self::Repeated { left, .. } => SizeHint::with_exact(*left),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
+    }
+}
+
+/// An answer that can be given more than once.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Kept {
+    /// Keeps an answer; of a body that is not whole nothing is kept.
+    pub(crate) fn of(reply: Reply) -> Self {
+        let (head, body) = reply.into_parts();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body: match body {
+                ReplyBody::Whole(bytes) => bytes,
+                ReplyBody::Broken { .. } | ReplyBody::Repeated { .. } => Bytes::new(),
+            },
+        }
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        self.status.is_success()
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        let mut reply = Response::new(ReplyBody::Whole(self.body.clone()));
+        *reply.status_mut() = self.status;
+        *reply.headers_mut() = self.headers.clone();
+        reply
     }
 }
 

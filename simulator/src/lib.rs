@@ -1,7 +1,7 @@
 //! A stand-in Veeam Service Provider Console for demos, tests and benches.
 //!
 //! It speaks the part of the console's REST API v3 that a gateway in front of it meets, in the members
-//! of the version asked for (3.5.1 to 3.7):
+//! of the version asked for (3.5.1 to 3.7), at once or by asynchronous actions ([`AsyncMode`]):
 //! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, and the whole
 //! family of `/users/logins`. It checks every bearer, acts with the
 //! rights of that token's user, keeps to its limits of requests, remembers each request as it arrived
@@ -12,10 +12,12 @@
 //! `bytes?size=&chunk=&chunked=`, `sink`, `status?code=&location=` and `hop`. They need a bearer.
 //! Under `/_simulator` the same control as by this library is had over HTTP, without any bearer.
 
+mod actions;
 mod answer;
 mod bearer;
 mod clock;
 mod control;
+mod dispatch;
 mod faults;
 mod filter;
 mod grant;
@@ -57,14 +59,16 @@ pub use crate::bearer::Cause;
 pub use crate::faults::{Action, Fault};
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
-    DeadRefresh, Protocols, Rotation, Settings, SwitchError, Switches, TokenAuthorization,
-    UserIdName,
+    AsyncMode, DeadRefresh, Protocols, Rotation, Settings, SwitchError, Switches,
+    TokenAuthorization, UserIdName,
 };
 pub use crate::tally::{GrantCount, State};
 pub use crate::world::seed;
 pub use crate::world::seed::generated_owner;
 pub use crate::world::{Account, Role};
 
+use crate::actions::Actions;
+use crate::dispatch::Outcomes;
 use crate::faults::Faults;
 use crate::seen::Seen;
 use crate::tally::Tally;
@@ -76,12 +80,16 @@ use crate::world::World;
 /// What all connections share.
 struct Shared {
     switches: Switches,
+    /// Where the console says it lives.
+    origin: String,
     world: RwLock<World>,
     tokens: Tokens,
     faults: Faults,
     seen: Seen,
     tally: Tally,
     throttle: Throttle,
+    outcomes: Outcomes,
+    actions: Actions,
 }
 
 impl Shared {
@@ -128,21 +136,27 @@ impl Simulator {
     /// The address cannot be listened on, or the system cannot make keys.
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let no_key = || io::Error::other("the system cannot make a signing key");
+        let listener = TcpListener::bind(settings.listen).await?;
+        let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
+            origin: match settings.switches.location_host.as_str() {
+                settings::OWN => own_origin(addr, settings.tls),
+                host => format!("https://{host}"),
+            },
             world: RwLock::new(World::seeded(settings.companies)),
             tokens: Tokens::new(&settings.switches).ok_or_else(no_key)?,
             faults: Faults::default(),
             seen: Seen::new(settings.switches.keep_requests),
             tally: Tally::default(),
             throttle: Throttle::new(&settings.switches),
+            outcomes: Outcomes::default(),
+            actions: Actions::default(),
             switches: settings.switches,
         });
         let identity = match settings.tls {
             true => Some(Identity::new(shared.switches.protocols)?),
             false => None,
         };
-        let listener = TcpListener::bind(settings.listen).await?;
-        let addr = listener.local_addr()?;
         let (cut, cuts) = watch::channel(());
         let (stop, stops) = watch::channel(());
         let acceptor = identity.as_ref().map(|identity| identity.acceptor.clone());
@@ -175,10 +189,7 @@ impl Simulator {
 
     /// Returns the origin of the simulator, without a path.
     pub fn url(&self) -> String {
-        match self.tls {
-            Some(_) => format!("https://localhost:{}", self.addr.port()),
-            None => format!("http://{}", self.addr),
-        }
+        own_origin(self.addr, self.tls.is_some())
     }
 
     /// Returns the certificate of the authority in PEM, when the simulator speaks TLS.
@@ -295,5 +306,13 @@ impl Simulator {
             .user_mut(uid)
             .map(|user| user.account.password = password.to_owned())
             .is_some()
+    }
+}
+
+/// Returns the origin of an address that is listened on.
+fn own_origin(addr: SocketAddr, tls: bool) -> String {
+    match tls {
+        true => format!("https://localhost:{}", addr.port()),
+        false => format!("http://{addr}"),
     }
 }

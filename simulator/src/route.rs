@@ -7,6 +7,7 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     About,
+    Action(ActionStep),
     AddApiKey,
     AddPublicKey,
     AddTotp,
@@ -43,11 +44,36 @@ pub(crate) enum Operation {
     Users,
 }
 
+/// What is done with asynchronous actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ActionStep {
+    Cancel,
+    ClearResult,
+    Config,
+    Info,
+    List,
+    Result,
+}
+
+impl ActionStep {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cancel => "DELETE /asyncActions/{actionId}",
+            Self::ClearResult => "DELETE /asyncActions/{actionId}/result",
+            Self::Config => "GET /asyncActions/config",
+            Self::Info => "GET /asyncActions/{actionId}",
+            Self::List => "GET /asyncActions",
+            Self::Result => "GET /asyncActions/{actionId}/result",
+        }
+    }
+}
+
 impl Operation {
     /// Returns the name that counters and faults use.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::About => "GET /about",
+            Self::Action(step) => step.name(),
             Self::AddApiKey => "POST /users/{userUid}/logins/apikey",
             Self::AddPublicKey => "POST /users/{userUid}/logins/asymmetricalgorithm",
             Self::AddTotp => "POST /users/{userUid}/logins/totp",
@@ -87,6 +113,24 @@ impl Operation {
         }
     }
 
+    /// Tells whether the operation is one of the console's that may become an asynchronous action.
+    pub(crate) fn is_ordinary(self) -> bool {
+        !self.is_public()
+            && !matches!(
+                self,
+                Self::Action(_)
+                    | Self::Bytes
+                    | Self::Echo
+                    | Self::Hop
+                    | Self::MethodNotAllowed
+                    | Self::Outside
+                    | Self::Sink
+                    | Self::Status
+                    | Self::Token
+                    | Self::Unknown
+            )
+    }
+
     /// Tells whether the operation takes no token.
     pub(crate) fn is_public(self) -> bool {
         matches!(
@@ -100,7 +144,7 @@ impl Operation {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
-    /// The user, company or organization of the path; `None` where it is no UUID.
+    /// The user, company, organization or action of the path; `None` where it is no UUID.
     pub(crate) uid: Option<Uuid>,
     /// The identity of the path; `None` where it is no number.
     pub(crate) login: Option<u64>,
@@ -120,6 +164,7 @@ impl Route {
             ["users", rest @ ..] => users(method, rest),
             ["organizations", rest @ ..] => organizations(method, rest),
             ["_test", rest @ ..] => test(method, rest),
+            ["asyncactions", rest @ ..] => actions(method, rest),
             ["about"] => on(method, &[("GET", Operation::About)]),
             ["token"] => on(method, &[("POST", Operation::Token)]),
             ["plugins", "user", "islogged"] => on(method, &[("GET", Operation::IsLogged)]),
@@ -146,6 +191,31 @@ impl Route {
 fn on(method: &str, operations: &[(&str, Operation)]) -> Route {
     let found = operations.iter().find(|(name, _)| *name == method);
     Route::plain(found.map_or(Operation::MethodNotAllowed, |(_, operation)| *operation))
+}
+
+fn actions(method: &str, path: &[&str]) -> Route {
+    let step = Operation::Action;
+    match path {
+        [] => on(method, &[("GET", step(ActionStep::List))]),
+        ["config"] => on(method, &[("GET", step(ActionStep::Config))]),
+        [id] => on(
+            method,
+            &[
+                ("GET", step(ActionStep::Info)),
+                ("DELETE", step(ActionStep::Cancel)),
+            ],
+        )
+        .at(id),
+        [id, "result"] => on(
+            method,
+            &[
+                ("GET", step(ActionStep::Result)),
+                ("DELETE", step(ActionStep::ClearResult)),
+            ],
+        )
+        .at(id),
+        _ => Route::plain(Operation::Unknown),
+    }
 }
 
 fn users(method: &str, path: &[&str]) -> Route {

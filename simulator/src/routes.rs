@@ -1,5 +1,6 @@
 //! The operations of the API, carried out with the rights of the caller.
 
+mod actions;
 mod logins;
 mod organizations;
 mod patch;
@@ -7,6 +8,9 @@ pub(crate) mod public;
 mod test;
 mod users;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -24,7 +28,7 @@ use crate::world::Viewer;
 
 /// A request whose caller is known.
 pub(crate) struct Call<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) head: &'a Parts,
     pub(crate) route: Route,
     pub(crate) viewer: Viewer,
@@ -62,6 +66,69 @@ impl Call<'_> {
             .and_then(|value| value.split(';').next())
             .is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
     }
+
+    /// Reads the body and makes an order of the call.
+    pub(crate) async fn into_order(self) -> Result<Order, ApiError> {
+        Ok(Order {
+            body: self.body.whole().await?,
+            head: self.head.clone(),
+            route: self.route,
+            viewer: self.viewer,
+            shape: self.shape,
+        })
+    }
+}
+
+/// A call that has all it needs to be carried out when its request is over.
+#[derive(Debug)]
+pub(crate) struct Order {
+    head: Parts,
+    route: Route,
+    viewer: Viewer,
+    shape: Shape,
+    body: Bytes,
+}
+
+impl Order {
+    /// Carries the call out.
+    pub(crate) async fn carry_out(&self, shared: &Arc<Shared>) -> Reply {
+        let mut body = Inbound::of(self.body.clone());
+        let mut call = Call {
+            shared,
+            head: &self.head,
+            route: self.route,
+            viewer: self.viewer,
+            shape: self.shape,
+            query: self.query(),
+            body: &mut body,
+        };
+        answer(&mut call).await.unwrap_or_else(ApiError::into_reply)
+    }
+
+    fn query(&self) -> Query {
+        Query::of(self.head.uri.query())
+    }
+
+    /// Returns the user whose call it is.
+    pub(crate) fn initiator(&self) -> Uuid {
+        self.viewer.uid
+    }
+
+    /// Returns the name of the operation, as counters have it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.route.operation.name()
+    }
+
+    /// Returns the body as text; `None` where there is none.
+    pub(crate) fn body_text(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.body);
+        (!text.is_empty()).then(|| text.into_owned())
+    }
+
+    /// Returns the query as a list of values for each name.
+    pub(crate) fn query_parameters(&self) -> Value {
+        json!(self.query().grouped())
+    }
 }
 
 /// Carries an operation out.
@@ -70,6 +137,7 @@ pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     Select::of(&call.query)?;
     match call.route.operation {
         Operation::About => about(call),
+        Operation::Action(step) => actions::answer(call, step),
         Operation::AddApiKey => logins::add_api_key(call),
         Operation::AddPublicKey => logins::add_public_key(call).await,
         Operation::AddTotp => logins::add_totp(call),

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// The value of `location_host` for the address that is listened on.
+pub(crate) const OWN: &str = "own";
+
 /// What a simulator is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -61,6 +64,14 @@ pub struct Switches {
     pub sign_tokens: bool,
     /// How many of the last requests are remembered whole, 0 for none (`keep_requests`, default 10,000).
     pub keep_requests: usize,
+    /// Which calls are answered 202 and carried out as asynchronous actions (`async_mode`).
+    pub async_mode: AsyncMode,
+    /// How long an asynchronous action runs, in milliseconds; 0 for one that is over before its 202
+    /// goes out (`async_duration_ms`, default 0).
+    pub async_duration_ms: u64,
+    /// The host that the `Location` of a 202 names, as in `vspc.example.com:1280`, or `own` for the
+    /// address listened on (`location_host`, default `own`).
+    pub location_host: String,
     /// The requests that one user may send in a second, all at once after a rest; more are answered
     /// 429, and 0 is no limit (`throttle_user_rate`, default 0).
     pub throttle_user_rate: u32,
@@ -94,6 +105,9 @@ impl Default for Switches {
             protocols: Protocols::Both,
             sign_tokens: true,
             keep_requests: 10_000,
+            async_mode: AsyncMode::Never,
+            async_duration_ms: 0,
+            location_host: OWN.to_owned(),
             throttle_user_rate: 0,
             throttle_address_rate: 0,
             throttle_user_parallel: 0,
@@ -124,6 +138,9 @@ impl Switches {
             "protocols" => self.protocols = worded(name, value)?,
             "sign_tokens" => self.sign_tokens = plain(name, value)?,
             "keep_requests" => self.keep_requests = plain(name, value)?,
+            "async_mode" => self.async_mode = worded(name, value)?,
+            "async_duration_ms" => self.async_duration_ms = plain(name, value)?,
+            "location_host" => self.location_host = host(name, value)?,
             "throttle_user_rate" => self.throttle_user_rate = plain(name, value)?,
             "throttle_address_rate" => self.throttle_address_rate = plain(name, value)?,
             "throttle_user_parallel" => self.throttle_user_parallel = plain(name, value)?,
@@ -143,6 +160,14 @@ fn plain<T: FromStr>(name: &str, value: &str) -> Result<T, SwitchError> {
 fn worded<T: for<'de> Deserialize<'de>>(name: &str, value: &str) -> Result<T, SwitchError> {
     let word = serde_json::Value::String(value.to_owned());
     serde_json::from_value(word).map_err(|_| SwitchError::value(name, value))
+}
+
+/// Reads a host, which must be fit for a `Location`.
+fn host(name: &str, value: &str) -> Result<String, SwitchError> {
+    match value.parse::<http::uri::Authority>() {
+        Ok(host) => Ok(host.to_string()),
+        Err(_) => Err(SwitchError::value(name, value)),
+    }
 }
 
 /// Why a switch could not be set.
@@ -216,6 +241,20 @@ pub enum Protocols {
     Http2,
 }
 
+/// Which calls are answered 202 and carried out as asynchronous actions.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AsyncMode {
+    /// Every call with an `X-Request-id`, reading ones as well.
+    Always,
+    /// None (default).
+    Never,
+    /// Every call; one without an `X-Request-id` gets an id of the console's.
+    Unasked,
+    /// Every call with an `X-Request-id` that changes something.
+    Writes,
+}
+
 /// What the user of an identity is called in it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -251,6 +290,10 @@ mod tests {
         assert_eq!(
             switches.set("rotation", "twice"),
             Err(SwitchError::value("rotation", "twice"))
+        );
+        assert_eq!(
+            switches.set("location_host", "a b"),
+            Err(SwitchError::value("location_host", "a b"))
         );
     }
 

@@ -1,5 +1,6 @@
 //! The simulator from outside: every test starts one and speaks HTTP to it.
 
+mod actions;
 mod control;
 mod faults;
 mod grants;

@@ -1,6 +1,7 @@
 //! The road of one request: who asks, which fault meets it, what is answered, what is counted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE};
@@ -26,7 +27,7 @@ use crate::tally::{AuthorizationOn, Finding};
 use crate::throttle::{self, Exceeded, Pass};
 use crate::tokens::Kind;
 use crate::wire::Garbler;
-use crate::{Shared, control};
+use crate::{Shared, control, dispatch};
 
 /// The first segment of the simulator's own paths, which are neither counted nor remembered.
 const CONTROL: &str = "_simulator";
@@ -46,7 +47,7 @@ pub(crate) struct Peer {
 
 /// Answers one request.
 pub(crate) async fn answer(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     peer: Peer,
     garbler: &Garbler,
     request: Request<Incoming>,
@@ -102,7 +103,7 @@ enum Entry {
 
 /// A request being worked on; it is counted when this is dropped, answered or not.
 struct Visit<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     head: &'a Parts,
     route: Route,
     record: Option<Record>,
@@ -122,7 +123,7 @@ impl Drop for Visit<'_> {
 }
 
 impl<'a> Visit<'a> {
-    fn open(shared: &'a Shared, head: &'a Parts, peer: Peer, route: &Route) -> Self {
+    fn open(shared: &'a Arc<Shared>, head: &'a Parts, peer: Peer, route: &Route) -> Self {
         let seq = shared.tally.arrive();
         let operation = route.operation;
         let trusted = shared.switches.trust_forwarded_for;
@@ -274,7 +275,7 @@ impl<'a> Visit<'a> {
                 "The identity may not use the REST API.",
             ));
         }
-        let mut call = Call {
+        let call = Call {
             shared: self.shared,
             head: self.head,
             route: self.route,
@@ -283,7 +284,7 @@ impl<'a> Visit<'a> {
             query: Query::of(self.head.uri.query()),
             body,
         };
-        routes::answer(&mut call).await
+        dispatch::carry_out(call).await
     }
 
     fn grant(&mut self, asked: &Asked) -> Reply {
