@@ -2,8 +2,8 @@
 //!
 //! It speaks the part of the console's REST API v3 that a gateway in front of it meets, in the members
 //! of the version asked for (3.5.1 to 3.7), at once or by asynchronous actions ([`AsyncMode`]):
-//! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, and the whole
-//! family of `/users/logins`. It checks every bearer, acts with the
+//! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, the whole
+//! family of `/users/logins`, and what monitoring tools read. It checks every bearer, acts with the
 //! rights of that token's user, keeps to its limits of requests, remembers each request as it arrived
 //! and counts, so that tests can judge what reached it. What is not known of the real console is a
 //! switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).

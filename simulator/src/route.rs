@@ -18,6 +18,7 @@ pub(crate) enum Operation {
     DeleteLogin,
     DeleteUser,
     Echo,
+    Estate(Collection),
     Hop,
     IsLogged,
     Keys,
@@ -68,6 +69,26 @@ impl ActionStep {
     }
 }
 
+/// The collections that follow from the organizations there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Collection {
+    Agents,
+    Alarms,
+    Jobs,
+    LicenseReports,
+}
+
+impl Collection {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agents => "GET /infrastructure/managementAgents",
+            Self::Alarms => "GET /alarms/active",
+            Self::Jobs => "GET /infrastructure/backupServers/jobs",
+            Self::LicenseReports => "GET /licensing/reports/latest",
+        }
+    }
+}
+
 impl Operation {
     /// Returns the name that counters and faults use.
     pub(crate) fn name(self) -> &'static str {
@@ -84,6 +105,7 @@ impl Operation {
             Self::DeleteLogin => "DELETE /users/{userUid}/logins/{userLoginId}",
             Self::DeleteUser => "DELETE /users/{userUid}",
             Self::Echo => "/_test/echo",
+            Self::Estate(collection) => collection.name(),
             Self::Hop => "GET /_test/hop",
             Self::IsLogged => "GET /plugins/user/islogged",
             Self::Keys => "GET /organizations/{organizationUid}/keys",
@@ -165,6 +187,10 @@ impl Route {
             ["organizations", rest @ ..] => organizations(method, rest),
             ["_test", rest @ ..] => test(method, rest),
             ["asyncactions", rest @ ..] => actions(method, rest),
+            ["alarms", "active"] => collection(method, Collection::Alarms),
+            ["infrastructure", "backupservers", "jobs"] => collection(method, Collection::Jobs),
+            ["infrastructure", "managementagents"] => collection(method, Collection::Agents),
+            ["licensing", "reports", "latest"] => collection(method, Collection::LicenseReports),
             ["about"] => on(method, &[("GET", Operation::About)]),
             ["token"] => on(method, &[("POST", Operation::Token)]),
             ["plugins", "user", "islogged"] => on(method, &[("GET", Operation::IsLogged)]),
@@ -191,6 +217,10 @@ impl Route {
 fn on(method: &str, operations: &[(&str, Operation)]) -> Route {
     let found = operations.iter().find(|(name, _)| *name == method);
     Route::plain(found.map_or(Operation::MethodNotAllowed, |(_, operation)| *operation))
+}
+
+fn collection(method: &str, collection: Collection) -> Route {
+    on(method, &[("GET", Operation::Estate(collection))])
 }
 
 fn actions(method: &str, path: &[&str]) -> Route {

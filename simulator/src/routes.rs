@@ -1,6 +1,7 @@
 //! The operations of the API, carried out with the rights of the caller.
 
 mod actions;
+mod estate;
 mod logins;
 mod organizations;
 mod patch;
@@ -148,6 +149,7 @@ pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         Operation::DeleteLogin => logins::delete(call),
         Operation::DeleteUser => users::delete(call),
         Operation::Echo => test::echo(call).await,
+        Operation::Estate(collection) => estate::answer(call, collection),
         Operation::Hop => Ok(test::hop()),
         Operation::Keys => logins::keys(call),
         Operation::Login => logins::one(call),

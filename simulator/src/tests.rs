@@ -2,6 +2,7 @@
 
 mod actions;
 mod control;
+mod estate;
 mod faults;
 mod grants;
 mod guards;
