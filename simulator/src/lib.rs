@@ -2,19 +2,21 @@
 //!
 //! It speaks the part of the console's REST API v3 that a gateway in front of it meets, in the members
 //! of the version asked for (3.5.1 to 3.7), at once or by asynchronous actions ([`AsyncMode`]):
-//! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, the whole
-//! family of `/users/logins`, and what monitoring tools read. It checks every bearer, acts with the
-//! rights of that token's user, keeps to its limits of requests, remembers each request as it arrived
-//! and counts, so that tests can judge what reached it. What is not known of the real console is a
-//! switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).
+//! `/token` with its six grants, users, companies, the whole family of `/users/logins`, the activity
+//! log, and what monitoring tools read. It checks every bearer, acts with the rights of that token's
+//! user, keeps to its limits of requests, remembers each request as it arrived and counts, so that
+//! tests can judge what reached it. What is not known of the real console is a switch ([`Switches`]);
+//! misbehaviour is scripted ([`Fault`]).
 //!
 //! Under `/api/v3/_test` there are operations that no console has, for tests of forwarding: `echo`,
 //! `bytes?size=&chunk=&chunked=`, `sink`, `status?code=&location=` and `hop`. They need a bearer.
 //! Under `/_simulator` the same control as by this library is had over HTTP, without any bearer.
 
 mod actions;
+mod activity;
 mod answer;
 mod bearer;
+mod challenges;
 mod clock;
 mod control;
 mod dispatch;
@@ -27,6 +29,7 @@ mod query;
 mod random;
 mod route;
 mod routes;
+mod rsa_key;
 mod seen;
 mod select;
 mod server;
@@ -38,6 +41,7 @@ mod tests;
 mod throttle;
 mod tls;
 mod tokens;
+mod totp;
 mod visit;
 mod wire;
 mod world;
@@ -59,15 +63,19 @@ pub use crate::bearer::Cause;
 pub use crate::faults::{Action, Fault};
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
-    AsyncMode, DeadRefresh, Protocols, Rotation, Settings, SwitchError, Switches,
-    TokenAuthorization, UserIdName,
+    AsyncMode, ChallengePadding, DeadRefresh, ParallelSessions, PasswordRefusal, Protocols,
+    PublicKeyForm, Rotation, Settings, SwitchError, Switches, TokenAuthorization, UnauthorizedBody,
+    UserIdName,
 };
 pub use crate::tally::{GrantCount, State};
+pub use crate::totp::totp_code;
 pub use crate::world::seed;
 pub use crate::world::seed::generated_owner;
 pub use crate::world::{Account, Role};
 
 use crate::actions::Actions;
+use crate::activity::Activities;
+use crate::challenges::Challenges;
 use crate::dispatch::Outcomes;
 use crate::faults::Faults;
 use crate::seen::Seen;
@@ -84,6 +92,8 @@ struct Shared {
     origin: String,
     world: RwLock<World>,
     tokens: Tokens,
+    challenges: Challenges,
+    activities: Activities,
     faults: Faults,
     seen: Seen,
     tally: Tally,
@@ -145,6 +155,8 @@ impl Simulator {
             },
             world: RwLock::new(World::seeded(settings.companies)),
             tokens: Tokens::new(&settings.switches).ok_or_else(no_key)?,
+            challenges: Challenges::default(),
+            activities: Activities::default(),
             faults: Faults::default(),
             seen: Seen::new(settings.switches.keep_requests),
             tally: Tally::default(),
@@ -244,6 +256,7 @@ impl Simulator {
             user: of,
             login: None,
             sessions: false,
+            lent: false,
         })
     }
 
@@ -254,6 +267,7 @@ impl Simulator {
             user: of,
             login: None,
             sessions: true,
+            lent: true,
         })
     }
 
@@ -306,6 +320,24 @@ impl Simulator {
             .user_mut(uid)
             .map(|user| user.account.password = password.to_owned())
             .is_some()
+    }
+
+    /// Switches the access of a company's users and keys to the REST API on or off.
+    pub fn set_rest_access(&self, company: Uuid, enabled: bool) -> bool {
+        let mut world = self.shared.world.write();
+        world
+            .organization_mut(company)
+            .map(|organization| organization.rest = enabled)
+            .is_some()
+    }
+
+    /// Registers a public key, `<RSAKeyValue>` XML, for key-pair logins of a user, with all scopes;
+    /// returns the identity's id, or `None` when the user is not there or the key cannot be read.
+    pub fn add_public_key(&self, user: Uuid, xml: &str, read_only: bool) -> Option<u64> {
+        self.shared
+            .world
+            .write()
+            .add_public_key(user, xml, read_only)
     }
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 pub(crate) enum Operation {
     About,
     Action(ActionStep),
+    ActivityLogs,
     AddApiKey,
     AddPublicKey,
     AddTotp,
@@ -35,10 +36,12 @@ pub(crate) enum Operation {
     ResetPassword,
     ResetPasswordConfirm,
     RevokeTokens,
+    RsaKey,
     SamlMetadata,
     Sink,
     Status,
     Token,
+    TotpSecret,
     Unknown,
     User,
     UserLogins,
@@ -95,6 +98,7 @@ impl Operation {
         match self {
             Self::About => "GET /about",
             Self::Action(step) => step.name(),
+            Self::ActivityLogs => "GET /eventLogs/activityLogs",
             Self::AddApiKey => "POST /users/{userUid}/logins/apikey",
             Self::AddPublicKey => "POST /users/{userUid}/logins/asymmetricalgorithm",
             Self::AddTotp => "POST /users/{userUid}/logins/totp",
@@ -122,12 +126,14 @@ impl Operation {
             Self::ResetPassword => "POST /users/resetpassword",
             Self::ResetPasswordConfirm => "PUT /users/resetpassword",
             Self::RevokeTokens => "DELETE /users/{userUid}/tokens",
+            Self::RsaKey => "GET /authentication/keys/rsa",
             Self::SamlMetadata => {
                 "GET /organizations/{organizationUid}/identityProviders/saml2/{name}/metadata"
             }
             Self::Sink => "POST /_test/sink",
             Self::Status => "GET /_test/status",
             Self::Token => "POST /token",
+            Self::TotpSecret => "GET /authentication/keys/totp-secret",
             Self::Unknown => "unknown",
             Self::User => "GET /users/{userUid}",
             Self::UserLogins => "GET /users/{userUid}/logins",
@@ -186,8 +192,13 @@ impl Route {
             ["users", rest @ ..] => users(method, rest),
             ["organizations", rest @ ..] => organizations(method, rest),
             ["_test", rest @ ..] => test(method, rest),
-            ["asyncactions", rest @ ..] => actions(method, rest),
             ["alarms", "active"] => collection(method, Collection::Alarms),
+            ["asyncactions", rest @ ..] => actions(method, rest),
+            ["authentication", "keys", "rsa"] => on(method, &[("GET", Operation::RsaKey)]),
+            ["authentication", "keys", "totp-secret"] => {
+                on(method, &[("GET", Operation::TotpSecret)])
+            }
+            ["eventlogs", "activitylogs"] => on(method, &[("GET", Operation::ActivityLogs)]),
             ["infrastructure", "backupservers", "jobs"] => collection(method, Collection::Jobs),
             ["infrastructure", "managementagents"] => collection(method, Collection::Agents),
             ["licensing", "reports", "latest"] => collection(method, Collection::LicenseReports),

@@ -62,8 +62,8 @@ impl Shape {
     }
 
     /// Returns the `User` object.
-    pub(crate) fn user(self, user: &User) -> Value {
-        let mut value = user.json();
+    pub(crate) fn user(self, world: &World, user: &User) -> Value {
+        let mut value = world.user_json(user);
         // A role that came after the client's version is told as one it knows.
         if self.version < Version::V3_6 && user.account.role == Role::CompanyTenant {
             set(&mut value, "role", Value::from("Unknown"));

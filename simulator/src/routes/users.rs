@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Call, patch};
+use crate::activity::Kind;
 use crate::answer::{self, ApiError, ErrorKind, Reply};
 use crate::page;
-use crate::tokens::Revocation;
 use crate::world::{Account, Role, User, World, account};
 
 const HIDDEN: &str = "The user";
@@ -18,7 +18,7 @@ pub(super) fn me(call: &Call<'_>) -> Result<Reply, ApiError> {
     let user = world
         .user(call.viewer.uid)
         .ok_or_else(|| ApiError::not_found(HIDDEN))?;
-    call.data(call.shape.user(user))
+    call.data(call.shape.user(&world, user))
 }
 
 pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -27,7 +27,7 @@ pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
     page::answer(
         world.users_of(own),
-        |user| call.shape.user(user),
+        |user| call.shape.user(&world, user),
         &call.query,
     )
 }
@@ -41,14 +41,15 @@ pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
     }
     page::answer(
         world.users_of(Some(uid)),
-        |user| call.shape.user(user),
+        |user| call.shape.user(&world, user),
         &call.query,
     )
 }
 
 pub(super) fn one(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
-    call.data(call.shape.user(visible(call, &world, call.uid()?)?))
+    let user = visible(call, &world, call.uid()?)?;
+    call.data(call.shape.user(&world, user))
 }
 
 fn may_list(call: &Call<'_>) -> Result<(), ApiError> {
@@ -159,7 +160,10 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     user.first_name = input.profile.first_name;
     user.last_name = input.profile.last_name;
     user.email = input.profile.email;
-    call.data(call.shape.user(user))
+    let what = format!("The user {} was made", user.account.user_name);
+    call.note(Kind::UserRecordCreated, Some(organization), &what);
+    let user = visible(call, &world, uid)?;
+    call.data(call.shape.user(&world, user))
 }
 
 pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -170,10 +174,19 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let user = world
         .user_mut(uid)
         .ok_or_else(|| ApiError::not_found(HIDDEN))?;
+    let enabled = user.account.enabled;
     for change in &changes {
         apply(user, change).ok_or_else(|| change.refused())?;
     }
-    call.data(call.shape.user(user))
+    let kind = match (enabled, user.account.enabled) {
+        (false, true) => Kind::UserRecordEnabled,
+        (true, false) => Kind::UserRecordDisabled,
+        _ => Kind::UserRecordModified,
+    };
+    let what = format!("The user {} was changed", user.account.user_name);
+    call.note(kind, Some(user.account.organization), &what);
+    let user = world.user(uid).ok_or_else(|| ApiError::not_found(HIDDEN))?;
+    call.data(call.shape.user(&world, user))
 }
 
 fn apply(user: &mut User, change: &patch::Change) -> Option<()> {
@@ -192,11 +205,14 @@ fn apply(user: &mut User, change: &patch::Change) -> Option<()> {
 pub(super) fn delete(call: &Call<'_>) -> Result<Reply, ApiError> {
     let uid = call.uid()?;
     let mut world = call.shared.world.write();
-    editable(call, &world, uid)?;
+    let user = editable(call, &world, uid)?;
     if uid == call.viewer.uid {
         return Err(ApiError::forbidden("Users may not delete themselves."));
     }
+    let organization = user.account.organization;
+    let what = format!("The user {} was removed", user.account.user_name);
     world.remove_user(uid);
+    call.note(Kind::UserRecordRemoved, Some(organization), &what);
     // This one operation answers with an empty object and a list of errors that is always there.
     Ok(answer::json(
         StatusCode::OK,
@@ -213,11 +229,14 @@ pub(super) fn revoke_tokens(call: &Call<'_>) -> Result<Reply, ApiError> {
                 .map_err(|_| ApiError::parameter("userLoginId", "The value is not a number."))?,
         ),
     };
-    editable(call, &call.shared.world.read(), uid)?;
-    call.shared.tokens.revoke(Revocation {
-        user: Some(uid),
-        login,
-        sessions: true,
-    });
+    let world = call.shared.world.read();
+    let user = editable(call, &world, uid)?;
+    call.shared.tokens.revoke_of(uid, login);
+    let what = format!("The tokens of {} were revoked", user.account.user_name);
+    call.note(
+        Kind::UserTokenRevoked,
+        Some(user.account.organization),
+        &what,
+    );
     Ok(answer::data(&Value::Bool(true)))
 }

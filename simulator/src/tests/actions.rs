@@ -130,6 +130,48 @@ async fn a_write_becomes_an_action_under_its_request_id() {
 }
 
 #[tokio::test]
+async fn what_an_action_does_is_noted_once_and_under_its_users_name() {
+    let (simulator, access) = asynchronous(AsyncMode::Writes, 0).await;
+    for _ in 0..2 {
+        accepted(&make_key(&simulator, &access).await);
+    }
+    let log = get("/api/v3/eventLogs/activityLogs").bearer(&access);
+    let log = log.send(&simulator).await.data();
+    let noted = |n: usize| (&log[n]["activityLogType"], &log[n]["userUid"]);
+    let owner = json!(seed::ACME_OWNER.uid);
+    assert_eq!(noted(0), (&json!("UserLoginTypeCreated"), &owner));
+    assert_eq!(noted(1), (&json!("LoginSuccessful"), &owner));
+}
+
+#[tokio::test]
+async fn actions_are_begun_for_users_with_a_device_or_without_rest_access_too() {
+    let simulator = switched(|switches| {
+        switches.async_mode = AsyncMode::Always;
+        switches.as_rest_disabled = true;
+    })
+    .await;
+    let refresh = service(&simulator).await.refresh;
+    for user in [seed::INITECH_MFA, seed::UMBRELLA_OWNER] {
+        let lent = pair(&token(&simulator, &as_form(&refresh, user.uid)).await).access;
+        accepted(&named(get("/api/v3/users/me"), &lent).send(&simulator).await);
+        let result = format!("/api/v3/asyncActions/{ID}/result");
+        let result = get(&result).bearer(&lent).send(&simulator).await.data();
+        assert_eq!(result["instanceUid"], json!(user.uid));
+    }
+}
+
+#[tokio::test]
+async fn rest_access_that_goes_takes_answers_under_a_request_id_along() {
+    let simulator = start().await;
+    let access = login(&simulator, &seed::ACME_OWNER).await.access;
+    let first = make_key(&simulator, &access).await.data();
+    assert!(simulator.set_rest_access(seed::ACME.uid, false));
+    make_key(&simulator, &access).await.error(401);
+    assert!(simulator.set_rest_access(seed::ACME.uid, true));
+    assert_eq!(make_key(&simulator, &access).await.data(), first);
+}
+
+#[tokio::test]
 async fn which_calls_become_actions_is_a_switch() {
     let me = || get("/api/v3/users/me");
     let (simulator, access) = asynchronous(AsyncMode::Writes, 0).await;

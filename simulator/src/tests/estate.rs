@@ -13,11 +13,12 @@ async fn what_monitoring_tools_read_is_scoped_to_the_company() {
     let simulator = start().await;
     let all = service(&simulator).await.access;
     let own = login(&simulator, &seed::ACME_OWNER).await.access;
+    let companies = seed::COMPANIES.len();
     for target in COLLECTIONS {
         let everything = get(target).bearer(&all).send(&simulator).await;
         assert_eq!(
             everything.json()["meta"]["pagingInfo"],
-            json!({ "total": 3, "count": 3, "offset": 0 }),
+            json!({ "total": companies, "count": companies, "offset": 0 }),
             "{target}"
         );
         let seen = get(target).bearer(&own).send(&simulator).await.data();
@@ -90,7 +91,8 @@ async fn parts_of_different_organizations_have_different_uids() {
         );
     }
     let count = uids.len();
-    assert_eq!(count, 23 * 3 + 24);
+    let companies = seed::COMPANIES.len() + 20;
+    assert_eq!(count, companies * COLLECTIONS.len() + companies + 1);
     assert!(
         uids.iter()
             .all(|uid| uid.parse::<Uuid>().unwrap().get_version_num() == 4)

@@ -48,9 +48,54 @@ async fn a_company_has_the_members_of_the_version_asked_for() {
 }
 
 #[tokio::test]
+async fn rest_access_that_is_off_is_told_in_every_version() {
+    let simulator = start().await;
+    let access = service(&simulator).await.access;
+    let target = format!("/api/v3/organizations/companies/{}", seed::UMBRELLA.uid);
+    for version in VERSIONS {
+        let company = fetch(&simulator, &access, version, &target).await;
+        let (name, off) = match version {
+            "3.5.1" => ("permissions", json!([])),
+            _ => ("isRestAccessEnabled", json!(false)),
+        };
+        assert_eq!(company[name], off, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_with_a_device_is_told_as_one_in_every_version() {
+    let simulator = start().await;
+    let access = service(&simulator).await.access;
+    for (user, policy, configuration) in [
+        (seed::INITECH_MFA, "Enabled", "Configured"),
+        (seed::INITECH_OWNER, "Disabled", "NotConfigured"),
+    ] {
+        let filter = format!(
+            "?filter=[{{'property':'instanceUid','operation':'equals','value':'{}'}}]",
+            user.uid
+        );
+        let organization = format!("organizations/{}/users{filter}", seed::INITECH.uid);
+        for version in VERSIONS {
+            let one = format!("/api/v3/users/{}", user.uid);
+            let one = fetch(&simulator, &access, version, &one).await;
+            assert_eq!(one["mfaPolicyStatus"], policy, "{version}");
+            assert_eq!(one["mfaPolicyConfigurationStatus"], configuration);
+            for list in [&format!("users{filter}"), &organization] {
+                let list = format!("/api/v3/{list}");
+                let list = fetch(&simulator, &access, version, &list).await;
+                assert_eq!(list, json!([one]), "{version}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_null_that_had_no_null_in_its_version() {
     let simulator = start().await;
     let access = service(&simulator).await.access;
+    // What nobody known has done is noted without a user.
+    let unknown = "grant_type=password&username=nobody&password=x";
+    token(&simulator, unknown).await.oauth();
     for version in VERSIONS {
         let old = version < "3.6.1";
         for target in [
@@ -59,6 +104,7 @@ async fn nothing_is_null_that_had_no_null_in_its_version() {
             "/api/v3/organizations",
             "/api/v3/organizations/companies?expand=Organization",
             "/api/v3/alarms/active",
+            "/api/v3/eventLogs/activityLogs",
             "/api/v3/infrastructure/backupServers/jobs",
             "/api/v3/infrastructure/managementAgents",
         ] {

@@ -1,10 +1,6 @@
 use super::*;
 use crate::{Action, Fault};
 
-async fn me(simulator: &Simulator, access: &str) -> Answer {
-    get("/api/v3/users/me").bearer(access).send(simulator).await
-}
-
 #[tokio::test]
 async fn a_user_is_limited_apart_from_others() {
     let simulator = switched(|switches| switches.throttle_user_rate = 1).await;
@@ -16,6 +12,21 @@ async fn a_user_is_limited_apart_from_others() {
     assert_eq!(refused.error(429), expected);
     assert!(!refused.headers.contains_key("retry-after"));
     me(&simulator, &other).await.data();
+}
+
+#[tokio::test]
+async fn users_with_a_device_or_without_rest_access_are_limited_as_others_are() {
+    let simulator = switched(|switches| {
+        switches.throttle_user_rate = 1;
+        switches.as_rest_disabled = true;
+    })
+    .await;
+    let refresh = service(&simulator).await.refresh;
+    for user in [seed::INITECH_MFA, seed::UMBRELLA_OWNER] {
+        let lent = pair(&token(&simulator, &as_form(&refresh, user.uid)).await).access;
+        me(&simulator, &lent).await.data();
+        me(&simulator, &lent).await.error(429);
+    }
 }
 
 #[tokio::test]
