@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::settings::UnauthorizedBody;
@@ -121,6 +121,40 @@ impl Body for ReplyBody {
     }
 }
 
+/// An answer that can be given more than once.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Kept {
+    /// Keeps an answer; of a body that is not whole nothing is kept.
+    pub(crate) fn of(reply: Reply) -> Self {
+        let (head, body) = reply.into_parts();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body: match body {
+                ReplyBody::Whole(bytes) => bytes,
+                ReplyBody::Broken { .. } | ReplyBody::Repeated { .. } => Bytes::new(),
+            },
+        }
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        self.status.is_success()
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        let mut reply = Response::new(ReplyBody::Whole(self.body.clone()));
+        *reply.status_mut() = self.status;
+        *reply.headers_mut() = self.headers.clone();
+        reply
+    }
+}
+
 /// Makes an answer with a JSON body.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     match serde_json::to_vec(body) {
@@ -143,6 +177,16 @@ pub(crate) fn typed(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes
     let mut reply = bare(status);
     reply.headers_mut().insert(CONTENT_TYPE, kind);
     *reply.body_mut() = ReplyBody::Whole(body.into());
+    reply
+}
+
+/// Makes the answer to one request too many, with the seconds to wait in a header as well if asked.
+pub(crate) fn throttled(retry_after: Option<u64>, header: bool) -> Reply {
+    let mut reply = ApiError::throttled(retry_after).into_reply();
+    if let (true, Some(seconds)) = (header, retry_after) {
+        let seconds = HeaderValue::from(seconds);
+        reply.headers_mut().insert(RETRY_AFTER, seconds);
+    }
     reply
 }
 
@@ -180,19 +224,26 @@ pub(crate) fn server_fault() -> StatusCode {
 }
 
 /// What kind of error the console speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ErrorKind {
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the variants are the console's own words")]
+pub enum ErrorKind {
+    #[default]
     Logical,
+    RetryableLogical,
     Security,
     Transport,
+    Unspecified,
 }
 
 impl ErrorKind {
     fn name(self) -> &'static str {
         match self {
             Self::Logical => "logical",
+            Self::RetryableLogical => "retryableLogical",
             Self::Security => "security",
             Self::Transport => "transport",
+            Self::Unspecified => "unspecified",
         }
     }
 }
@@ -201,6 +252,8 @@ impl ErrorKind {
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
+    /// The number in the body, which is the status unless the console has one of its own.
+    code: u32,
     kind: ErrorKind,
     message: Option<String>,
     extra: Option<(&'static str, Value)>,
@@ -210,10 +263,16 @@ impl ApiError {
     pub(crate) fn new(status: StatusCode, kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             status,
+            code: u32::from(status.as_u16()),
             kind,
             message: Some(message.into()),
             extra: None,
         }
+    }
+
+    /// Gives the error a number of its own.
+    pub(crate) fn coded(self, code: u32) -> Self {
+        Self { code, ..self }
     }
 
     /// A parameter in the path or query is wrong.
@@ -266,12 +325,11 @@ impl ApiError {
     }
 
     /// Too many requests; the console sends no message with it.
-    pub(crate) fn throttled(retry_after: Option<u64>) -> Self {
+    fn throttled(retry_after: Option<u64>) -> Self {
         Self {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            kind: ErrorKind::Transport,
             message: None,
             extra: retry_after.map(|seconds| ("retryAfter", Value::from(seconds))),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::Transport, "")
         }
     }
 
@@ -281,7 +339,7 @@ impl ApiError {
             error.insert("message".to_owned(), Value::from(message));
         }
         error.insert("type".to_owned(), Value::from(self.kind.name()));
-        error.insert("code".to_owned(), Value::from(self.status.as_u16()));
+        error.insert("code".to_owned(), Value::from(self.code));
         if let Some((name, value)) = self.extra {
             error.insert(name.to_owned(), value);
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::answer::{self, ApiError, Ending, ErrorKind, Reply, ReplyBody};
 
 const JSON: &str = "application/json; charset=utf-8";
+const TOLD: &str = "The simulator was told to fail.";
 
 /// One misbehaviour; every condition that is set must fit a request for the fault to meet it.
 ///
@@ -84,6 +85,17 @@ pub enum Action {
     },
     /// Nothing but the delay.
     Delay,
+    /// An error of the console's, which may have a number of its own, as 520 with 1210.
+    Error {
+        /// The status of the answer.
+        #[serde(default = "unnamed")]
+        status: u16,
+        /// The number in the body.
+        code: u32,
+        /// The kind of the error.
+        #[serde(default, rename = "type")]
+        kind: ErrorKind,
+    },
     /// Bytes that are no HTTP.
     Garbage,
     /// 200 with a page of HTML.
@@ -112,6 +124,10 @@ pub enum Action {
     },
     /// 401, as for an expired token.
     Unauthorized,
+}
+
+fn unnamed() -> u16 {
+    520
 }
 
 fn some() -> usize {
@@ -299,6 +315,11 @@ impl Action {
             Self::CutBeforeHead => return Some(Outcome::Cut),
             Self::CutInBody { sent, length } => partial(*sent, *length, Ending::Cut),
             Self::Delay => return None,
+            Self::Error { status, code, kind } => {
+                let status = StatusCode::from_u16(*status).unwrap_or(answer::server_fault());
+                let error = ApiError::new(status, *kind, TOLD);
+                error.coded(*code).into_reply()
+            }
             Self::Garbage => return Some(Outcome::Garbage),
             Self::Html => {
                 let page = "<!DOCTYPE html><html><body>Service unavailable</body></html>";
@@ -306,15 +327,7 @@ impl Action {
             }
             Self::ServerError => failure(answer::server_fault()).into_reply(),
             Self::StallInBody { sent, length } => partial(*sent, *length, Ending::Stall),
-            Self::Throttle { retry_after } => {
-                let mut reply = ApiError::throttled(*retry_after).into_reply();
-                if let (true, Some(seconds)) = (retry_after_header, *retry_after) {
-                    reply
-                        .headers_mut()
-                        .insert(RETRY_AFTER, HeaderValue::from(seconds));
-                }
-                reply
-            }
+            Self::Throttle { retry_after } => answer::throttled(*retry_after, retry_after_header),
             Self::TokenBody { body } => {
                 answer::typed(StatusCode::OK, HeaderValue::from_static(JSON), body.clone())
             }
@@ -333,7 +346,7 @@ pub(crate) fn failure(status: StatusCode) -> ApiError {
         429 | 500.. => ErrorKind::Transport,
         _ => ErrorKind::Logical,
     };
-    ApiError::new(status, kind, "The simulator was told to fail.")
+    ApiError::new(status, kind, TOLD)
 }
 
 fn made_up(

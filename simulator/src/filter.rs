@@ -2,6 +2,8 @@
 
 mod pseudo;
 
+pub(crate) use self::pseudo::parse as parse_json;
+
 use std::cmp::Ordering;
 
 use serde::Deserialize;

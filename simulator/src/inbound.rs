@@ -12,10 +12,18 @@ use crate::seen::Record;
 /// The most that an operation of the API takes, in bytes.
 pub(crate) const OPERATION_LIMIT: usize = 1024 * 1024;
 
+/// Where a body comes from.
+#[derive(Debug)]
+enum Source {
+    Connection(Incoming),
+    /// It was read before.
+    Memory(Bytes),
+}
+
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    incoming: Incoming,
+    source: Source,
     record: Option<Record>,
     length: u64,
     over: bool,
@@ -23,16 +31,27 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     pub(crate) fn new(incoming: Incoming, record: Option<Record>) -> Self {
+        let over = incoming.is_end_stream();
         let mut inbound = Self {
-            over: false,
-            incoming,
+            over,
+            source: Source::Connection(incoming),
             record,
             length: 0,
         };
-        if inbound.incoming.is_end_stream() {
+        if over {
             inbound.finish();
         }
         inbound
+    }
+
+    /// Makes a body of what was read before.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self {
+            over: bytes.is_empty(),
+            source: Source::Memory(bytes),
+            record: None,
+            length: 0,
+        }
     }
 
     /// Returns how much has been read, in bytes.
@@ -46,7 +65,15 @@ impl Inbound {
     /// The client hung up or framed its body wrongly.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         while !self.over {
-            match self.incoming.frame().await {
+            let incoming = match &mut self.source {
+                Source::Connection(incoming) => incoming,
+                Source::Memory(bytes) => {
+                    self.over = true;
+                    self.length += bytes.len() as u64;
+                    return Ok(Some(std::mem::take(bytes)));
+                }
+            };
+            match incoming.frame().await {
                 Some(Ok(frame)) => {
                     // Trailers mean nothing to the console.
                     let Ok(bytes) = frame.into_data() else {

@@ -1,21 +1,25 @@
 //! A stand-in Veeam Service Provider Console for demos, tests and benches.
 //!
-//! It speaks the part of the console's REST API v3 (shape 3.7) that a gateway in front of it meets:
-//! `/token` with its six grants, users, companies, the whole family of `/users/logins`, and the
-//! activity log. It checks every bearer, acts with the rights of that token's user,
-//! remembers each request as it arrived and counts, so that tests can judge what reached it. What is
-//! not known of the real console is a switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).
+//! It speaks the part of the console's REST API v3 that a gateway in front of it meets, in the members
+//! of the version asked for (3.5.1 to 3.7), at once or by asynchronous actions ([`AsyncMode`]):
+//! `/token` with its six grants, users, companies, the whole family of `/users/logins`, the activity
+//! log, and what monitoring tools read. It checks every bearer, acts with the rights of that token's
+//! user, keeps to its limits of requests, remembers each request as it arrived and counts, so that
+//! tests can judge what reached it. What is not known of the real console is a switch ([`Switches`]);
+//! misbehaviour is scripted ([`Fault`]).
 //!
 //! Under `/api/v3/_test` there are operations that no console has, for tests of forwarding: `echo`,
 //! `bytes?size=&chunk=&chunked=`, `sink`, `status?code=&location=` and `hop`. They need a bearer.
 //! Under `/_simulator` the same control as by this library is had over HTTP, without any bearer.
 
+mod actions;
 mod activity;
 mod answer;
 mod bearer;
 mod challenges;
 mod clock;
 mod control;
+mod dispatch;
 mod faults;
 mod filter;
 mod grant;
@@ -27,11 +31,14 @@ mod route;
 mod routes;
 mod rsa_key;
 mod seen;
+mod select;
 mod server;
 mod settings;
+mod shape;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tls;
 mod tokens;
 mod totp;
@@ -51,12 +58,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use crate::answer::ErrorKind;
 pub use crate::bearer::Cause;
 pub use crate::faults::{Action, Fault};
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
-    ChallengePadding, DeadRefresh, ParallelSessions, PasswordRefusal, Protocols, PublicKeyForm,
-    Rotation, Settings, SwitchError, Switches, TokenAuthorization, UnauthorizedBody,
+    AsyncMode, ChallengePadding, DeadRefresh, ParallelSessions, PasswordRefusal, Protocols,
+    PublicKeyForm, Rotation, Settings, SwitchError, Switches, TokenAuthorization, UnauthorizedBody,
+    UserIdName,
 };
 pub use crate::tally::{GrantCount, State};
 pub use crate::totp::totp_code;
@@ -64,11 +73,14 @@ pub use crate::world::seed;
 pub use crate::world::seed::generated_owner;
 pub use crate::world::{Account, Role};
 
+use crate::actions::Actions;
 use crate::activity::Activities;
 use crate::challenges::Challenges;
+use crate::dispatch::Outcomes;
 use crate::faults::Faults;
 use crate::seen::Seen;
 use crate::tally::Tally;
+use crate::throttle::Throttle;
 use crate::tls::Identity;
 use crate::tokens::{Revocation, Tokens};
 use crate::world::World;
@@ -76,6 +88,8 @@ use crate::world::World;
 /// What all connections share.
 struct Shared {
     switches: Switches,
+    /// Where the console says it lives.
+    origin: String,
     world: RwLock<World>,
     tokens: Tokens,
     challenges: Challenges,
@@ -83,6 +97,9 @@ struct Shared {
     faults: Faults,
     seen: Seen,
     tally: Tally,
+    throttle: Throttle,
+    outcomes: Outcomes,
+    actions: Actions,
 }
 
 impl Shared {
@@ -129,7 +146,13 @@ impl Simulator {
     /// The address cannot be listened on, or the system cannot make keys.
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let no_key = || io::Error::other("the system cannot make a signing key");
+        let listener = TcpListener::bind(settings.listen).await?;
+        let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
+            origin: match settings.switches.location_host.as_str() {
+                settings::OWN => own_origin(addr, settings.tls),
+                host => format!("https://{host}"),
+            },
             world: RwLock::new(World::seeded(settings.companies)),
             tokens: Tokens::new(&settings.switches).ok_or_else(no_key)?,
             challenges: Challenges::default(),
@@ -137,14 +160,15 @@ impl Simulator {
             faults: Faults::default(),
             seen: Seen::new(settings.switches.keep_requests),
             tally: Tally::default(),
+            throttle: Throttle::new(&settings.switches),
+            outcomes: Outcomes::default(),
+            actions: Actions::default(),
             switches: settings.switches,
         });
         let identity = match settings.tls {
             true => Some(Identity::new(shared.switches.protocols)?),
             false => None,
         };
-        let listener = TcpListener::bind(settings.listen).await?;
-        let addr = listener.local_addr()?;
         let (cut, cuts) = watch::channel(());
         let (stop, stops) = watch::channel(());
         let acceptor = identity.as_ref().map(|identity| identity.acceptor.clone());
@@ -177,10 +201,7 @@ impl Simulator {
 
     /// Returns the origin of the simulator, without a path.
     pub fn url(&self) -> String {
-        match self.tls {
-            Some(_) => format!("https://localhost:{}", self.addr.port()),
-            None => format!("http://{}", self.addr),
-        }
+        own_origin(self.addr, self.tls.is_some())
     }
 
     /// Returns the certificate of the authority in PEM, when the simulator speaks TLS.
@@ -317,5 +338,13 @@ impl Simulator {
             .world
             .write()
             .add_public_key(user, xml, read_only)
+    }
+}
+
+/// Returns the origin of an address that is listened on.
+fn own_origin(addr: SocketAddr, tls: bool) -> String {
+    match tls {
+        true => format!("https://localhost:{}", addr.port()),
+        false => format!("http://{addr}"),
     }
 }

@@ -12,7 +12,7 @@ use vspc_simulator::{Settings, Simulator, Switches};
 
 /// A stand-in Veeam Service Provider Console for demos, tests and benches.
 #[derive(Debug, Parser)]
-#[command(name = "vspc-simulator")]
+#[command(name = "vspc-simulator", after_help = defaults())]
 struct Arguments {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -32,7 +32,8 @@ struct Arguments {
     /// Life of refresh tokens.
     #[arg(long, value_parser = duration, default_value = "48h")]
     refresh_lifetime: Duration,
-    /// Set a switch for what is not known of the real console; may be repeated.
+    /// Set a switch, for what is not known of the real console or can be configured there; may be
+    /// repeated. The switches are listed below.
     #[arg(long = "switch", value_name = "NAME=VALUE")]
     switches: Vec<String>,
 }
@@ -84,6 +85,18 @@ fn switches(set: &[String]) -> io::Result<Switches> {
     Ok(switches)
 }
 
+/// Lists the switches with their defaults, for the help.
+fn defaults() -> String {
+    let switches = serde_json::to_value(Switches::default()).unwrap_or_default();
+    let lines = switches.as_object().into_iter().flatten();
+    let lines = lines.map(|(name, value)| match value.as_str() {
+        Some(word) => format!("\n  {name}={word}"),
+        None => format!("\n  {name}={value}"),
+    });
+    let lines: String = lines.collect();
+    format!("Switches and their defaults; docs/VSPC-UNKNOWNS.md tells what most are for:{lines}")
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let number: u64 = digits
@@ -101,6 +114,18 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_lists_every_switch_in_the_form_it_is_set_in() {
+        let help = defaults();
+        let set: Vec<String> = help
+            .lines()
+            .skip(1)
+            .map(|line| line.trim().to_owned())
+            .collect();
+        assert!(set.contains(&"rotation=single_use".to_owned()), "{help}");
+        assert_eq!(switches(&set).unwrap(), Switches::default());
+    }
 
     #[test]
     fn durations_need_a_number_and_a_unit() {

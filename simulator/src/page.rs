@@ -1,4 +1,4 @@
-//! Collections: what is visible, narrowed, ordered and cut to a page.
+//! Collections: what is visible, narrowed, ordered, cut to a page and to the members asked for.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::answer::{self, ApiError, Reply};
 use crate::filter::{Filter, Sort};
 use crate::query::Query;
+use crate::select::Select;
 
 const LIMIT: u64 = 100;
 const MOST: u64 = 500;
@@ -23,6 +24,7 @@ pub(crate) fn answer<T>(
     let filter = filter.map(Filter::parse).transpose()?.unwrap_or_default();
     let sort = query.one("sort").filter(|text| !text.is_empty());
     let sort = sort.map(Sort::parse).transpose()?.unwrap_or_default();
+    let select = Select::of(query)?;
     let (total, page) = if filter.is_empty() && sort.is_empty() {
         plain(items, json, limit, offset)
     } else {
@@ -33,6 +35,7 @@ pub(crate) fn answer<T>(
             found.into_iter().skip(offset).take(limit).collect(),
         )
     };
+    let page: Vec<Value> = page.into_iter().map(|item| select.prune(item)).collect();
     Ok(envelope(total, offset, &page))
 }
 

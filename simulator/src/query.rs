@@ -1,6 +1,7 @@
 //! Paths and queries as the console reads them: percent-decoded once, names without regard to case.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
 
@@ -88,6 +89,15 @@ impl Query {
             .iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the values of all parameters by name.
+    pub(crate) fn grouped(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut grouped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, value) in &self.pairs {
+            grouped.entry(name).or_default().push(value);
+        }
+        grouped
     }
 
     /// Returns a whole number in `range`, or what is used without one.

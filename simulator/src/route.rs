@@ -7,6 +7,7 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     About,
+    Action(ActionStep),
     ActivityLogs,
     AddApiKey,
     AddPublicKey,
@@ -18,6 +19,7 @@ pub(crate) enum Operation {
     DeleteLogin,
     DeleteUser,
     Echo,
+    Estate(Collection),
     Hop,
     IsLogged,
     Keys,
@@ -46,11 +48,56 @@ pub(crate) enum Operation {
     Users,
 }
 
+/// What is done with asynchronous actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ActionStep {
+    Cancel,
+    ClearResult,
+    Config,
+    Info,
+    List,
+    Result,
+}
+
+impl ActionStep {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cancel => "DELETE /asyncActions/{actionId}",
+            Self::ClearResult => "DELETE /asyncActions/{actionId}/result",
+            Self::Config => "GET /asyncActions/config",
+            Self::Info => "GET /asyncActions/{actionId}",
+            Self::List => "GET /asyncActions",
+            Self::Result => "GET /asyncActions/{actionId}/result",
+        }
+    }
+}
+
+/// The collections that follow from the organizations there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Collection {
+    Agents,
+    Alarms,
+    Jobs,
+    LicenseReports,
+}
+
+impl Collection {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agents => "GET /infrastructure/managementAgents",
+            Self::Alarms => "GET /alarms/active",
+            Self::Jobs => "GET /infrastructure/backupServers/jobs",
+            Self::LicenseReports => "GET /licensing/reports/latest",
+        }
+    }
+}
+
 impl Operation {
     /// Returns the name that counters and faults use.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::About => "GET /about",
+            Self::Action(step) => step.name(),
             Self::ActivityLogs => "GET /eventLogs/activityLogs",
             Self::AddApiKey => "POST /users/{userUid}/logins/apikey",
             Self::AddPublicKey => "POST /users/{userUid}/logins/asymmetricalgorithm",
@@ -62,6 +109,7 @@ impl Operation {
             Self::DeleteLogin => "DELETE /users/{userUid}/logins/{userLoginId}",
             Self::DeleteUser => "DELETE /users/{userUid}",
             Self::Echo => "/_test/echo",
+            Self::Estate(collection) => collection.name(),
             Self::Hop => "GET /_test/hop",
             Self::IsLogged => "GET /plugins/user/islogged",
             Self::Keys => "GET /organizations/{organizationUid}/keys",
@@ -93,6 +141,24 @@ impl Operation {
         }
     }
 
+    /// Tells whether the operation is one of the console's that may become an asynchronous action.
+    pub(crate) fn is_ordinary(self) -> bool {
+        !self.is_public()
+            && !matches!(
+                self,
+                Self::Action(_)
+                    | Self::Bytes
+                    | Self::Echo
+                    | Self::Hop
+                    | Self::MethodNotAllowed
+                    | Self::Outside
+                    | Self::Sink
+                    | Self::Status
+                    | Self::Token
+                    | Self::Unknown
+            )
+    }
+
     /// Tells whether the operation takes no token.
     pub(crate) fn is_public(self) -> bool {
         matches!(
@@ -106,7 +172,7 @@ impl Operation {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
-    /// The user, company or organization of the path; `None` where it is no UUID.
+    /// The user, company, organization or action of the path; `None` where it is no UUID.
     pub(crate) uid: Option<Uuid>,
     /// The identity of the path; `None` where it is no number.
     pub(crate) login: Option<u64>,
@@ -126,11 +192,16 @@ impl Route {
             ["users", rest @ ..] => users(method, rest),
             ["organizations", rest @ ..] => organizations(method, rest),
             ["_test", rest @ ..] => test(method, rest),
+            ["alarms", "active"] => collection(method, Collection::Alarms),
+            ["asyncactions", rest @ ..] => actions(method, rest),
             ["authentication", "keys", "rsa"] => on(method, &[("GET", Operation::RsaKey)]),
             ["authentication", "keys", "totp-secret"] => {
                 on(method, &[("GET", Operation::TotpSecret)])
             }
             ["eventlogs", "activitylogs"] => on(method, &[("GET", Operation::ActivityLogs)]),
+            ["infrastructure", "backupservers", "jobs"] => collection(method, Collection::Jobs),
+            ["infrastructure", "managementagents"] => collection(method, Collection::Agents),
+            ["licensing", "reports", "latest"] => collection(method, Collection::LicenseReports),
             ["about"] => on(method, &[("GET", Operation::About)]),
             ["token"] => on(method, &[("POST", Operation::Token)]),
             ["plugins", "user", "islogged"] => on(method, &[("GET", Operation::IsLogged)]),
@@ -157,6 +228,35 @@ impl Route {
 fn on(method: &str, operations: &[(&str, Operation)]) -> Route {
     let found = operations.iter().find(|(name, _)| *name == method);
     Route::plain(found.map_or(Operation::MethodNotAllowed, |(_, operation)| *operation))
+}
+
+fn collection(method: &str, collection: Collection) -> Route {
+    on(method, &[("GET", Operation::Estate(collection))])
+}
+
+fn actions(method: &str, path: &[&str]) -> Route {
+    let step = Operation::Action;
+    match path {
+        [] => on(method, &[("GET", step(ActionStep::List))]),
+        ["config"] => on(method, &[("GET", step(ActionStep::Config))]),
+        [id] => on(
+            method,
+            &[
+                ("GET", step(ActionStep::Info)),
+                ("DELETE", step(ActionStep::Cancel)),
+            ],
+        )
+        .at(id),
+        [id, "result"] => on(
+            method,
+            &[
+                ("GET", step(ActionStep::Result)),
+                ("DELETE", step(ActionStep::ClearResult)),
+            ],
+        )
+        .at(id),
+        _ => Route::plain(Operation::Unknown),
+    }
 }
 
 fn users(method: &str, path: &[&str]) -> Route {

@@ -1,6 +1,8 @@
 //! The operations of the API, carried out with the rights of the caller.
 
+mod actions;
 mod activities;
+mod estate;
 mod keys;
 mod logins;
 mod organizations;
@@ -9,10 +11,13 @@ pub(crate) mod public;
 mod test;
 mod users;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -21,14 +26,17 @@ use crate::answer::{self, ApiError, ErrorKind, Reply};
 use crate::inbound::Inbound;
 use crate::query::Query;
 use crate::route::{Operation, Route};
+use crate::select::Select;
+use crate::shape::Shape;
 use crate::world::Viewer;
 
 /// A request whose caller is known.
 pub(crate) struct Call<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) head: &'a Parts,
     pub(crate) route: Route,
     pub(crate) viewer: Viewer,
+    pub(crate) shape: Shape,
     pub(crate) query: Query,
     pub(crate) body: &'a mut Inbound,
 }
@@ -48,6 +56,11 @@ impl Call<'_> {
             .ok_or_else(|| ApiError::parameter("userLoginId", "The value is not a number."))
     }
 
+    /// Answers with a resource, cut to the members asked for.
+    fn data(&self, resource: Value) -> Result<Reply, ApiError> {
+        Ok(answer::data(&Select::of(&self.query)?.prune(resource)))
+    }
+
     /// Notes in the activity log what the caller did to something of an organization.
     fn note(&self, kind: Kind, organization: Option<Uuid>, what: &str) {
         let by = Some(self.viewer.uid);
@@ -64,12 +77,78 @@ impl Call<'_> {
             .and_then(|value| value.split(';').next())
             .is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
     }
+
+    /// Reads the body and makes an order of the call.
+    pub(crate) async fn into_order(self) -> Result<Order, ApiError> {
+        Ok(Order {
+            body: self.body.whole().await?,
+            head: self.head.clone(),
+            route: self.route,
+            viewer: self.viewer,
+            shape: self.shape,
+        })
+    }
+}
+
+/// A call that has all it needs to be carried out when its request is over.
+#[derive(Debug)]
+pub(crate) struct Order {
+    head: Parts,
+    route: Route,
+    viewer: Viewer,
+    shape: Shape,
+    body: Bytes,
+}
+
+impl Order {
+    /// Carries the call out.
+    pub(crate) async fn carry_out(&self, shared: &Arc<Shared>) -> Reply {
+        let mut body = Inbound::of(self.body.clone());
+        let mut call = Call {
+            shared,
+            head: &self.head,
+            route: self.route,
+            viewer: self.viewer,
+            shape: self.shape,
+            query: self.query(),
+            body: &mut body,
+        };
+        answer(&mut call).await.unwrap_or_else(ApiError::into_reply)
+    }
+
+    fn query(&self) -> Query {
+        Query::of(self.head.uri.query())
+    }
+
+    /// Returns the user whose call it is.
+    pub(crate) fn initiator(&self) -> Uuid {
+        self.viewer.uid
+    }
+
+    /// Returns the name of the operation, as counters have it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.route.operation.name()
+    }
+
+    /// Returns the body as text; `None` where there is none.
+    pub(crate) fn body_text(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.body);
+        (!text.is_empty()).then(|| text.into_owned())
+    }
+
+    /// Returns the query as a list of values for each name.
+    pub(crate) fn query_parameters(&self) -> Value {
+        json!(self.query().grouped())
+    }
 }
 
 /// Carries an operation out.
 pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
+    // What cannot be read is refused before anything is changed.
+    Select::of(&call.query)?;
     match call.route.operation {
         Operation::About => about(call),
+        Operation::Action(step) => actions::answer(call, step),
         Operation::ActivityLogs => activities::all(call),
         Operation::AddApiKey => logins::add_api_key(call),
         Operation::AddPublicKey => logins::add_public_key(call).await,
@@ -81,6 +160,7 @@ pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         Operation::DeleteLogin => logins::delete(call),
         Operation::DeleteUser => users::delete(call),
         Operation::Echo => test::echo(call).await,
+        Operation::Estate(collection) => estate::answer(call, collection),
         Operation::Hop => Ok(test::hop()),
         Operation::Keys => logins::keys(call),
         Operation::Login => logins::one(call),
@@ -120,7 +200,7 @@ fn about(call: &Call<'_>) -> Result<Reply, ApiError> {
             "The role does not allow the operation.",
         ));
     }
-    Ok(answer::data(&json!({
+    call.data(json!({
         "installationId": "8a6f0c3e-2b57-4d19-9e84-6f1c2d3b4a50",
         "installationDate": "2024-05-01T08:00:00.0000000+00:00",
         "serverVersion": "9.3.0.34000",
@@ -130,5 +210,5 @@ fn about(call: &Call<'_>) -> Result<Reply, ApiError> {
         "windowsManagementAgentVersion": "9.3.0.34000",
         "linuxManagementAgentVersion": "9.3.0.34000",
         "macManagementAgentVersion": "9.3.0.34000",
-    })))
+    }))
 }

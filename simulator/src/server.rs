@@ -1,5 +1,6 @@
 //! Sockets: accepting, TLS, HTTP/1.1 and HTTP/2.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::Shared;
 use crate::settings::Protocols;
+use crate::visit::{self, Peer};
 use crate::wire::{Garbler, Wire};
-use crate::{Shared, visit};
 
 /// How long accepting rests after it has failed, as it does when there are no descriptors left.
 const REST: Duration = Duration::from_millis(10);
@@ -31,8 +33,9 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, shared.clone(), tls.clone(), cut.clone()));
+                Ok((stream, peer)) => {
+                    let open = Open::new(shared.clone(), peer.ip());
+                    connections.spawn(connection(stream, open, tls.clone(), cut.clone()));
                 }
                 Err(_) => tokio::time::sleep(REST).await,
             },
@@ -46,11 +49,10 @@ pub(crate) async fn serve(
 
 async fn connection(
     stream: TcpStream,
-    shared: Arc<Shared>,
+    open: Open,
     tls: Option<TlsAcceptor>,
     mut cut: watch::Receiver<()>,
 ) {
-    let open = Open::new(shared);
     cut.mark_unchanged();
     // Without it only latencies change; the connection works all the same.
     stream.set_nodelay(true).unwrap_or_default();
@@ -76,12 +78,12 @@ where
 {
     let garbler = Garbler::default();
     let wire = TokioIo::new(Wire::new(stream, garbler.clone()));
-    let number = open.number;
+    let peer = open.peer;
     let shared = &open.shared;
     let service = service_fn(move |request| {
         let shared = shared.clone();
         let garbler = garbler.clone();
-        async move { visit::answer(&shared, number, &garbler, request).await }
+        async move { visit::answer(&shared, peer, &garbler, request).await }
     });
     let builder = Builder::new(TokioExecutor::new());
     let builder = match open.shared.switches.protocols {
@@ -99,13 +101,17 @@ where
 /// A connection that counts as open.
 struct Open {
     shared: Arc<Shared>,
-    number: u64,
+    peer: Peer,
 }
 
 impl Open {
-    fn new(shared: Arc<Shared>) -> Self {
-        let number = shared.tally.connect();
-        Self { shared, number }
+    fn new(shared: Arc<Shared>, address: IpAddr) -> Self {
+        let connection = shared.tally.connect();
+        let peer = Peer {
+            connection,
+            address,
+        };
+        Self { shared, peer }
     }
 }
 

@@ -11,6 +11,9 @@ pub use self::grants::{
     ChallengePadding, ParallelSessions, PasswordRefusal, PublicKeyForm, UnauthorizedBody,
 };
 
+/// The value of `location_host` for the address that is listened on.
+pub(crate) const OWN: &str = "own";
+
 /// What a simulator is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -35,7 +38,8 @@ impl Default for Settings {
     }
 }
 
-/// The behaviours that are not known of the real console, each with its likeliest value as default.
+/// The behaviours that are not known of the real console, each with its likeliest value as default, and
+/// those that can be configured there, switched off.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {
@@ -87,6 +91,29 @@ pub struct Switches {
     pub sign_tokens: bool,
     /// How many of the last requests are remembered whole, 0 for none (`keep_requests`, default 10,000).
     pub keep_requests: usize,
+    /// Which calls are answered 202 and carried out as asynchronous actions (`async_mode`).
+    pub async_mode: AsyncMode,
+    /// How long an asynchronous action runs, in milliseconds; 0 for one that is over before its 202
+    /// goes out (`async_duration_ms`, default 0).
+    pub async_duration_ms: u64,
+    /// The host that the `Location` of a 202 names, as in `vspc.example.com:1280`, or `own` for the
+    /// address listened on (`location_host`, default `own`).
+    pub location_host: String,
+    /// The requests that one user may send in a second, all at once after a rest; more are answered
+    /// 429, and 0 is no limit (`throttle_user_rate`, default 0).
+    pub throttle_user_rate: u32,
+    /// The same for one source address, token requests included (`throttle_address_rate`, default 0).
+    pub throttle_address_rate: u32,
+    /// The requests of one user that are worked on at a time; more are answered 429, and 0 is no limit
+    /// (`throttle_user_parallel`, default 0).
+    pub throttle_user_parallel: u32,
+    /// The same for one source address, token requests included (`throttle_address_parallel`, default 0).
+    pub throttle_address_parallel: u32,
+    /// Takes the source address of a request from the end of `X-Forwarded-For` (`trust_forwarded_for`,
+    /// default false).
+    pub trust_forwarded_for: bool,
+    /// What the user of an identity is called in it (`user_id_name`).
+    pub user_id_name: UserIdName,
 }
 
 impl Default for Switches {
@@ -114,6 +141,15 @@ impl Default for Switches {
             protocols: Protocols::Both,
             sign_tokens: true,
             keep_requests: 10_000,
+            async_mode: AsyncMode::Never,
+            async_duration_ms: 0,
+            location_host: OWN.to_owned(),
+            throttle_user_rate: 0,
+            throttle_address_rate: 0,
+            throttle_user_parallel: 0,
+            throttle_address_parallel: 0,
+            trust_forwarded_for: false,
+            user_id_name: UserIdName::UserUid,
         }
     }
 }
@@ -147,6 +183,15 @@ impl Switches {
             "protocols" => self.protocols = worded(name, value)?,
             "sign_tokens" => self.sign_tokens = plain(name, value)?,
             "keep_requests" => self.keep_requests = plain(name, value)?,
+            "async_mode" => self.async_mode = worded(name, value)?,
+            "async_duration_ms" => self.async_duration_ms = plain(name, value)?,
+            "location_host" => self.location_host = host(name, value)?,
+            "throttle_user_rate" => self.throttle_user_rate = plain(name, value)?,
+            "throttle_address_rate" => self.throttle_address_rate = plain(name, value)?,
+            "throttle_user_parallel" => self.throttle_user_parallel = plain(name, value)?,
+            "throttle_address_parallel" => self.throttle_address_parallel = plain(name, value)?,
+            "trust_forwarded_for" => self.trust_forwarded_for = plain(name, value)?,
+            "user_id_name" => self.user_id_name = worded(name, value)?,
             _ => return Err(SwitchError::Unknown(name.to_owned())),
         }
         Ok(())
@@ -160,6 +205,14 @@ fn plain<T: FromStr>(name: &str, value: &str) -> Result<T, SwitchError> {
 fn worded<T: for<'de> Deserialize<'de>>(name: &str, value: &str) -> Result<T, SwitchError> {
     let word = serde_json::Value::String(value.to_owned());
     serde_json::from_value(word).map_err(|_| SwitchError::value(name, value))
+}
+
+/// Reads a host, which must be fit for a `Location`.
+fn host(name: &str, value: &str) -> Result<String, SwitchError> {
+    match value.parse::<http::uri::Authority>() {
+        Ok(host) => Ok(host.to_string()),
+        Err(_) => Err(SwitchError::value(name, value)),
+    }
 }
 
 /// Why a switch could not be set.
@@ -233,6 +286,30 @@ pub enum Protocols {
     Http2,
 }
 
+/// Which calls are answered 202 and carried out as asynchronous actions.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AsyncMode {
+    /// Every call with an `X-Request-id`, reading ones as well.
+    Always,
+    /// None (default).
+    Never,
+    /// Every call; one without an `X-Request-id` gets an id of the console's.
+    Unasked,
+    /// Every call with an `X-Request-id` that changes something.
+    Writes,
+}
+
+/// What the user of an identity is called in it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserIdName {
+    /// `userId`, as the printed samples have it.
+    UserId,
+    /// `userUid`, as the OpenAPI document has it (default).
+    UserUid,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +335,10 @@ mod tests {
         assert_eq!(
             switches.set("rotation", "twice"),
             Err(SwitchError::value("rotation", "twice"))
+        );
+        assert_eq!(
+            switches.set("location_host", "a b"),
+            Err(SwitchError::value("location_host", "a b"))
         );
     }
 

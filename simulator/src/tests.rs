@@ -1,7 +1,9 @@
 //! The simulator from outside: every test starts one and speaks HTTP to it.
 
+mod actions;
 mod activities;
 mod control;
+mod estate;
 mod faults;
 mod grants;
 mod guards;
@@ -10,6 +12,8 @@ mod logins;
 mod mfa;
 mod probes;
 mod sessions;
+mod shapes;
+mod throttling;
 mod users;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! The road of one request: who asks, which fault meets it, what is answered, what is counted.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE};
@@ -8,6 +10,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::answer::{self, ApiError, ErrorKind, Reply, ReplyBody};
 use crate::bearer::{self, Caller, Cause};
@@ -19,9 +22,11 @@ use crate::route::{Operation, Route};
 use crate::routes::{self, Call};
 use crate::seen::Record;
 use crate::settings::TokenAuthorization;
+use crate::shape::{self, Shape};
 use crate::tally::{AuthorizationOn, Finding};
+use crate::throttle::{self, Exceeded, Pass};
 use crate::wire::Garbler;
-use crate::{Shared, control};
+use crate::{Shared, control, dispatch};
 
 /// The first segment of the simulator's own paths, which are neither counted nor remembered.
 const CONTROL: &str = "_simulator";
@@ -31,10 +36,18 @@ const CONTROL: &str = "_simulator";
 #[error("cut by a fault")]
 pub(crate) struct Cut;
 
+/// The connection that a request comes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Its number, counted from 1.
+    pub(crate) connection: u64,
+    pub(crate) address: IpAddr,
+}
+
 /// Answers one request.
 pub(crate) async fn answer(
-    shared: &Shared,
-    connection: u64,
+    shared: &Arc<Shared>,
+    peer: Peer,
     garbler: &Garbler,
     request: Request<Incoming>,
 ) -> Result<Reply, Cut> {
@@ -45,7 +58,7 @@ pub(crate) async fn answer(
         return Ok(control::answer(shared, &head.method, rest, incoming).await);
     }
     let route = Route::of(&head.method, &segments);
-    let mut visit = Visit::open(shared, &head, connection, &route);
+    let mut visit = Visit::open(shared, &head, peer, &route);
     let mut body = Inbound::new(incoming, visit.record.clone());
     let outcome = visit.outcome(&mut body).await;
     let refused = matches!(&outcome, Outcome::Answer(reply) if reply.status().as_u16() >= 400);
@@ -89,11 +102,14 @@ enum Entry {
 
 /// A request being worked on; it is counted when this is dropped, answered or not.
 struct Visit<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     head: &'a Parts,
     route: Route,
     record: Option<Record>,
     finding: Finding,
+    /// The address that limits count the request for.
+    source: IpAddr,
+    passes: (Option<Pass<'a, IpAddr>>, Option<Pass<'a, Uuid>>),
 }
 
 impl Drop for Visit<'_> {
@@ -106,14 +122,19 @@ impl Drop for Visit<'_> {
 }
 
 impl<'a> Visit<'a> {
-    fn open(shared: &'a Shared, head: &'a Parts, connection: u64, route: &Route) -> Self {
+    fn open(shared: &'a Arc<Shared>, head: &'a Parts, peer: Peer, route: &Route) -> Self {
         let seq = shared.tally.arrive();
         let operation = route.operation;
+        let trusted = shared.switches.trust_forwarded_for;
         Self {
+            source: throttle::source(peer.address, &head.headers, trusted),
+            passes: (None, None),
             shared,
             head,
             route: *route,
-            record: shared.seen.open(head, seq, connection, operation.name()),
+            record: shared
+                .seen
+                .open(head, seq, peer.connection, operation.name()),
             finding: Finding {
                 operation: operation.name(),
                 status: None,
@@ -139,10 +160,23 @@ impl<'a> Visit<'a> {
     }
 
     async fn outcome(&mut self, body: &mut Inbound) -> Outcome {
+        let header = self.shared.switches.retry_after_header;
+        let throttled =
+            |limit: Exceeded| Outcome::Answer(answer::throttled(limit.retry_after, header));
+        match self.shared.throttle.address(self.source) {
+            Ok(pass) => self.passes.0 = pass,
+            Err(limit) => return throttled(limit),
+        }
         let entry = match self.enter(body).await {
             Ok(entry) => entry,
             Err(error) => return Outcome::Answer(error.into_reply()),
         };
+        if let Entry::Caller(caller) = &entry {
+            match self.shared.throttle.user(caller.viewer.uid) {
+                Ok(pass) => self.passes.1 = pass,
+                Err(limit) => return throttled(limit),
+            }
+        }
         let Some(fault) = self.meet(&entry) else {
             return Outcome::Answer(self.perform(&entry, body).await);
         };
@@ -152,7 +186,6 @@ impl<'a> Visit<'a> {
             true => Some(self.perform(&entry, body).await),
             false => None,
         };
-        let header = self.shared.switches.retry_after_header;
         match (fault.action.outcome(header), performed) {
             (Some(outcome), _) => {
                 if fault.action != Action::Unauthorized {
@@ -254,15 +287,16 @@ impl<'a> Visit<'a> {
                 "The identity may not use the REST API.",
             ));
         }
-        let mut call = Call {
+        let call = Call {
             shared: self.shared,
             head: self.head,
             route: self.route,
             viewer: caller.viewer,
+            shape: Shape::asked(&self.head.headers, self.shared.switches.user_id_name)?,
             query: Query::of(self.head.uri.query()),
             body,
         };
-        routes::answer(&mut call).await
+        dispatch::carry_out(call).await
     }
 
     fn grant(&mut self, asked: &Asked) -> Reply {
@@ -276,6 +310,11 @@ impl<'a> Visit<'a> {
                 "invalid_request",
                 "The operation takes no Authorization header.".to_owned(),
             );
+            return refusal.into_reply(switches);
+        }
+        if let Err(_unsupported) = shape::Version::asked(&self.head.headers) {
+            let description = "The version of the REST API is not supported.".to_owned();
+            let refusal = grant::Refusal::OAuth("invalid_request", description);
             return refusal.into_reply(switches);
         }
         match grant::carry_out(self.shared, &self.head.headers, asked) {

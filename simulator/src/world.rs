@@ -1,5 +1,6 @@
 //! Who lives in the simulated console: organizations, users and their identities.
 
+pub(crate) mod estate;
 mod login;
 pub(crate) mod role;
 pub mod seed;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Reads JSON; where that fails, once more with single-quoted strings turned into double-quoted ones.
-pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
+pub(crate) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text).or_else(|error| {
         if text.contains('\'') {
             serde_json::from_str(&requote(text))

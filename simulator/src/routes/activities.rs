@@ -30,7 +30,10 @@ pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
     if !ascending {
         found.reverse();
     }
-    let json = |activity| serde_json::to_value(activity).unwrap_or(Value::Null);
+    let json = |activity| {
+        let told = serde_json::to_value(activity).unwrap_or(Value::Null);
+        call.shape.finish(told)
+    };
     page::answer(found.into_iter(), json, &call.query)
 }
 

@@ -4,7 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::Call;
-use crate::answer::{self, ApiError, Reply};
+use crate::answer::{ApiError, Reply};
 use crate::rsa_key;
 use crate::totp::Device;
 
@@ -18,14 +18,12 @@ pub(super) fn totp_secret(call: &Call<'_>) -> Result<Reply, ApiError> {
         .ok_or_else(|| ApiError::not_found("A secret"))?
         .base32();
     let url = format!("otpauth://totp/{name}?secret={secret}&issuer=VSPC");
-    Ok(answer::data(&json!({ "secret": secret, "secretUrl": url })))
+    call.data(json!({ "secret": secret, "secretUrl": url }))
 }
 
 pub(super) fn rsa(call: &Call<'_>) -> Result<Reply, ApiError> {
     let bits = call.query.number("keySize", 2048..=4096, 2048)?;
     let (private, public) = rsa_key::generate_xml(bits)
         .ok_or_else(|| ApiError::parameter("keySize", "The value must be 2048, 3072 or 4096."))?;
-    Ok(answer::data(
-        &json!({ "privateKey": private, "publicKey": public }),
-    ))
+    call.data(json!({ "privateKey": private, "publicKey": public }))
 }

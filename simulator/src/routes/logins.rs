@@ -24,7 +24,7 @@ pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
         .users_of(own)
         .filter(|user| call.viewer.sees_logins_of(user))
         .flat_map(|user| world.logins_of(user.account.uid));
-    page::answer(logins, |login| listed(&world, login), &call.query)
+    page::answer(logins, |login| listed(call, &world, login), &call.query)
 }
 
 pub(super) fn of_user(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -33,7 +33,7 @@ pub(super) fn of_user(call: &Call<'_>) -> Result<Reply, ApiError> {
     seen(call, &world, uid)?;
     page::answer(
         world.logins_of(uid),
-        |login| listed(&world, login),
+        |login| listed(call, &world, login),
         &call.query,
     )
 }
@@ -49,18 +49,18 @@ pub(super) fn keys(call: &Call<'_>) -> Result<Reply, ApiError> {
         .filter(|user| call.viewer.sees_logins_of(user))
         .flat_map(|user| world.logins_of(user.account.uid))
         .filter(|login| matches!(login.provider, Provider::ApiKey | Provider::KeyPair));
-    page::answer(keys, |login| listed(&world, login), &call.query)
+    page::answer(keys, |login| listed(call, &world, login), &call.query)
 }
 
 pub(super) fn one(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
     let login = find(call, &world)?;
-    Ok(answer::data(&listed(&world, login)))
+    call.data(listed(call, &world, login))
 }
 
 /// Returns an identity as it is shown after it was made; the secret of an API key is not in it.
-fn listed(world: &World, login: &Login) -> Value {
-    world.login_json(login, &login.parameters)
+fn listed(call: &Call<'_>, world: &World, login: &Login) -> Value {
+    call.shape.login(world, login, &login.parameters)
 }
 
 fn seen(call: &Call<'_>, world: &World, uid: uuid::Uuid) -> Result<(), ApiError> {
@@ -102,7 +102,7 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     }
     call.shared.tokens.enable_api_key(id, login.enabled);
     let login = find(call, &world)?;
-    Ok(answer::data(&listed(&world, login)))
+    call.data(listed(call, &world, login))
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -185,7 +185,7 @@ fn created(call: &Call<'_>, world: &World, id: u64, parameters: &str) -> Result<
         let organization = Some(user.account.organization);
         call.note(Kind::UserLoginTypeCreated, organization, &what);
     }
-    Ok(answer::data(&world.login_json(login, parameters)))
+    call.data(call.shape.login(world, login, parameters))
 }
 
 /// Reads the parameters that all new identities have.

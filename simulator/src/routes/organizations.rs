@@ -2,16 +2,16 @@
 
 use super::{Call, patch};
 use crate::activity;
-use crate::answer::{self, ApiError, Reply};
+use crate::answer::{ApiError, Reply};
 use crate::page;
-use crate::world::{Kind, Organization};
+use crate::world::Kind;
 
 pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
     let visible = world
         .organizations()
         .filter(|item| call.viewer.sees(item.uid));
-    page::answer(visible, Organization::json, &call.query)
+    page::answer(visible, |item| call.shape.organization(item), &call.query)
 }
 
 pub(super) fn companies(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -20,7 +20,11 @@ pub(super) fn companies(call: &Call<'_>) -> Result<Reply, ApiError> {
     let visible = world
         .organizations()
         .filter(|item| item.kind == Kind::Company && call.viewer.sees(item.uid));
-    page::answer(visible, |item| item.company_json(expand), &call.query)
+    page::answer(
+        visible,
+        |item| call.shape.company(item, expand),
+        &call.query,
+    )
 }
 
 pub(super) fn company(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -30,7 +34,7 @@ pub(super) fn company(call: &Call<'_>) -> Result<Reply, ApiError> {
         .organization(uid)
         .filter(|item| item.kind == Kind::Company && call.viewer.sees(uid))
         .ok_or_else(|| ApiError::not_found("The company"))?;
-    Ok(answer::data(&company.company_json(expands(call))))
+    call.data(call.shape.company(company, expands(call)))
 }
 
 pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -67,7 +71,7 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         );
     }
     (company.name, company.active, company.rest) = (name, active, rest);
-    Ok(answer::data(&company.company_json(false)))
+    call.data(call.shape.company(company, false))
 }
 
 fn expands(call: &Call<'_>) -> bool {

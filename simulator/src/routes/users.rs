@@ -18,7 +18,7 @@ pub(super) fn me(call: &Call<'_>) -> Result<Reply, ApiError> {
     let user = world
         .user(call.viewer.uid)
         .ok_or_else(|| ApiError::not_found(HIDDEN))?;
-    Ok(answer::data(&world.user_json(user)))
+    call.data(call.shape.user(&world, user))
 }
 
 pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -27,7 +27,7 @@ pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
     page::answer(
         world.users_of(own),
-        |user| world.user_json(user),
+        |user| call.shape.user(&world, user),
         &call.query,
     )
 }
@@ -41,7 +41,7 @@ pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
     }
     page::answer(
         world.users_of(Some(uid)),
-        |user| world.user_json(user),
+        |user| call.shape.user(&world, user),
         &call.query,
     )
 }
@@ -49,7 +49,7 @@ pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
 pub(super) fn one(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
     let user = visible(call, &world, call.uid()?)?;
-    Ok(answer::data(&world.user_json(user)))
+    call.data(call.shape.user(&world, user))
 }
 
 fn may_list(call: &Call<'_>) -> Result<(), ApiError> {
@@ -163,7 +163,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let what = format!("The user {} was made", user.account.user_name);
     call.note(Kind::UserRecordCreated, Some(organization), &what);
     let user = visible(call, &world, uid)?;
-    Ok(answer::data(&world.user_json(user)))
+    call.data(call.shape.user(&world, user))
 }
 
 pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -186,7 +186,7 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let what = format!("The user {} was changed", user.account.user_name);
     call.note(kind, Some(user.account.organization), &what);
     let user = world.user(uid).ok_or_else(|| ApiError::not_found(HIDDEN))?;
-    Ok(answer::data(&world.user_json(user)))
+    call.data(call.shape.user(&world, user))
 }
 
 fn apply(user: &mut User, change: &patch::Change) -> Option<()> {

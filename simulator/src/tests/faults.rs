@@ -49,6 +49,29 @@ async fn faults_answer_in_the_consoles_own_shapes() {
 }
 
 #[tokio::test]
+async fn an_error_can_have_a_number_of_its_own() {
+    let simulator = start().await;
+    let access = service(&simulator).await.access;
+    for (fault, status, code, kind) in [
+        (r#"{"action":"error","code":1210}"#, 520, 1210, "logical"),
+        (
+            r#"{"action":"error","status":409,"code":10500,"type":"retryableLogical"}"#,
+            409,
+            10500,
+            "retryableLogical",
+        ),
+        (r#"{"action":"server_error"}"#, 520, 520, "transport"),
+    ] {
+        simulator.fault(serde_json::from_str(fault).unwrap());
+        let answer = me(&simulator, &access).await;
+        let error = &answer.json()["errors"][0];
+        assert_eq!(answer.status, status, "{fault}");
+        assert_eq!(error["code"], code, "{fault}");
+        assert_eq!(error["type"], kind, "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_retry_after_header_is_a_switch() {
     let simulator = switched(|switches| switches.retry_after_header = true).await;
     let access = service(&simulator).await.access;

@@ -105,9 +105,9 @@ impl Organization {
         })
     }
 
-    /// Returns the `Company` object, with the organization embedded when `expand` asks for it.
-    pub(crate) fn company_json(&self, expand: bool) -> Value {
-        let mut company = json!({
+    /// Returns the `Company` object.
+    pub(crate) fn company_json(&self) -> Value {
+        json!({
             "instanceUid": self.uid,
             "name": self.name,
             "status": if self.active { "Active" } else { "Disabled" },
@@ -118,13 +118,6 @@ impl Organization {
             "companyServices": {},
             "ownerCredentials": { "userName": self.owner.as_deref().unwrap_or(""), "password": null },
             "loginUrl": null,
-        });
-        if let (true, Some(members)) = (expand, company.as_object_mut()) {
-            members.insert(
-                "_embedded".to_owned(),
-                json!({ "organization": self.json() }),
-            );
-        }
-        company
+        })
     }
 }
