@@ -45,7 +45,18 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
     drain: Drain,
-    writer: Option<Writer>,
+    writer: Writing,
+}
+
+/// The thread that writes the log. A test that is over does not wait for it.
+struct Writing(Option<Writer>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some(writer) = self.0.take() {
+            std::thread::spawn(move || drop(writer));
+        }
+    }
 }
 
 /// What a caller got.
@@ -158,7 +169,7 @@ impl World {
             folder,
             client,
             drain,
-            writer: Some(writer),
+            writer: Writing(Some(writer)),
         }
     }
 
@@ -253,7 +264,7 @@ impl World {
 
     async fn end(&mut self) {
         self.drain.run(PATIENCE).await;
-        let writer = self.writer.take().unwrap();
+        let writer = self.writer.0.take().unwrap();
         tokio::task::spawn_blocking(move || writer.close())
             .await
             .unwrap()
