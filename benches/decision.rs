@@ -18,14 +18,16 @@ use std::sync::Arc;
 use criterion::Criterion;
 use futures_util::{StreamExt as _, stream};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::{Duration, Instant};
 use vspc_gateway::audit::Writer;
+use vspc_gateway::client::{Holder, LoginId};
 use vspc_gateway::clock::Timestamp;
 use vspc_gateway::gateway::{Gateway, inject};
 use vspc_gateway::request::RequestHead;
+use vspc_gateway::vspc::grant::Access;
 use vspc_simulator::Simulator;
 
 use scene::{PATH, SMALL, Scale};
@@ -46,6 +48,7 @@ fn main() {
     }
     for (name, warm) in &scenes {
         measure(&mut criterion, name, warm);
+        measure_tokens(&mut criterion, name, warm);
     }
     criterion.final_summary();
 }
@@ -195,6 +198,50 @@ fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
     inject(&parts.headers, &gateway.owned, Some(&lease))
+}
+
+/// The same request with a token of the gateway in place of a key, and what a log-in adds.
+fn measure_tokens(criterion: &mut Criterion, name: &str, warm: &Warm) {
+    let Warm { gateway, parts, .. } = warm;
+    let tokens = &gateway.tokens;
+    let key = parts.headers.get("x-api-key").unwrap().as_bytes();
+    let (client, label) = gateway.clients.of_key(key).unwrap();
+    let tenant = parts.headers.get("x-tenant").unwrap().to_str().unwrap();
+    let holder = Holder::Client {
+        name: client.name.to_string(),
+        key: label,
+        tenant: tenant.to_owned(),
+        target: None,
+    };
+    let login = LoginId::new().unwrap();
+    let issue = || tokens.issue(login, &holder, Access::Full, NOW).unwrap();
+    let pair = issue();
+    let mut with_token = parts.clone();
+    with_token.headers.remove("x-api-key");
+    let bearer = format!("Bearer {}", pair.access.expose());
+    let bearer = HeaderValue::from_str(&bearer).unwrap();
+    with_token.headers.insert("authorization", bearer);
+
+    let mut group = criterion.benchmark_group(format!("decision/{name}"));
+    group.bench_function("whole_with_token", |bencher| {
+        bencher.iter(|| decide(gateway, black_box(&with_token)));
+    });
+    group.bench_function("read_new_token", |bencher| {
+        let access = pair.access.expose().as_bytes();
+        bencher.iter(|| tokens.read_access(black_box(access), NOW).unwrap());
+    });
+    group.bench_function("issue_tokens", |bencher| bencher.iter(issue));
+    group.bench_function("exchange_refresh_token", |bencher| {
+        let mut refresh = pair.refresh.duplicate();
+        bencher.iter(|| {
+            let presented = tokens
+                .read_refresh(refresh.expose().as_bytes(), NOW)
+                .unwrap();
+            let next = tokens.exchange(&presented, Access::Full, NOW).unwrap();
+            refresh = next.refresh;
+        });
+    });
+    group.finish();
 }
 
 /// Nothing that is measured here ends.
