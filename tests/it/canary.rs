@@ -34,7 +34,7 @@ const BODY: &str = "canary-request-body-d3a9";
 const HALF_A_TOKEN: &str = "canary-half-a-token-08be";
 
 /// What is searched for secrets: a name, and the text.
-type Page = (String, Vec<u8>);
+pub(crate) type Page = (String, Vec<u8>);
 
 #[tokio::test]
 async fn no_secret_is_found_in_any_log_page_or_refusal() {
@@ -340,7 +340,7 @@ fn tokens_of(simulator: &Simulator, secrets: &mut BTreeSet<String>) {
 }
 
 /// Everything under a folder but the configuration and the secrets it names.
-fn files_of(folder: &Path) -> Vec<Page> {
+pub(crate) fn files_of(folder: &Path) -> Vec<Page> {
     let mut pages = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -357,7 +357,7 @@ fn files_of(folder: &Path) -> Vec<Page> {
 }
 
 /// The pages that hold a secret, plain, in hex or in Base64, by itself or as a part of more.
-fn found<'a>(secret: &str, pages: &'a [Page]) -> Vec<&'a str> {
+pub(crate) fn found<'a>(secret: &str, pages: &'a [Page]) -> Vec<&'a str> {
     let forms = forms(secret);
     let holds = |text: &[u8]| {
         let text = String::from_utf8_lossy(text);

@@ -12,6 +12,7 @@
 mod audit;
 mod canary;
 mod child;
+mod clients;
 mod faults;
 mod forwarding;
 mod harness;
