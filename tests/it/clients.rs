@@ -16,12 +16,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use vspc_simulator::{SeenRequest, seed};
+use vspc_simulator::{SeenRequest, Simulator, TokenAuthorization, seed};
 
-use crate::child::{Caller, request};
-use crate::clients::setup::{BILLING2, Setup, tokens_in};
+use crate::child::{Caller, request, unsigned};
+use crate::clients::setup::{BILLING2, Program, Setup, run, tokens_in};
 use crate::harness::BILLING;
 
+const VEEAM_SPC: Program = Program::Python("veeam_spc_run.py");
+const HTTP2: Program = Program::Node("http2_client.mjs");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// What a client says of itself, and who it must have been for the console and the log.
@@ -62,7 +64,7 @@ async fn veeam_spc_works_unchanged_for_two_tenants_at_once() {
     let url = setup.url();
     let mut arguments = vec!["--keys", &url];
     arguments.extend(LOGINS.iter().flat_map(|login| [login.user, login.key]));
-    let said = setup.python("veeam_spc_run.py", &arguments).await;
+    let said = setup.run(VEEAM_SPC, &arguments).await;
     let said: Value = serde_json::from_str(&said).unwrap();
 
     let seen = setup.reached();
@@ -96,6 +98,30 @@ async fn veeam_spc_works_unchanged_for_two_tenants_at_once() {
         assert_eq!(record["operation"], "POST /token");
         assert_eq!(record["status"], 400);
     }
+}
+
+/// What stands in for a console here is one to a client that was made from Veeam's own description.
+#[tokio::test]
+async fn veeam_spc_takes_the_simulator_for_a_console() {
+    let mut settings = unsigned();
+    // The client leaves its old bearer on when it renews.
+    settings.switches.token_authorization = TokenAuthorization::Ignore;
+    let simulator = Simulator::start(settings).await.unwrap();
+    let owners = [seed::ACME_OWNER, seed::GLOBEX_OWNER];
+    let url = simulator.url();
+    let mut arguments = vec![url.as_str()];
+    arguments.extend(owners.iter().flat_map(|owner| [owner.name, owner.password]));
+    let said = run(VEEAM_SPC, &arguments).await.unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let mut seen = simulator.requests();
+    seen.retain(|request| request.grant.is_none());
+    for (owner, said) in owners.iter().zip(said["logins"].as_array().unwrap()) {
+        assert_eq!(said["me"], owner.uid.to_string());
+        assert_eq!(made_by(&seen, owner.uid), calls(said));
+    }
+    let state = simulator.state();
+    let of = |grant| (state.grant(grant).ok, state.grant(grant).refused);
+    assert_eq!((of("password"), of("refresh_token")), ((2, 2), (4, 0)));
 }
 
 /// The requests that a client logged, less those of `/token`.
@@ -236,7 +262,7 @@ async fn a_client_of_http2_alone_works_on_one_connection() {
     let url = setup.url();
     let mut arguments = vec![url.as_str(), login.user, login.key];
     arguments.extend(PATHS.iter().map(|(path, _)| path));
-    let said = setup.node("http2_client.mjs", &arguments).await;
+    let said = setup.run(HTTP2, &arguments).await;
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(setup.front.heard().len(), 1, "more than one connection");
 

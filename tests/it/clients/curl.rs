@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vspc_simulator::seed;
 
 use crate::clients::outcomes;
-use crate::clients::setup::{SUPPORT, Setup};
+use crate::clients::setup::{Program, SUPPORT, Setup};
 use crate::harness::BILLING;
 
 /// What every call has: no file of options, no proxy, no reading of `[ ] { }` or `..`, an end, and the status.
@@ -445,7 +445,7 @@ async fn curl(setup: &mut Setup, arguments: &[&str], words: &Words) -> (u16, Str
     command.push(setup.url() + &fill(path, words));
     command.extend(rest.iter().map(|argument| fill(argument, words)));
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let printed = setup.run("curl", &command).await;
+    let printed = setup.run(Program::Curl, &command).await;
     let (body, status) = printed.rsplit_once('\n').unwrap();
     (status.parse().unwrap(), body.to_owned())
 }

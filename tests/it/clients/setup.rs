@@ -1,7 +1,7 @@
 //! A gateway between two tapped wires, the programs that call it, and what must be true in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -68,46 +68,13 @@ impl Setup {
         self.front.url()
     }
 
-    /// Runs a script of `tests/clients` with the packages that are pinned there.
-    pub(super) async fn python(&mut self, script: &str, arguments: &[&str]) -> String {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let python = target.join("clients-venv/bin/python");
-        assert!(python.exists(), "run .ci/clients, which makes {python:?}");
-        let script = scripts().join(script);
-        // Isolated, so that no other package can stand in for a pinned one.
-        let first = ["-I", script.to_str().unwrap()];
-        self.run(python, &[&first[..], arguments].concat()).await
-    }
-
-    /// Runs a script of `tests/clients`.
-    pub(super) async fn node(&mut self, script: &str, arguments: &[&str]) -> String {
-        let script = scripts().join(script);
-        let first = [script.to_str().unwrap()];
-        self.run("node", &[&first[..], arguments].concat()).await
-    }
-
-    /// Runs a program to its end, which must be a good one, and returns what it printed.
-    pub(super) async fn run(&mut self, program: impl Into<PathBuf>, arguments: &[&str]) -> String {
-        let program = program.into();
-        let mut command = Command::new(&program);
-        // Proxies, trust stores and options of whoever runs the tests are not the client's.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.args(arguments).env_clear().env("PATH", path);
-        let output = tokio::task::spawn_blocking(move || command.output());
-        let output = output.await.unwrap().unwrap_or_else(|error| {
-            panic!("{}: {error}; .ci/clients installs it", program.display())
+    /// Runs a program as [`run`] does, and notes what it printed.
+    pub(super) async fn run(&mut self, program: Program, arguments: &[&str]) -> String {
+        let printed = run(program, arguments).await.unwrap_or_else(|error| {
+            panic!("{error}\nthe gateway:\n{}", self.gateway.log());
         });
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{} {arguments:?}: {}\n{told}\nthe gateway:\n{}",
-            program.display(),
-            output.status,
-            self.gateway.log()
-        );
-        let printed = String::from_utf8(output.stdout).unwrap();
-        self.printed
-            .push((format!("output of {arguments:?}"), printed.clone().into()));
+        let name = format!("output of {arguments:?}");
+        self.printed.push((name, printed.clone().into()));
         printed
     }
 
@@ -234,8 +201,53 @@ impl Setup {
     }
 }
 
-fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+/// What is run.
+#[derive(Clone, Copy)]
+pub(super) enum Program {
+    Curl,
+    /// A script of `tests/clients`.
+    Node(&'static str),
+    /// A script of `tests/clients`, with the packages that are pinned there.
+    Python(&'static str),
+}
+
+impl Program {
+    fn command(self) -> Command {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+        match self {
+            Self::Curl => Command::new("curl"),
+            Self::Node(script) => {
+                let mut command = Command::new("node");
+                command.arg(scripts.join(script));
+                command
+            }
+            Self::Python(script) => {
+                let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+                let mut command = Command::new(target.join("clients-venv/bin/python"));
+                // Isolated, so that no other package can stand in for a pinned one.
+                command.arg("-I").arg(scripts.join(script));
+                command
+            }
+        }
+    }
+}
+
+/// Runs a program to its end, which must be a good one, and returns what it printed.
+pub(super) async fn run(program: Program, arguments: &[&str]) -> Result<String, String> {
+    let mut command = program.command();
+    // Proxies, trust stores and options of whoever runs the tests are not the client's.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.args(arguments).env_clear().env("PATH", path);
+    let shown = format!("{command:?}");
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap().map_err(|error| {
+        format!("{shown}: {error}; .ci/clients installs what the tests of clients need")
+    })?;
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{shown}: {}\n{told}", output.status))
 }
 
 /// The tokens of all answers of a token endpoint in a text.
