@@ -16,13 +16,15 @@ session.on("error", (error) => { throw error; });
 function ask(method, path, headers, body) {
   return new Promise((resolve, reject) => {
     const stream = session.request({ ":method": method, ":path": path, ...headers });
-    const answer = { method, path, body: "" };
+    const answer = { method, path, body: "", bytes: 0 };
     stream.on("response", (received) => {
       answer.status = received[":status"];
       answer.headers = { ...received };
     });
-    stream.setEncoding("utf8");
-    stream.on("data", (text) => { answer.body += text; });
+    stream.on("data", (chunk) => {
+      answer.bytes += chunk.length;
+      answer.body += chunk.toString("latin1");
+    });
     stream.on("end", () => resolve(answer));
     stream.on("error", reject);
     stream.end(body);

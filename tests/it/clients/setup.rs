@@ -121,6 +121,7 @@ impl Setup {
 
     fn assert_console_saw_one_login(&self, impersonated: &[(Uuid, u64)]) {
         let state = self.simulator.state();
+        assert_eq!(state.impersonated, impersonated.iter().copied().collect());
         let count = |ok| GrantCount {
             ok,
             ..GrantCount::default()
@@ -138,7 +139,6 @@ impl Setup {
         let wanted = impersonated.iter().map(|(_, times)| times).sum();
         let expected = [("password", count(1)), ("as", count(wanted))];
         assert_eq!(grants.collect::<BTreeMap<_, _>>(), expected.into());
-        assert_eq!(state.impersonated, impersonated.iter().copied().collect());
         let logins = self.simulator.requests().into_iter().filter(|seen| {
             let name = seed::SERVICE.name.replace('\\', "%5C");
             let form = String::from_utf8_lossy(&seen.body).into_owned();
