@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::{Duration, Instant};
 use vspc_gateway::audit::Writer;
+use vspc_gateway::clock::Timestamp;
 use vspc_gateway::gateway::{Gateway, inject};
 use vspc_gateway::request::RequestHead;
 use vspc_simulator::Simulator;
@@ -79,12 +80,10 @@ impl Warm {
 async fn warm(gateway: &Gateway, tenant: usize) {
     let parts = request(0, tenant);
     let head = RequestHead::parse(&parts, &gateway.limits).unwrap();
-    let who = gateway.clients.identify(head.headers).unwrap();
+    let who = gateway.clients.identify(head.headers, NOW).unwrap();
     let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
-    let whom = mapping
-        .resolve(head.headers, None, who.client, tenants)
-        .unwrap();
-    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     gateway.broker.lease(&permit, deadline).await.unwrap();
 }
@@ -97,11 +96,9 @@ fn count_allocations(name: &str, warm: &Warm) {
         println!("allocations/{name}/{step}: {count} ({bytes} bytes)");
     };
     let head = RequestHead::parse(parts, limits).unwrap();
-    let who = gateway.clients.identify(head.headers).unwrap();
-    let whom = mapping
-        .resolve(head.headers, None, who.client, tenants)
-        .unwrap();
-    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let who = gateway.clients.identify(head.headers, NOW).unwrap();
+    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
     count(
         "parse",
@@ -109,17 +106,15 @@ fn count_allocations(name: &str, warm: &Warm) {
     );
     count(
         "identify",
-        counting::during(|| gateway.clients.identify(head.headers)),
+        counting::during(|| gateway.clients.identify(head.headers, NOW)),
     );
     count(
         "resolve_authorize",
         counting::during(|| {
-            let whom = mapping
-                .resolve(head.headers, None, who.client, tenants)
-                .unwrap();
+            let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
             gateway
                 .policy
-                .authorize(who.client, &whom, &head)
+                .authorize(&who, &whom, &head)
                 .unwrap()
                 .bearer()
         }),
@@ -139,11 +134,9 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let Warm { gateway, parts, .. } = warm;
     let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
     let head = RequestHead::parse(parts, limits).unwrap();
-    let who = gateway.clients.identify(head.headers).unwrap();
-    let whom = mapping
-        .resolve(head.headers, None, who.client, tenants)
-        .unwrap();
-    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let who = gateway.clients.identify(head.headers, NOW).unwrap();
+    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
 
     let mut group = criterion.benchmark_group(format!("decision/{name}"));
@@ -154,14 +147,14 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
         bencher.iter(|| RequestHead::parse(black_box(parts), limits));
     });
     group.bench_function("identify", |bencher| {
-        bencher.iter(|| gateway.clients.identify(black_box(head.headers)));
+        bencher.iter(|| gateway.clients.identify(black_box(head.headers), NOW));
     });
     group.bench_function("resolve_authorize", |bencher| {
         bencher.iter(|| {
             let whom = mapping
-                .resolve(black_box(head.headers), None, who.client, tenants)
+                .resolve(black_box(head.headers), &who, tenants)
                 .unwrap();
-            let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+            let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
             black_box(permit.bearer())
         });
     });
@@ -194,17 +187,15 @@ fn request(client: usize, tenant: usize) -> Parts {
 /// The decision on a request: who, for whom, may they, by which token, and what the console gets.
 fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
     let head = RequestHead::parse(parts, &gateway.limits).unwrap();
-    let who = gateway.clients.identify(head.headers).unwrap();
+    let who = gateway.clients.identify(head.headers, NOW).unwrap();
     let whom = gateway
         .mapping
-        .resolve(
-            head.headers,
-            who.tenant.as_deref(),
-            who.client,
-            &gateway.tenants,
-        )
+        .resolve(head.headers, &who, &gateway.tenants)
         .unwrap();
-    let permit = gateway.policy.authorize(who.client, &whom, &head).unwrap();
+    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
     inject(&parts.headers, &gateway.owned, Some(&lease))
 }
+
+/// Nothing that is measured here ends.
+const NOW: Timestamp = Timestamp(0);

@@ -14,13 +14,17 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 
 use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
+use crate::client::GatewayTokens;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
-use crate::gateway::{Gateway, OwnedHeaders};
+use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::Drain;
+use crate::state::{State, StateError};
 use crate::telemetry::Telemetry;
-use crate::token::{Account, Broker, PolicyError, RefreshPolicy, RefreshSettings, VspcIssuer};
-use crate::upstream::{Console, TrustError};
+use crate::token::{
+    Account, Broker, Logins, PolicyError, RefreshPolicy, RefreshSettings, VspcIssuer,
+};
+use crate::upstream::{Console, ConsoleId, TrustError};
 
 use observer::Observer;
 use services::{AdminService, DataPlane, Shared, TokenService};
@@ -47,6 +51,9 @@ pub enum RunError {
     /// A service failed, for instance because its address is taken.
     #[error("{0}")]
     Service(String),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// TLS with a console cannot be set up.
     #[error("console {console}: {source}")]
     Trust {
@@ -135,29 +142,21 @@ fn bootstrap(server: &mut Server, start: Start, socket: &Path) -> Result<(), Run
 /// Puts the gateway together. Nothing is connected or bound yet.
 ///
 /// # Errors
-/// Fails when trust material cannot be used.
+/// Fails when trust material or the state directory cannot be used.
 pub fn compose(
     settings: Settings,
     auditor: &Auditor,
 ) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
     let telemetry = Telemetry::default();
-    let mut consoles = HashMap::new();
-    let mut accounts = HashMap::new();
-    for console in settings.consoles {
-        let id = console.upstream.id.clone();
-        let connected = Console::new(console.upstream).map_err(|source| RunError::Trust {
-            console: id.to_string(),
-            source,
-        })?;
-        let connected = Arc::new(connected);
-        let account = Account {
-            console: Arc::clone(&connected),
-            login: console.login,
-            client_version: console.client_version,
-        };
-        accounts.insert(id.clone(), account);
-        consoles.insert(id, connected);
-    }
+    let clock = Clock::System;
+    let state = Arc::new(State::open(&settings.state)?);
+    let tokens = GatewayTokens::open(state, settings.server.lifetimes, clock.now())?;
+    let tokens = Arc::new(tokens);
+    let Connected {
+        consoles,
+        accounts,
+        passthrough,
+    } = connect(settings.consoles)?;
     let observer = Observer {
         telemetry: telemetry.clone(),
         auditor: auditor.clone(),
@@ -169,23 +168,64 @@ pub fn compose(
     };
     let policy = RefreshPolicy::try_new(refresh)?;
     let broker = Broker::new(issuer, policy, Arc::new(observer));
+    let mut clients = settings.clients;
+    let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
+    clients.accept(Arc::clone(&tokens), own_users);
     let gateway = Gateway {
         limits: settings.server.limits,
-        clients: settings.clients,
+        clients,
         owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
         mapping: settings.mapping,
         tenants: settings.tenants,
         policy: settings.policy,
         broker,
+        tokens,
+        passthrough,
+        vspc_errors: settings.server.vspc_errors,
         consoles,
         auditor: auditor.clone(),
         telemetry,
-        clock: Clock::System,
+        clock,
         public_url: settings.server.public_url,
         replay_limit: settings.server.replay_limit,
         token_wait: settings.server.token_wait,
     };
     Ok((Arc::new(gateway), settings.admin))
+}
+
+/// The consoles, and who the gateway is there.
+#[derive(Default)]
+struct Connected {
+    consoles: HashMap<ConsoleId, Arc<Console>>,
+    accounts: HashMap<ConsoleId, Account>,
+    passthrough: Option<Passthrough>,
+}
+
+fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
+    let mut all = Connected::default();
+    for console in settings {
+        let id = console.upstream.id.clone();
+        let connected = Console::new(console.upstream).map_err(|source| RunError::Trust {
+            console: id.to_string(),
+            source,
+        })?;
+        let connected = Arc::new(connected);
+        if console.passthrough != config::Passthrough::No {
+            all.passthrough = Some(Passthrough {
+                console: Arc::clone(&connected),
+                expose: console.passthrough == config::Passthrough::Exposed,
+                logins: Logins::new().map_err(StateError::from)?,
+            });
+        }
+        let account = Account {
+            console: Arc::clone(&connected),
+            login: console.login,
+            client_version: console.client_version,
+        };
+        all.accounts.insert(id.clone(), account);
+        all.consoles.insert(id, connected);
+    }
+    Ok(all)
 }
 
 /// Records that the process begins or ends. There is a place: nothing else is under way.

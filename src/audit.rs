@@ -16,6 +16,7 @@ mod disk;
 mod fault;
 mod json;
 mod log;
+pub mod query;
 mod queue;
 pub mod read;
 mod record;

@@ -1,7 +1,20 @@
-//! Who is calling: API keys, as a header of their own, as a bearer, or as a Basic password.
+//! Who is calling: API keys, as a header of their own, as a bearer, or as a Basic password; and the
+//! gateway's own tokens.
+
+mod caller;
+mod claims;
+mod keyring;
+mod remembered;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use caller::{Caller, Identified};
+pub use claims::{Holder, LoginId, SessionKey};
+pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,7 +22,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use zeroize::Zeroizing;
 
-use crate::secret::KeyDigest;
+use crate::clock::Timestamp;
+use crate::secret::{KeyDigest, Secret};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::Subject;
+use caller::{ClientToken, Proof, Verified, VerifiedHolder, agree};
+use remembered::{DigestHasher, Remembered};
 
 /// The header that carries an API key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -26,6 +44,8 @@ pub struct Client {
     pub index: usize,
     /// The tenants it may act for.
     pub tenants: Tenants,
+    /// The users it may name itself, beyond the tenants' own.
+    pub targets: Targets,
 }
 
 /// The tenants a client may act for.
@@ -37,12 +57,33 @@ pub enum Tenants {
     Named(HashSet<Arc<str>>),
 }
 
+/// The users that a client may name itself.
+#[derive(Debug, Default)]
+pub enum Targets {
+    /// Every user.
+    All,
+    /// These.
+    Listed(HashSet<Subject>),
+    /// Nobody: it acts as the tenant's own target.
+    #[default]
+    None,
+}
+
 impl Client {
     /// Whether the client may act for a tenant.
     pub fn may_act_for(&self, tenant: &str) -> bool {
         match &self.tenants {
             Tenants::All => true,
             Tenants::Named(names) => names.contains(tenant),
+        }
+    }
+
+    /// Whether the client may name a user to act as.
+    pub fn may_name(&self, target: Subject) -> bool {
+        match &self.targets {
+            Targets::All => true,
+            Targets::Listed(listed) => listed.contains(&target),
+            Targets::None => false,
         }
     }
 
@@ -66,18 +107,6 @@ enum Way {
     Bearer,
 }
 
-/// A caller that proved who it is.
-#[derive(Debug)]
-pub struct Identified<'a> {
-    /// The client.
-    pub client: &'a Arc<Client>,
-    /// How it proved it, as records name it: `api_key:`, `basic:` or `bearer:` and the first
-    /// digits of the key's digest, which tell the keys of one client apart.
-    pub credential: &'a Arc<str>,
-    /// The tenant in the user name of Basic (`tenant\client`), if there was one.
-    pub tenant: Option<String>,
-}
-
 /// Why a caller is not known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unidentified {
@@ -90,12 +119,24 @@ pub enum Unidentified {
     /// No credential at all.
     #[error("send the client's key in the X-Api-Key header (or as a bearer, or as Basic)")]
     Missing,
+    /// A token of the gateway that is not good any more.
+    #[error(transparent)]
+    Token(TokenFault),
 }
 
 /// All clients by the digests of their keys.
 #[derive(Debug, Default)]
 pub struct Directory {
     keys: HashMap<KeyDigest, Known, BuildHasherDefault<DigestHasher>>,
+    /// The labels of each client's keys: what a token names must still be there.
+    names: HashMap<Arc<str>, (Arc<Client>, HashSet<String>)>,
+    /// The console whose own users may log in through the gateway.
+    passthrough: Option<ConsoleId>,
+    tokens: Option<Arc<GatewayTokens>>,
+    /// Tokens that were read.
+    verified: Remembered,
+    /// Tokens of the console that callers hold.
+    exposed: Remembered,
 }
 
 #[derive(Debug)]
@@ -126,42 +167,107 @@ impl Directory {
             credentials,
         };
         self.keys.insert(digest, known);
+        let named = self.names.entry(Arc::clone(&client.name));
+        let (_, labels) = named.or_insert_with(|| (Arc::clone(client), HashSet::new()));
+        labels.insert(digest.label());
         Ok(())
+    }
+
+    /// From now on knows callers by the gateway's own tokens too; `passthrough` is the console
+    /// whose own users may log in.
+    pub fn accept(&mut self, tokens: Arc<GatewayTokens>, passthrough: Option<ConsoleId>) {
+        self.tokens = Some(tokens);
+        self.passthrough = passthrough;
     }
 
     /// Finds out who is calling.
     ///
     /// A presented key is hashed and looked up by its digest, so that the time taken says nothing
-    /// about how much of a key was right.
+    /// about how much of a key was right. A bearer that is no key is read as a token.
     ///
     /// # Errors
     /// Refuses missing and unknown credentials, and two that do not name the same client.
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Identified<'_>, Unidentified> {
-        let mut found: Option<Identified<'_>> = None;
+    pub fn identify(
+        &self,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Caller<'_>, Unidentified> {
+        let mut found: Option<Caller<'_>> = None;
         let mut presented = 0_usize;
         for value in headers.get_all(API_KEY) {
             presented += 1;
             let identified = self.look_up(value.as_bytes(), Way::ApiKey);
-            found = agree(found, identified, presented)?;
+            found = agree(found, identified.map(Caller::Client), presented)?;
         }
+        let mut fault = Unidentified::Bad;
         for value in headers.get_all(AUTHORIZATION) {
             presented += 1;
-            let identified = self.read_authorization(value.as_bytes());
+            let read = self.read_authorization(value.as_bytes(), now);
+            let identified = read.map_err(|why| fault = why).ok();
             found = agree(found, identified, presented)?;
         }
         match found {
-            Some(identified) => Ok(identified),
+            Some(caller) => Ok(caller),
             None if presented == 0 => Err(Unidentified::Missing),
-            None => Err(Unidentified::Bad),
+            None => Err(fault),
         }
     }
 
+    /// The client of a key that came as the password of a log-in, and the label of that key.
+    pub fn of_key(&self, key: &[u8]) -> Option<(&Arc<Client>, String)> {
+        let digest = KeyDigest::of(key);
+        let known = self.keys.get(&digest).filter(|_| key.len() >= KEY_LENGTH)?;
+        Some((&known.client, digest.label()))
+    }
+
+    /// The client of a name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Client>> {
+        self.names.get(name).map(|(client, _)| client)
+    }
+
+    /// Whether what a token is bound to is still there: its client with that key, or its console.
+    pub fn still_knows(&self, holder: &Holder) -> bool {
+        match holder {
+            Holder::Client { name, key, .. } => self
+                .names
+                .get(name.as_str())
+                .is_some_and(|(_, labels)| labels.contains(key)),
+            Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
+        }
+    }
+
+    /// Remembers a token of the console that a caller was given, so that it is known again.
+    pub fn expose(
+        &self,
+        token: &Secret,
+        session: &SessionKey,
+        login: LoginId,
+        expires: Timestamp,
+        now: Timestamp,
+    ) {
+        let digest = KeyDigest::of(token.expose().as_bytes());
+        let verified = Verified {
+            expires,
+            credential: Arc::from(format!("exposed:{}", digest.label())),
+            login,
+            access: session.access,
+            holder: VerifiedHolder::Login(session.clone()),
+        };
+        self.exposed.insert(digest, Arc::new(verified), now);
+    }
+
     fn look_up(&self, key: &[u8], way: Way) -> Option<Identified<'_>> {
+        self.look_up_digest(&KeyDigest::of(key), key.len(), way)
+    }
+
+    fn look_up_digest(
+        &self,
+        digest: &KeyDigest,
+        length: usize,
+        way: Way,
+    ) -> Option<Identified<'_>> {
         // Hashed whatever its length, so that the time says nothing.
-        let known = self
-            .keys
-            .get(&KeyDigest::of(key))
-            .filter(|_| key.len() >= KEY_LENGTH)?;
+        let known = self.keys.get(digest).filter(|_| length >= KEY_LENGTH)?;
         let [api_key, basic, bearer] = &known.credentials;
         let credential = match way {
             Way::ApiKey => api_key,
@@ -169,23 +275,94 @@ impl Directory {
             Way::Bearer => bearer,
         };
         Some(Identified {
-            client: &known.client,
-            credential,
+            proof: Proof::Key(&known.client, credential),
             tenant: None,
         })
     }
 
-    fn read_authorization(&self, value: &[u8]) -> Option<Identified<'_>> {
-        let blank = value.iter().position(|byte| *byte == b' ')?;
-        let (scheme, rest) = value.split_at(blank);
+    fn read_authorization(&self, value: &[u8], now: Timestamp) -> Result<Caller<'_>, Unidentified> {
+        let blank = value.iter().position(|byte| *byte == b' ');
+        let (scheme, rest) = value.split_at(blank.ok_or(Unidentified::Bad)?);
         let rest = rest.trim_ascii();
         if scheme.eq_ignore_ascii_case(b"bearer") {
-            return self.look_up(rest, Way::Bearer);
+            return self.read_bearer(rest, now);
         }
         if scheme.eq_ignore_ascii_case(b"basic") {
-            return self.read_basic(rest);
+            return self
+                .read_basic(rest)
+                .map(Caller::Client)
+                .ok_or(Unidentified::Bad);
         }
-        None
+        Err(Unidentified::Bad)
+    }
+
+    fn read_bearer(&self, bearer: &[u8], now: Timestamp) -> Result<Caller<'_>, Unidentified> {
+        let digest = KeyDigest::of(bearer);
+        if let Some(identified) = self.look_up_digest(&digest, bearer.len(), Way::Bearer) {
+            return Ok(Caller::Client(identified));
+        }
+        let remembered = self.verified.get(&digest);
+        let verified = match remembered.or_else(|| self.exposed.get(&digest)) {
+            Some(verified) => verified,
+            None => self.verify(bearer, digest, now)?,
+        };
+        if verified.expires <= now {
+            return Err(Unidentified::Token(TokenFault::Expired));
+        }
+        Ok(match &verified.holder {
+            VerifiedHolder::Client(token) => {
+                let token = token.clone();
+                Caller::Client(Identified {
+                    proof: Proof::Token(verified, token),
+                    tenant: None,
+                })
+            }
+            VerifiedHolder::Login(session) => {
+                let session = session.clone();
+                Caller::Login(verified, session)
+            }
+        })
+    }
+
+    /// Reads a token that was not seen before.
+    fn verify(
+        &self,
+        bearer: &[u8],
+        digest: KeyDigest,
+        now: Timestamp,
+    ) -> Result<Arc<Verified>, Unidentified> {
+        let tokens = self.tokens.as_ref().ok_or(Unidentified::Bad)?;
+        let read = tokens
+            .read_access(bearer, now)
+            .map_err(|fault| match fault {
+                TokenFault::Invalid => Unidentified::Bad,
+                fault => Unidentified::Token(fault),
+            })?;
+        if !self.still_knows(&read.holder) {
+            return Err(Unidentified::Token(TokenFault::Revoked));
+        }
+        let holder = match read.holder {
+            Holder::Client {
+                name,
+                tenant,
+                target,
+                ..
+            } => VerifiedHolder::Client(ClientToken {
+                client: Arc::clone(self.named(&name).ok_or(Unidentified::Bad)?),
+                tenant: Arc::from(tenant),
+                target,
+            }),
+            Holder::Login(session) => VerifiedHolder::Login(session),
+        };
+        let verified = Arc::new(Verified {
+            expires: read.expires,
+            credential: Arc::from(format!("token:{}", digest.label())),
+            login: read.login,
+            access: read.access,
+            holder,
+        });
+        self.verified.insert(digest, Arc::clone(&verified), now);
+        Ok(verified)
     }
 
     /// Basic: the user name must be the client's own, or `tenant\client`.
@@ -199,178 +376,10 @@ impl Directory {
             Some((tenant, name)) => (Some(tenant), name),
             None => (None, user),
         };
-        if name != identified.client.name.as_ref() {
+        if name != identified.client().name.as_ref() {
             return None;
         }
         identified.tenant = tenant.map(str::to_owned);
         Some(identified)
-    }
-}
-
-/// Puts a further credential beside those before it: all must name the same client.
-fn agree<'a>(
-    found: Option<Identified<'a>>,
-    next: Option<Identified<'a>>,
-    presented: usize,
-) -> Result<Option<Identified<'a>>, Unidentified> {
-    match (found, next) {
-        (None, next) if presented == 1 => Ok(next),
-        (Some(mut found), Some(next)) if Arc::ptr_eq(found.client, next.client) => {
-            match (&found.tenant, next.tenant) {
-                (Some(one), Some(other)) if *one != other => return Err(Unidentified::Conflicting),
-                (None, other) => found.tenant = other,
-                _ => {}
-            }
-            Ok(Some(found))
-        }
-        // Two unknown ones are just unknown.
-        (None, None) => Ok(None),
-        _ => Err(Unidentified::Conflicting),
-    }
-}
-
-/// Digests are uniform already: their first bytes serve as the hash.
-#[derive(Debug, Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 ^= u64::from_le_bytes(*first);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    const ZABBIX: &str = "vgk_zabbix_key_of_more_than_32_characters";
-    const BILLING: &str = "vgk_billing_key_of_more_than_32_characters";
-
-    fn directory() -> Directory {
-        let mut directory = Directory::default();
-        for (index, (name, key)) in [("zabbix", ZABBIX), ("billing", BILLING)]
-            .iter()
-            .enumerate()
-        {
-            let client = Arc::new(Client {
-                name: Arc::from(*name),
-                index,
-                tenants: Tenants::All,
-            });
-            directory
-                .add(KeyDigest::of(key.as_bytes()), &client)
-                .unwrap();
-        }
-        directory
-    }
-
-    fn identify(
-        lines: &[(&'static str, String)],
-    ) -> Result<(String, Option<String>), Unidentified> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        directory().identify(&headers).map(|who| {
-            (
-                format!(
-                    "{} {}",
-                    who.client.name,
-                    who.credential.split(':').next().unwrap()
-                ),
-                who.tenant,
-            )
-        })
-    }
-
-    fn basic(user: &str, key: &str) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{user}:{key}")))
-    }
-
-    #[test]
-    fn a_key_is_known_in_each_of_its_three_places() {
-        let yes = |name: &str| Ok((name.to_owned(), None));
-        assert_eq!(
-            identify(&[("x-api-key", ZABBIX.into())]),
-            yes("zabbix api_key")
-        );
-        assert_eq!(
-            identify(&[("authorization", format!("bearer {ZABBIX}"))]),
-            yes("zabbix bearer")
-        );
-        assert_eq!(
-            identify(&[("authorization", basic("zabbix", ZABBIX))]),
-            yes("zabbix basic")
-        );
-        assert_eq!(
-            identify(&[("authorization", basic("acme\\zabbix", ZABBIX))]),
-            Ok(("zabbix basic".into(), Some("acme".into())))
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_bad_and_what_is_absent_is_missing() {
-        let one_off = ZABBIX.replace("zab", "zaB");
-        assert_eq!(identify(&[]), Err(Unidentified::Missing));
-        for line in [
-            ("x-api-key", one_off.clone()),
-            ("x-api-key", String::new()),
-            ("x-api-key", format!("{ZABBIX}x")),
-            ("authorization", format!("Bearer {one_off}")),
-            ("authorization", ZABBIX.to_owned()),
-            ("authorization", format!("Digest {ZABBIX}")),
-            ("authorization", "Basic ???".to_owned()),
-            ("authorization", basic("billing", ZABBIX)),
-            ("authorization", basic("acme\\billing", ZABBIX)),
-        ] {
-            assert_eq!(
-                identify(std::slice::from_ref(&line)),
-                Err(Unidentified::Bad),
-                "{line:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn two_credentials_must_name_one_client() {
-        let bearer = |key: &str| ("authorization", format!("Bearer {key}"));
-        let key = |key: &str| ("x-api-key", key.to_owned());
-        assert!(identify(&[key(ZABBIX), bearer(ZABBIX)]).is_ok());
-        for lines in [
-            [key(ZABBIX), bearer(BILLING)],
-            [key(ZABBIX), bearer("unknown")],
-            [key("unknown"), bearer(ZABBIX)],
-            [key(ZABBIX), key(BILLING)],
-            [bearer(ZABBIX), bearer(BILLING)],
-        ] {
-            assert_eq!(
-                identify(&lines),
-                Err(Unidentified::Conflicting),
-                "{lines:?}"
-            );
-        }
-        assert_eq!(identify(&[key("a"), bearer("b")]), Err(Unidentified::Bad));
-    }
-
-    #[test]
-    fn one_key_cannot_belong_to_two_clients() {
-        let mut directory = directory();
-        let other = Arc::new(Client {
-            name: "other".into(),
-            index: 2,
-            tenants: Tenants::All,
-        });
-        let refused = directory
-            .add(KeyDigest::of(ZABBIX.as_bytes()), &other)
-            .unwrap_err();
-        assert_eq!(refused.0, "zabbix");
     }
 }

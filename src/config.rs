@@ -16,9 +16,11 @@ use toml::de::DeTable;
 
 use crate::audit;
 use crate::client;
+use crate::client::Lifetimes;
 use crate::policy::Policy;
 use crate::request::Limits;
 use crate::secret::Secret;
+use crate::state;
 use crate::tenant;
 use crate::token::Login;
 use crate::upstream;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub log: Log,
     /// `[audit]`
     pub audit: audit::Settings,
+    /// `[state]`
+    pub state: state::Settings,
     /// `[[consoles]]`
     pub consoles: Vec<Console>,
     /// `[[clients]]`, by their keys
@@ -59,6 +63,10 @@ pub struct Server {
     pub replay_limit: usize,
     /// The most time a request waits for a token.
     pub token_wait: Duration,
+    /// How long the gateway's own tokens live.
+    pub lifetimes: Lifetimes,
+    /// Whether `/token` refuses a wrong name or key in VSPC's words.
+    pub vspc_errors: bool,
     /// The origin for rewritten `Location`s.
     pub public_url: Option<String>,
     /// The most time that requests get to end after SIGTERM.
@@ -113,6 +121,26 @@ pub struct Console {
     pub login: Login,
     /// Sent as `X-Client-Version` on the gateway's own calls.
     pub client_version: Option<http::HeaderValue>,
+    /// Whether and how the console's own users may log in.
+    pub passthrough: Passthrough,
+}
+
+impl Console {
+    /// Whether the console's own users may log in.
+    pub fn lets_log_in(&self) -> bool {
+        self.passthrough != Passthrough::No
+    }
+}
+
+/// Whether the console's own users may log in through the gateway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Passthrough {
+    /// They may not.
+    No,
+    /// They may; their tokens stay in the gateway.
+    Kept,
+    /// They may, and get the console's own tokens.
+    Exposed,
 }
 
 impl Settings {

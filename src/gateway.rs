@@ -6,12 +6,14 @@ mod forward;
 mod headers;
 mod inject;
 mod location;
+mod login;
 mod rejection;
 mod subject;
 
 pub use answer::{AnswerBody, AnswerCut};
 pub use headers::OwnedHeaders;
 pub use inject::inject;
+pub use login::Passthrough;
 pub use rejection::Rejection;
 
 use std::collections::HashMap;
@@ -25,14 +27,16 @@ use http::{HeaderName, Request, Response};
 use hyper::body::Incoming;
 
 use crate::audit::Auditor;
+use crate::client::GatewayTokens;
 use crate::clock::Clock;
 use crate::policy::Policy;
-use crate::request::{Limits, RequestHead, RequestId, needs_intent};
+use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::telemetry::Telemetry;
 use crate::token::Broker;
 use crate::upstream::{Console, ConsoleId};
 use crate::{client, tenant};
 
+use answer::Answer;
 use exchange::Exchange;
 
 /// The header that tells the caller the gateway's correlation id.
@@ -56,6 +60,12 @@ pub struct Gateway {
     pub policy: Policy,
     /// Where tokens come from.
     pub broker: Broker,
+    /// The gateway's own tokens, which callers get.
+    pub tokens: Arc<GatewayTokens>,
+    /// The console whose own users may log in.
+    pub passthrough: Option<Passthrough>,
+    /// Whether `/token` refuses a wrong name or key in VSPC's words instead of OAuth2's.
+    pub vspc_errors: bool,
     /// The headers that callers cannot set.
     pub owned: OwnedHeaders,
     /// Where requests go.
@@ -105,23 +115,21 @@ impl Gateway {
         &self,
         exchange: &mut Exchange,
         request: Request<Incoming>,
-    ) -> Result<forward::Answer, Rejection> {
+    ) -> Result<Answer, Rejection> {
         let (parts, body) = request.into_parts();
         let head = RequestHead::parse(&parts, &self.limits)?;
         exchange.saw_head(&head, parts.uri.query());
 
-        let who = self.clients.identify(head.headers)?;
-        exchange.saw_client(&who);
+        if head.operation == Operation::Token {
+            return Box::pin(self.log_in(exchange, &head, &parts, body)).await;
+        }
+        let who = self.clients.identify(head.headers, self.clock.now())?;
+        exchange.saw_caller(&who, &self.broker);
 
-        let whom = self.mapping.resolve(
-            head.headers,
-            who.tenant.as_deref(),
-            who.client,
-            &self.tenants,
-        )?;
+        let whom = self.mapping.resolve(head.headers, &who, &self.tenants)?;
         exchange.saw_tenant(&whom);
 
-        let permit = self.policy.authorize(who.client, &whom, &head)?;
+        let permit = self.policy.authorize(&who, &whom, &head)?;
         exchange.saw_permit(&permit);
 
         let lease = self.lease(exchange, &permit).await?;

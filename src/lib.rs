@@ -8,6 +8,8 @@ pub mod secret;
 
 pub mod clock;
 
+pub mod state;
+
 pub mod telemetry;
 
 pub mod request;

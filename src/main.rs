@@ -1,13 +1,15 @@
 //! The `vspc-gateway` command.
 
+mod commands;
+
 use std::error::Error;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use commands::audit::{self, AuditCommand};
 use vspc_gateway::app::{self, Start};
-use vspc_gateway::audit::read::{Line, POLL, Table, Tail, tail};
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::secret::{KeyDigest, new_api_key};
 
@@ -57,24 +59,6 @@ enum KeysCommand {
     },
 }
 
-#[derive(Subcommand)]
-enum AuditCommand {
-    /// Print the last records.
-    Tail {
-        #[command(flatten)]
-        file: ConfigFile,
-        /// How many.
-        #[arg(long, short = 'n', default_value_t = 20)]
-        lines: usize,
-        /// Go on with new records as they are written.
-        #[arg(long, short)]
-        follow: bool,
-        /// How; by default a table on a terminal, JSON lines elsewhere.
-        #[arg(long, value_enum)]
-        format: Option<Format>,
-    },
-}
-
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration file.
@@ -84,12 +68,6 @@ struct ConfigFile {
         default_value = "/etc/vspc-gateway/gateway.toml"
     )]
     config: PathBuf,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
-enum Format {
-    Json,
-    Table,
 }
 
 /// What a command ended with: the message for stderr and the exit code.
@@ -110,12 +88,7 @@ fn main() -> ExitCode {
         Command::Run { file, upgrade } => run(&file, upgrade),
         Command::Check { file } => check(&file),
         Command::Keys(KeysCommand::New { client }) => keys_new(&client),
-        Command::Audit(AuditCommand::Tail {
-            file,
-            lines,
-            follow,
-            format,
-        }) => audit_tail(&file, lines, follow, format),
+        Command::Audit(command) => audit::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -155,56 +128,6 @@ fn keys_new(client: &str) -> Result<(), Failure> {
          api_keys = [\"{digest}\"]\n",
         key.expose()
     ))
-}
-
-fn audit_tail(
-    file: &ConfigFile,
-    lines: usize,
-    goes_on: bool,
-    format: Option<Format>,
-) -> Result<(), Failure> {
-    let settings = Settings::load_audit(&file.config)
-        .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let by_default = if io::stdout().is_terminal() {
-        Format::Table
-    } else {
-        Format::Json
-    };
-    let table = format.unwrap_or(by_default) == Format::Table;
-    let mut out = io::stdout().lock();
-    let Tail {
-        lines: last,
-        mut follow,
-    } = tail(&settings.directory, lines).map_err(|error| {
-        let place = settings.directory.display();
-        Failure(
-            format!("cannot read the audit log in {place}: {error}"),
-            FAILED,
-        )
-    })?;
-    if table {
-        Table.header(&mut out)?;
-    }
-    show(&last, table, &mut out)?;
-    if !goes_on {
-        return Ok(());
-    }
-    loop {
-        show(&follow.poll()?, table, &mut out)?;
-        std::thread::sleep(POLL);
-    }
-}
-
-fn show(lines: &[Line], table: bool, out: &mut impl io::Write) -> Result<(), Failure> {
-    for line in lines {
-        if table {
-            Table.row(line, out)?;
-        } else {
-            out.write_all(&line.json)
-                .and_then(|()| out.write_all(b"\n"))?;
-        }
-    }
-    Ok(out.flush()?)
 }
 
 fn load(file: &ConfigFile) -> Result<Settings, Failure> {

@@ -6,23 +6,34 @@ mod tests;
 
 pub use pattern::{PathPattern, PatternFault};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Method;
 
-use crate::client::Client;
+use crate::client::{Caller, Client, SessionKey};
 use crate::request::{Operation, RequestHead};
 use crate::tenant::{Named, Tenant, TokenKey};
-use crate::vspc::grant::Access;
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::{Access, Subject};
 
 /// A decision that a client may act for a tenant on one operation.
 ///
-/// Only [`Policy::authorize`] makes one; without it no token is leased.
+/// Only [`Policy`] makes one; without it no token is leased.
 #[derive(Debug)]
 pub struct Permit<'a> {
-    tenant: &'a Arc<Tenant>,
+    acting: Acting<'a>,
     rule: &'a Arc<str>,
     bearer: Bearer,
+}
+
+/// As whom a request acts.
+#[derive(Debug)]
+pub enum Acting<'a> {
+    /// As the user of this token, for a tenant.
+    For(Cow<'a, TokenKey>),
+    /// As itself, in a session of its own.
+    Itself(SessionKey),
 }
 
 /// Whose token the console is to see.
@@ -30,24 +41,27 @@ pub struct Permit<'a> {
 pub enum Bearer {
     /// Nobody's: one of the operations that VSPC serves without a token.
     Nobody,
-    /// The impersonated user's.
+    /// Of whom the request acts as.
     Target,
 }
 
 impl Permit<'_> {
-    /// The tenant acted for.
-    pub fn tenant(&self) -> &Arc<Tenant> {
-        self.tenant
-    }
-
     /// The rule that allowed it, e.g. `clients.zabbix.allow[0]`.
     pub fn rule(&self) -> &Arc<str> {
         self.rule
     }
 
-    /// Which token is to be used.
-    pub fn key(&self) -> &TokenKey {
-        &self.tenant.key
+    /// As whom the request acts.
+    pub fn acting(&self) -> &Acting<'_> {
+        &self.acting
+    }
+
+    /// Where it goes.
+    pub fn console(&self) -> &ConsoleId {
+        match &self.acting {
+            Acting::For(key) => &key.console,
+            Acting::Itself(session) => &session.console,
+        }
     }
 
     /// Whose token the console is to see.
@@ -57,10 +71,14 @@ impl Permit<'_> {
 }
 
 /// What each client may do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Policy {
     /// By [`Client::index`].
     clients: Vec<Rules>,
+    /// Of those who logged in at a console and act as themselves.
+    logins: Rules,
+    /// What allows a log-in, as records name it.
+    log_in: Arc<str>,
 }
 
 /// The rules of one client. A matching `deny` wins over every `allow`.
@@ -100,8 +118,10 @@ pub enum Denied {
     /// The tenant exists, but not for this client. The caller gets the same answer as for an
     /// unknown one; the audit record tells them apart.
     ForeignTenant(Arc<Tenant>),
-    /// The tenant's tokens are read-only.
-    ReadOnlyTenant,
+    /// The tenant's tokens, or those of the log-in, are read-only.
+    ReadOnly,
+    /// The client may not name this user.
+    Target(Subject),
     /// `/token` and its like are answered by the gateway or not at all.
     Token,
     /// No tenant has the name.
@@ -109,45 +129,43 @@ pub enum Denied {
 }
 
 impl Policy {
-    /// A policy from the rules of each client, in the order of [`Client::index`].
-    pub fn new(clients: Vec<Rules>) -> Self {
-        Self { clients }
+    /// A policy from the rules of each client, in the order of [`Client::index`], and those of
+    /// callers who act as themselves.
+    pub fn new(clients: Vec<Rules>, logins: Rules) -> Self {
+        let log_in = Arc::from("token");
+        Self {
+            clients,
+            logins,
+            log_in,
+        }
     }
 
-    /// Decides whether a client may act for a tenant on what a request asks.
+    /// Decides whether a caller may act for a tenant on what a request asks.
     ///
     /// # Errors
     /// Says what stands against it.
     pub fn authorize<'a>(
         &'a self,
-        client: &Client,
+        caller: &Caller<'_>,
         named: &Named<'a>,
         head: &RequestHead<'_>,
     ) -> Result<Permit<'a>, Denied> {
-        let Named::Known(tenant) = *named else {
-            return Err(Denied::UnknownTenant);
+        let (acting, rules) = match caller {
+            Caller::Client(who) => {
+                let key = key(who.client(), named, who.target(), who.access())?;
+                let rules = self.clients.get(who.client().index);
+                (Acting::For(key), rules.ok_or(Denied::Operation(None))?)
+            }
+            Caller::Login(_, session) => (Acting::Itself(session.clone()), &self.logins),
         };
-        if !client.may_act_for(&tenant.name) {
-            return Err(Denied::ForeignTenant(Arc::clone(tenant)));
-        }
-        if head.operation == Operation::Token {
-            return Err(Denied::Token);
-        }
-        let rules = self
-            .clients
-            .get(client.index)
-            .ok_or(Denied::Operation(None))?;
-        if let Some(rule) = rules.deny.iter().find(|rule| rule.denies(head)) {
-            return Err(Denied::Operation(Some(Arc::clone(&rule.name))));
-        }
-        let rule = rules
-            .allow
-            .iter()
-            .find(|rule| rule.allows(head))
-            .ok_or(Denied::Operation(None))?;
+        let rule = rules.judge(head)?;
+        let access = match &acting {
+            Acting::For(key) => key.access,
+            Acting::Itself(session) => session.access,
+        };
         let safe = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if tenant.key.access == Access::ReadOnly && !safe {
-            return Err(Denied::ReadOnlyTenant);
+        if access == Access::ReadOnly && !safe {
+            return Err(Denied::ReadOnly);
         }
         let bearer = match head.operation {
             Operation::TokenFree => Bearer::Nobody,
@@ -158,10 +176,86 @@ impl Policy {
             | Operation::Token => Bearer::Target,
         };
         Ok(Permit {
-            tenant,
-            rule: &rule.name,
+            acting,
+            rule,
             bearer,
         })
+    }
+
+    /// Decides whether a client may log in for a tenant, and as whom: `target` is the user it
+    /// names itself, if any.
+    ///
+    /// # Errors
+    /// Says what stands against it.
+    pub fn admit<'a>(
+        &'a self,
+        client: &Client,
+        named: &Named<'a>,
+        target: Option<Subject>,
+        access: Access,
+    ) -> Result<Permit<'a>, Denied> {
+        Ok(Permit {
+            acting: Acting::For(key(client, named, target, access)?),
+            rule: &self.log_in,
+            bearer: Bearer::Target,
+        })
+    }
+
+    /// Lets somebody who logged in at a console go on with its own session.
+    pub fn admit_itself(&self, session: SessionKey) -> Permit<'_> {
+        Permit {
+            acting: Acting::Itself(session),
+            rule: &self.log_in,
+            bearer: Bearer::Target,
+        }
+    }
+}
+
+/// Whose token acts for a tenant, if the client may act for it, and as that user.
+fn key<'a>(
+    client: &Client,
+    named: &Named<'a>,
+    target: Option<Subject>,
+    access: Access,
+) -> Result<Cow<'a, TokenKey>, Denied> {
+    let Named::Known(tenant) = *named else {
+        return Err(Denied::UnknownTenant);
+    };
+    if !client.may_act_for(&tenant.name) {
+        return Err(Denied::ForeignTenant(Arc::clone(tenant)));
+    }
+    let own = &tenant.key;
+    if let Some(target) = target
+        && target != own.target
+        && !client.may_name(target)
+    {
+        return Err(Denied::Target(target));
+    }
+    let target = target.unwrap_or(own.target);
+    let access = own.access.max(access);
+    if target == own.target && access == own.access {
+        return Ok(Cow::Borrowed(own));
+    }
+    Ok(Cow::Owned(TokenKey {
+        console: own.console.clone(),
+        target,
+        access,
+    }))
+}
+
+impl Rules {
+    /// The rule that allows a request.
+    fn judge(&self, head: &RequestHead<'_>) -> Result<&Arc<str>, Denied> {
+        if head.operation == Operation::Token {
+            return Err(Denied::Token);
+        }
+        if let Some(rule) = self.deny.iter().find(|rule| rule.denies(head)) {
+            return Err(Denied::Operation(Some(Arc::clone(&rule.name))));
+        }
+        let allowing = self.allow.iter().find(|rule| rule.allows(head));
+        allowing
+            .map(|rule| &rule.name)
+            .ok_or(Denied::Operation(None))
     }
 }
 

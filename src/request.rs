@@ -262,7 +262,7 @@ fn is_key(text: &str) -> bool {
 }
 
 /// How the keys begin that `keys new` makes.
-const KEY_START: &[u8] = b"vgk_";
+pub const KEY_START: &[u8] = b"vgk_";
 
 /// Whether the letters and digits of a percent-encoded name, in any case, are those of a key.
 fn spells(name: &str, key: &str) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName};
 
-use crate::client::Client;
+use crate::client::{Caller, Client};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -80,6 +80,8 @@ pub struct Mapping {
 pub enum Named<'a> {
     /// A tenant there is.
     Known(&'a Arc<Tenant>),
+    /// None: the caller acts as itself.
+    Nobody,
     /// A name that no tenant has.
     Unknown,
 }
@@ -91,7 +93,7 @@ pub enum Unresolved {
     #[error("the tenant header must come once and hold one name")]
     Ambiguous,
     /// The header names another tenant than the credential does.
-    #[error("the tenant header and the credential name different tenants")]
+    #[error("the tenant header names another tenant than the credential, or one that it has not")]
     Mismatch,
     /// Nothing says for whom, and the client has more than one tenant.
     #[error("this client has several tenants: say which in the tenant header")]
@@ -100,15 +102,40 @@ pub enum Unresolved {
 
 impl Mapping {
     /// Finds the tenant a request acts for: by the mapping header, by the credential, or because
-    /// the client has only one.
-    ///
-    /// `of_credential` is the tenant that the credential names, if any. An unknown name is not an
-    /// error here: it is refused by policy, like a foreign one, so that the two cannot be told
-    /// apart.
+    /// the client has only one. Whoever logged in at a console acts as itself, and names none.
     ///
     /// # Errors
     /// Refuses requests that name no tenant, or more than one.
     pub fn resolve<'a>(
+        &self,
+        headers: &HeaderMap,
+        caller: &Caller<'_>,
+        directory: &'a Directory,
+    ) -> Result<Named<'a>, Unresolved> {
+        match caller {
+            Caller::Client(who) => self.resolve_for(headers, who.tenant(), who.client(), directory),
+            Caller::Login(..) => self.refuse_named(headers).map(|()| Named::Nobody),
+        }
+    }
+
+    /// Refuses a request that names a tenant, for a caller that acts as itself.
+    ///
+    /// # Errors
+    /// Says that it names one.
+    pub fn refuse_named(&self, headers: &HeaderMap) -> Result<(), Unresolved> {
+        match self.read_header(headers)? {
+            Some(_) => Err(Unresolved::Mismatch),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::resolve`], for a client; `of_credential` is the tenant that the credential names,
+    /// if any. An unknown name is not an error here: it is refused by policy, like a foreign one, so
+    /// that the two cannot be told apart.
+    ///
+    /// # Errors
+    /// Refuses requests that name no tenant, or more than one.
+    pub fn resolve_for<'a>(
         &self,
         headers: &HeaderMap,
         of_credential: Option<&str>,
@@ -162,7 +189,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::client::Tenants;
+    use crate::client::{Targets, Tenants};
 
     fn directory() -> Directory {
         let mut directory = Directory::default();
@@ -194,6 +221,7 @@ mod tests {
             name: "c".into(),
             index: 0,
             tenants: Tenants::Named(tenants),
+            targets: Targets::None,
         };
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -201,10 +229,10 @@ mod tests {
         }
         let directory = directory();
         mapping
-            .resolve(&headers, of_credential, &client, &directory)
+            .resolve_for(&headers, of_credential, &client, &directory)
             .map(|named| match named {
                 Named::Known(tenant) => Some(tenant.name.to_string()),
-                Named::Unknown => None,
+                Named::Nobody | Named::Unknown => None,
             })
     }
 

@@ -6,10 +6,13 @@
 
 mod broker;
 mod cell;
+mod desk;
 mod fetch;
 mod issuer;
 mod lease;
+mod logins;
 mod permitted;
+mod personal;
 mod policy;
 mod renew;
 mod slot;
@@ -18,6 +21,7 @@ pub use issuer::{Account, Login, VspcIssuer};
 
 pub use broker::{Broker, SessionState, TokenStats};
 pub use lease::{Generation, Lease};
+pub use logins::{Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 
 use std::time::Duration;
@@ -63,6 +67,8 @@ pub struct TokenEvent<'a> {
     pub console: &'a ConsoleId,
     /// The impersonated user; none for the session's own grants.
     pub target: Option<Subject>,
+    /// Whose session it is, where somebody logged in as itself.
+    pub user: Option<&'a str>,
     /// What the token was to be allowed.
     pub access: Access,
     /// What was asked for.
@@ -148,6 +154,13 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    fn internal() -> Self {
+        Self::new(
+            IssueError::Unavailable(Outage::Internal),
+            Duration::from_secs(1),
+        )
+    }
+
     /// Whether the console said no, so that only somebody's doing can help.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Challenge { .. } | Self::Refused { .. })

@@ -6,4 +6,7 @@ pub mod logins;
 
 mod exchange;
 
-pub use exchange::exchange;
+mod form;
+
+pub use exchange::{Form, Relayed, Verdict, exchange, relay};
+pub use form::{FormFault, GrantType, TokenForm};

@@ -11,6 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::settings::UnauthorizedBody;
+
 /// An answer on its way out.
 pub(crate) type Reply = Response<ReplyBody>;
 
@@ -148,6 +150,27 @@ pub(crate) fn typed(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes
 pub(crate) fn bare(status: StatusCode) -> Reply {
     let mut reply = Response::new(ReplyBody::empty());
     *reply.status_mut() = status;
+    reply
+}
+
+/// Gives an answer of 401 the body that the switch asks for.
+pub(crate) fn unauthorized_as(body: UnauthorizedBody, mut reply: Reply) -> Reply {
+    if reply.status() != StatusCode::UNAUTHORIZED {
+        return reply;
+    }
+    match body {
+        UnauthorizedBody::Errors => {}
+        UnauthorizedBody::Empty => {
+            reply.headers_mut().remove(CONTENT_TYPE);
+            *reply.body_mut() = ReplyBody::empty();
+        }
+        UnauthorizedBody::Html => {
+            let page = "<!DOCTYPE html><html><head><title>401 - Unauthorized</title></head></html>";
+            let html = HeaderValue::from_static("text/html; charset=utf-8");
+            reply.headers_mut().insert(CONTENT_TYPE, html);
+            *reply.body_mut() = ReplyBody::Whole(Bytes::from_static(page.as_bytes()));
+        }
+    }
     reply
 }
 

@@ -14,7 +14,7 @@ use crate::world::Viewer;
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, Ord, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The user of the token is disabled or deleted, or its company is.
+    /// The user of the token is disabled or deleted, or its company is or has no REST access.
     Disabled,
     /// There was more than one `Authorization` header.
     Duplicated,
@@ -44,11 +44,14 @@ pub(crate) struct Caller {
 /// Returns the caller that the headers' bearer stands for.
 pub(crate) fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, Cause> {
     let token = shared.tokens.admit(presented(headers)?)?;
-    let viewer = shared
-        .world
-        .read()
+    let world = shared.world.read();
+    let viewer = world
         .viewer(token.subject, shared.switches.as_disabled)
         .ok_or(Cause::Disabled)?;
+    let excused = shared.switches.as_rest_disabled && token.is_lent();
+    if !excused && !world.has_rest(viewer.organization) {
+        return Err(Cause::Disabled);
+    }
     Ok(Caller { viewer, token })
 }
 

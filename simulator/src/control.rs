@@ -85,6 +85,7 @@ fn carry_out(
                 user: revoke.user,
                 login: None,
                 sessions: revoke.sessions,
+                lent: revoke.sessions,
             });
             json!({ "revoked": count })
         }

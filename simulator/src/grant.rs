@@ -1,8 +1,8 @@
-//! `POST /api/v3/token`: the grants `password`, `refresh_token` and `as`, with the console's answers.
+//! `POST /api/v3/token`: the console's six grants and its answers.
 
 pub(crate) mod form;
-
-use std::sync::Arc;
+mod login;
+mod refusal;
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -10,12 +10,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use self::form::{Form, FormError};
+pub(crate) use self::refusal::Refusal;
 use crate::Shared;
-use crate::answer::{self, ApiError, Reply};
+use crate::activity::Kind;
+use crate::answer::{self, Reply};
 use crate::bearer;
-use crate::settings::DeadRefresh;
 use crate::tokens::{Dead, Holder, Pair, Session};
-use crate::world::World;
+use crate::world::{Scope, World};
 
 /// The grants of the console, under the names that counters and faults use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Ord, PartialOrd)]
@@ -96,61 +97,10 @@ fn subject(shared: &Shared, grant: Grant, form: &Form) -> Option<Uuid> {
                 .ok()?
                 .user,
         ),
-        Grant::AuthorizationCode
-        | Grant::Mfa
-        | Grant::Missing
-        | Grant::Other
-        | Grant::PublicKey => None,
-    }
-}
-
-/// Why a token request is refused.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    Dead(Dead),
-    OAuth(&'static str, String),
-}
-
-impl Refusal {
-    fn invalid(description: impl Into<String>) -> Self {
-        Self::OAuth("invalid_request", description.into())
-    }
-
-    /// Tells whether a refresh token was sent again after its successor had gone out.
-    pub(crate) fn is_reuse(&self) -> bool {
-        matches!(self, Self::Dead(Dead::Spent))
-    }
-
-    pub(crate) fn into_reply(self, switch: DeadRefresh) -> Reply {
-        let (error, description) = match self {
-            Self::OAuth(error, description) => (error, description),
-            Self::Dead(_) if switch == DeadRefresh::Unauthorized => {
-                return ApiError::unauthorized("The refresh token is not valid.").into_reply();
-            }
-            Self::Dead(dead) => {
-                let error = match switch {
-                    DeadRefresh::InvalidGrant => "invalid_grant",
-                    DeadRefresh::InvalidRequest | DeadRefresh::Unauthorized => "invalid_request",
-                };
-                (error, dead_description(dead).to_owned())
-            }
-        };
-        let body = json!({
-            "error": error,
-            "error_description": description,
-            "error_uri": null,
-        });
-        answer::json(StatusCode::BAD_REQUEST, &body)
-    }
-}
-
-fn dead_description(dead: Dead) -> &'static str {
-    match dead {
-        Dead::Expired => "The refresh token has expired.",
-        Dead::NotRefresh => "The token is not a refresh token.",
-        Dead::Revoked => "The refresh token was revoked.",
-        Dead::Spent => "The refresh token was used before.",
-        Dead::Unknown => "The refresh token is unknown.",
+        Grant::AuthorizationCode => shared.challenges.user(form.field("code")?),
+        Grant::Mfa => shared.challenges.user(form.field("mfa_token")?),
+        Grant::PublicKey => login::key_user(shared, form),
+        Grant::Missing | Grant::Other => None,
     }
 }
 
@@ -170,33 +120,64 @@ pub(crate) fn carry_out(
         Some(text) if text.eq_ignore_ascii_case("true") => true,
         Some(_) => return Err(Refusal::invalid("readOnly must be true or false")),
     };
-    let pair = match asked.grant {
-        Grant::Password => password(shared, form, read_only)?,
+    let granted = match asked.grant {
+        Grant::Password => login::password(shared, form, read_only)?,
+        Grant::Mfa => login::mfa(shared, form, read_only)?,
+        Grant::PublicKey => login::public_key(shared, form, read_only)?,
+        Grant::AuthorizationCode => login::authorization_code(shared, form, read_only)?,
         Grant::RefreshToken => renew(shared, form, read_only)?,
         Grant::As => impersonate(shared, headers, form, read_only)?,
         Grant::Missing => return Err(Refusal::invalid("grant_type is missing")),
-        Grant::AuthorizationCode | Grant::Mfa | Grant::Other | Grant::PublicKey => {
+        Grant::Other => {
             let description = "The grant type is not supported.".to_owned();
             return Err(Refusal::OAuth("unsupported_grant_type", description));
         }
     };
-    Ok(issued(&pair))
+    Ok(granted.into_reply())
 }
 
-fn issued(pair: &Pair) -> Reply {
-    let body = json!({
-        "access_token": pair.access,
-        "token_type": "bearer",
-        "refresh_token": pair.refresh,
-        "mfa_token": null,
-        "encrypted_code": null,
-        "expires_in": pair.expires_in,
-    });
-    let mut reply = answer::json(StatusCode::OK, &body);
-    reply
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
+/// What a token request leads to.
+enum Granted {
+    /// The challenge of a key-pair login, encrypted.
+    Challenge(String),
+    /// The token with which a code is asked for.
+    Code(String),
+    Tokens(Pair),
+}
+
+impl Granted {
+    fn into_reply(self) -> Reply {
+        let mut body = json!({
+            "access_token": null,
+            "token_type": null,
+            "refresh_token": null,
+            "mfa_token": null,
+            "encrypted_code": null,
+            "expires_in": 0,
+        });
+        let members = match self {
+            Self::Challenge(code) => vec![("encrypted_code", code.into())],
+            Self::Code(token) => vec![("mfa_token", token.into())],
+            Self::Tokens(pair) => vec![
+                ("access_token", pair.access.into()),
+                ("token_type", "bearer".into()),
+                ("refresh_token", pair.refresh.into()),
+                ("expires_in", pair.expires_in.into()),
+            ],
+        };
+        if let Some(body) = body.as_object_mut() {
+            body.extend(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
+        let mut reply = answer::json(StatusCode::OK, &body);
+        reply
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
+    }
 }
 
 fn required<'a>(form: &'a Form, name: &str) -> Result<&'a str, Refusal> {
@@ -205,28 +186,14 @@ fn required<'a>(form: &'a Form, name: &str) -> Result<&'a str, Refusal> {
         .ok_or_else(|| Refusal::invalid(format!("{name} is missing")))
 }
 
-fn password(shared: &Shared, form: &Form, read_only: bool) -> Result<Pair, Refusal> {
-    let name = required(form, "username")?;
-    let password = required(form, "password")?;
-    let holder = {
-        let world = shared.world.read();
-        world
-            .user_named(name)
-            .filter(|user| user.account.password == password && world.is_enabled(user))
-            .and_then(|user| holder(&world, user.account.uid))
-    };
-    let wrong = "Login failed: the user name or password is wrong, or the user has no access.";
-    let holder = holder.ok_or_else(|| Refusal::invalid(wrong))?;
-    Ok(shared.tokens.open(&holder, read_only))
-}
-
-fn renew(shared: &Shared, form: &Form, read_only: bool) -> Result<Pair, Refusal> {
+fn renew(shared: &Shared, form: &Form, read_only: bool) -> Result<Granted, Refusal> {
     let sent = required(form, "refresh_token")?;
     let session = shared.tokens.session(sent).map_err(Refusal::Dead)?;
-    let holder = session_holder(shared, &session)?;
+    let holder = alive(&shared.world.read(), &session)?;
     let session = shared.tokens.spend(sent).map_err(Refusal::Dead)?;
     let read_only = read_only || session.read_only;
-    Ok(shared.tokens.renew(&holder, &session, read_only, sent))
+    let pair = shared.tokens.renew(&holder, &session, read_only, sent);
+    Ok(Granted::Tokens(pair))
 }
 
 fn impersonate(
@@ -234,7 +201,7 @@ fn impersonate(
     headers: &HeaderMap,
     form: &Form,
     read_only: bool,
-) -> Result<Pair, Refusal> {
+) -> Result<Granted, Refusal> {
     let sent = required(form, "refresh_token")?;
     let target = required(form, "userUid")?;
     let target: Uuid = target
@@ -250,14 +217,16 @@ fn impersonate(
     }
     let holder = impersonated(shared, &session, target)?;
     let read_only = read_only || session.read_only;
-    Ok(shared
+    let pair = shared
         .tokens
-        .impersonate(&holder, &session, read_only, sent))
+        .impersonate(&holder, &session, read_only, sent);
+    Ok(Granted::Tokens(pair))
 }
 
 /// Returns the target as a token names it, if the session's user may edit it.
 fn impersonated(shared: &Shared, session: &Session, target: Uuid) -> Result<Holder, Refusal> {
     let world = shared.world.read();
+    let by = alive(&world, session)?;
     let viewer = world
         .viewer(session.user, false)
         .ok_or(Refusal::Dead(Dead::Revoked))?;
@@ -276,27 +245,53 @@ fn impersonated(shared: &Shared, session: &Session, target: Uuid) -> Result<Hold
             "The user to impersonate may not be edited by this user.",
         ));
     }
-    if !shared.switches.as_disabled && !world.is_enabled(user) {
+    let switches = &shared.switches;
+    if !switches.as_disabled && !world.is_enabled(user) {
         return Err(Refusal::invalid("The user to impersonate is disabled."));
     }
-    holder(&world, target).ok_or_else(|| Refusal::invalid("The user has no identity to act as."))
+    if !switches.as_mfa && world.devices_of(target).next().is_some() {
+        return Err(Refusal::invalid(
+            "The user to impersonate logs in with a code as well.",
+        ));
+    }
+    let organization = user.account.organization;
+    if !switches.as_rest_disabled && !world.has_rest(organization) {
+        return Err(Refusal::invalid(
+            "The company of the user to impersonate has no access to the REST API.",
+        ));
+    }
+    let login = world.password_login(target);
+    let holder = login
+        .and_then(|login| holder(&world, login.id))
+        .ok_or_else(|| Refusal::invalid("The user has no identity to act as."))?;
+    shared.activities.note(
+        Kind::UserImpersonationSuccessful,
+        Some(session.user),
+        Some(organization),
+        format!("{} acts as {}.", by.name, holder.name),
+    );
+    Ok(holder)
 }
 
-fn session_holder(shared: &Shared, session: &Arc<Session>) -> Result<Holder, Refusal> {
-    let world = shared.world.read();
+/// Returns the one whose session it is, as a token names it, if it could still log in as it did.
+fn alive(world: &World, session: &Session) -> Result<Holder, Refusal> {
     world
         .user(session.user)
-        .filter(|user| world.is_enabled(user))
-        .and_then(|user| holder(&world, user.account.uid))
+        .filter(|user| world.may_log_in(user))
+        .and_then(|_| holder(world, session.login))
         .ok_or(Refusal::Dead(Dead::Revoked))
 }
 
-fn holder(world: &World, uid: Uuid) -> Option<Holder> {
-    let user = world.user(uid)?;
+/// Returns the user of an enabled identity as a token names it.
+fn holder(world: &World, login: u64) -> Option<Holder> {
+    let login = world.login(login).filter(|login| login.enabled)?;
+    let user = world.user(login.user)?;
     Some(Holder {
-        uid,
+        uid: login.user,
         name: user.account.user_name.clone(),
         number: user.number,
-        login: world.password_login(uid)?.id,
+        login: login.id,
+        read_only: login.read_only,
+        rest: login.scopes.contains(&Scope::Rest),
     })
 }

@@ -1,8 +1,8 @@
 //! A stand-in Veeam Service Provider Console for demos, tests and benches.
 //!
 //! It speaks the part of the console's REST API v3 (shape 3.7) that a gateway in front of it meets:
-//! `/token` with the grants `password`, `refresh_token` and `as`, users, companies, and the whole
-//! family of `/users/logins`. It checks every bearer, acts with the rights of that token's user,
+//! `/token` with its six grants, users, companies, the whole family of `/users/logins`, and the
+//! activity log. It checks every bearer, acts with the rights of that token's user,
 //! remembers each request as it arrived and counts, so that tests can judge what reached it. What is
 //! not known of the real console is a switch ([`Switches`]); misbehaviour is scripted ([`Fault`]).
 //!
@@ -10,8 +10,10 @@
 //! `bytes?size=&chunk=&chunked=`, `sink`, `status?code=&location=` and `hop`. They need a bearer.
 //! Under `/_simulator` the same control as by this library is had over HTTP, without any bearer.
 
+mod activity;
 mod answer;
 mod bearer;
+mod challenges;
 mod clock;
 mod control;
 mod faults;
@@ -23,6 +25,7 @@ mod query;
 mod random;
 mod route;
 mod routes;
+mod rsa_key;
 mod seen;
 mod server;
 mod settings;
@@ -31,6 +34,7 @@ mod tally;
 mod tests;
 mod tls;
 mod tokens;
+mod totp;
 mod visit;
 mod wire;
 mod world;
@@ -51,13 +55,17 @@ pub use crate::bearer::Cause;
 pub use crate::faults::{Action, Fault};
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
-    DeadRefresh, Protocols, Rotation, Settings, SwitchError, Switches, TokenAuthorization,
+    ChallengePadding, DeadRefresh, ParallelSessions, PasswordRefusal, Protocols, PublicKeyForm,
+    Rotation, Settings, SwitchError, Switches, TokenAuthorization, UnauthorizedBody,
 };
 pub use crate::tally::{GrantCount, State};
+pub use crate::totp::totp_code;
 pub use crate::world::seed;
 pub use crate::world::seed::generated_owner;
 pub use crate::world::{Account, Role};
 
+use crate::activity::Activities;
+use crate::challenges::Challenges;
 use crate::faults::Faults;
 use crate::seen::Seen;
 use crate::tally::Tally;
@@ -70,6 +78,8 @@ struct Shared {
     switches: Switches,
     world: RwLock<World>,
     tokens: Tokens,
+    challenges: Challenges,
+    activities: Activities,
     faults: Faults,
     seen: Seen,
     tally: Tally,
@@ -122,6 +132,8 @@ impl Simulator {
         let shared = Arc::new(Shared {
             world: RwLock::new(World::seeded(settings.companies)),
             tokens: Tokens::new(&settings.switches).ok_or_else(no_key)?,
+            challenges: Challenges::default(),
+            activities: Activities::default(),
             faults: Faults::default(),
             seen: Seen::new(settings.switches.keep_requests),
             tally: Tally::default(),
@@ -223,6 +235,7 @@ impl Simulator {
             user: of,
             login: None,
             sessions: false,
+            lent: false,
         })
     }
 
@@ -233,6 +246,7 @@ impl Simulator {
             user: of,
             login: None,
             sessions: true,
+            lent: true,
         })
     }
 
@@ -285,5 +299,23 @@ impl Simulator {
             .user_mut(uid)
             .map(|user| user.account.password = password.to_owned())
             .is_some()
+    }
+
+    /// Switches the access of a company's users and keys to the REST API on or off.
+    pub fn set_rest_access(&self, company: Uuid, enabled: bool) -> bool {
+        let mut world = self.shared.world.write();
+        world
+            .organization_mut(company)
+            .map(|organization| organization.rest = enabled)
+            .is_some()
+    }
+
+    /// Registers a public key, `<RSAKeyValue>` XML, for key-pair logins of a user, with all scopes;
+    /// returns the identity's id, or `None` when the user is not there or the key cannot be read.
+    pub fn add_public_key(&self, user: Uuid, xml: &str, read_only: bool) -> Option<u64> {
+        self.shared
+            .world
+            .write()
+            .add_public_key(user, xml, read_only)
     }
 }

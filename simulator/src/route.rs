@@ -7,6 +7,7 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     About,
+    ActivityLogs,
     AddApiKey,
     AddPublicKey,
     AddTotp,
@@ -33,10 +34,12 @@ pub(crate) enum Operation {
     ResetPassword,
     ResetPasswordConfirm,
     RevokeTokens,
+    RsaKey,
     SamlMetadata,
     Sink,
     Status,
     Token,
+    TotpSecret,
     Unknown,
     User,
     UserLogins,
@@ -48,6 +51,7 @@ impl Operation {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::About => "GET /about",
+            Self::ActivityLogs => "GET /eventLogs/activityLogs",
             Self::AddApiKey => "POST /users/{userUid}/logins/apikey",
             Self::AddPublicKey => "POST /users/{userUid}/logins/asymmetricalgorithm",
             Self::AddTotp => "POST /users/{userUid}/logins/totp",
@@ -74,12 +78,14 @@ impl Operation {
             Self::ResetPassword => "POST /users/resetpassword",
             Self::ResetPasswordConfirm => "PUT /users/resetpassword",
             Self::RevokeTokens => "DELETE /users/{userUid}/tokens",
+            Self::RsaKey => "GET /authentication/keys/rsa",
             Self::SamlMetadata => {
                 "GET /organizations/{organizationUid}/identityProviders/saml2/{name}/metadata"
             }
             Self::Sink => "POST /_test/sink",
             Self::Status => "GET /_test/status",
             Self::Token => "POST /token",
+            Self::TotpSecret => "GET /authentication/keys/totp-secret",
             Self::Unknown => "unknown",
             Self::User => "GET /users/{userUid}",
             Self::UserLogins => "GET /users/{userUid}/logins",
@@ -120,6 +126,11 @@ impl Route {
             ["users", rest @ ..] => users(method, rest),
             ["organizations", rest @ ..] => organizations(method, rest),
             ["_test", rest @ ..] => test(method, rest),
+            ["authentication", "keys", "rsa"] => on(method, &[("GET", Operation::RsaKey)]),
+            ["authentication", "keys", "totp-secret"] => {
+                on(method, &[("GET", Operation::TotpSecret)])
+            }
+            ["eventlogs", "activitylogs"] => on(method, &[("GET", Operation::ActivityLogs)]),
             ["about"] => on(method, &[("GET", Operation::About)]),
             ["token"] => on(method, &[("POST", Operation::Token)]),
             ["plugins", "user", "islogged"] => on(method, &[("GET", Operation::IsLogged)]),

@@ -1,5 +1,7 @@
 //! The operations of the API, carried out with the rights of the caller.
 
+mod activities;
+mod keys;
 mod logins;
 mod organizations;
 mod patch;
@@ -14,6 +16,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::Shared;
+use crate::activity::Kind;
 use crate::answer::{self, ApiError, ErrorKind, Reply};
 use crate::inbound::Inbound;
 use crate::query::Query;
@@ -45,6 +48,13 @@ impl Call<'_> {
             .ok_or_else(|| ApiError::parameter("userLoginId", "The value is not a number."))
     }
 
+    /// Notes in the activity log what the caller did to something of an organization.
+    fn note(&self, kind: Kind, organization: Option<Uuid>, what: &str) {
+        let by = Some(self.viewer.uid);
+        let activities = &self.shared.activities;
+        activities.note(kind, by, organization, format!("{what}."));
+    }
+
     /// Tells whether the body is said to be of a media type.
     fn has_type(&self, media_type: &str) -> bool {
         self.head
@@ -60,6 +70,7 @@ impl Call<'_> {
 pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     match call.route.operation {
         Operation::About => about(call),
+        Operation::ActivityLogs => activities::all(call),
         Operation::AddApiKey => logins::add_api_key(call),
         Operation::AddPublicKey => logins::add_public_key(call).await,
         Operation::AddTotp => logins::add_totp(call),
@@ -86,8 +97,10 @@ pub(crate) async fn answer(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         Operation::PatchLogin => logins::patch(call).await,
         Operation::PatchUser => users::patch(call).await,
         Operation::RevokeTokens => users::revoke_tokens(call),
+        Operation::RsaKey => keys::rsa(call),
         Operation::Sink => test::sink(call).await,
         Operation::Status => test::status(call),
+        Operation::TotpSecret => keys::totp_secret(call),
         Operation::User => users::one(call),
         Operation::UserLogins => logins::of_user(call),
         Operation::Users => users::all(call),

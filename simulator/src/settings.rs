@@ -1,9 +1,15 @@
 //! What a simulator is started with, and the switches for what is unknown about the real console.
 
+mod grants;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::grants::{
+    ChallengePadding, ParallelSessions, PasswordRefusal, PublicKeyForm, UnauthorizedBody,
+};
 
 /// What a simulator is started with.
 #[derive(Clone, Debug)]
@@ -43,6 +49,27 @@ pub struct Switches {
     pub numeric_claims: bool,
     /// Lets grant `as` act for a disabled user; its token works then too (`as_disabled`, default false).
     pub as_disabled: bool,
+    /// Lets grant `as` act for a user with a TOTP device (`as_mfa`, default true).
+    pub as_mfa: bool,
+    /// Lets grant `as` act for a user whose company has no REST access; its token works then too
+    /// (`as_rest_disabled`, default false).
+    pub as_rest_disabled: bool,
+    /// Impersonated tokens live on when the session they were lent on is revoked or replaced
+    /// (`as_outlives_parent`, default true).
+    pub as_outlives_parent: bool,
+    /// What a new login does to the earlier sessions of its account (`parallel_sessions`).
+    pub parallel_sessions: ParallelSessions,
+    /// A new refresh token lives as long as the first one did, not only as long as it would have
+    /// (`refresh_extends`, default true).
+    pub refresh_extends: bool,
+    /// What is in the body of a 401 (`unauthorized_body`).
+    pub unauthorized_body: UnauthorizedBody,
+    /// How a wrong password, code or key is refused (`password_refusal`).
+    pub password_refusal: PasswordRefusal,
+    /// In which form grant `public_key` takes the key (`public_key_form`).
+    pub public_key_form: PublicKeyForm,
+    /// How the challenge of a key-pair login is encrypted (`challenge_padding`).
+    pub challenge_padding: ChallengePadding,
     /// Grant `as` needs the impersonator's access token as well (`as_requires_bearer`, default false).
     pub as_requires_bearer: bool,
     /// What an `Authorization` header on `/token` leads to (`token_authorization`).
@@ -70,6 +97,15 @@ impl Default for Switches {
             rotation: Rotation::SingleUse,
             numeric_claims: false,
             as_disabled: false,
+            as_mfa: true,
+            as_rest_disabled: false,
+            as_outlives_parent: true,
+            parallel_sessions: ParallelSessions::Many,
+            refresh_extends: true,
+            unauthorized_body: UnauthorizedBody::Errors,
+            password_refusal: PasswordRefusal::InvalidRequest,
+            public_key_form: PublicKeyForm::Xml,
+            challenge_padding: ChallengePadding::Pkcs1,
             as_requires_bearer: false,
             token_authorization: TokenAuthorization::Refuse,
             lenient_logins: false,
@@ -94,6 +130,15 @@ impl Switches {
             "rotation" => self.rotation = worded(name, value)?,
             "numeric_claims" => self.numeric_claims = plain(name, value)?,
             "as_disabled" => self.as_disabled = plain(name, value)?,
+            "as_mfa" => self.as_mfa = plain(name, value)?,
+            "as_rest_disabled" => self.as_rest_disabled = plain(name, value)?,
+            "as_outlives_parent" => self.as_outlives_parent = plain(name, value)?,
+            "parallel_sessions" => self.parallel_sessions = worded(name, value)?,
+            "refresh_extends" => self.refresh_extends = plain(name, value)?,
+            "unauthorized_body" => self.unauthorized_body = worded(name, value)?,
+            "password_refusal" => self.password_refusal = worded(name, value)?,
+            "public_key_form" => self.public_key_form = worded(name, value)?,
+            "challenge_padding" => self.challenge_padding = worded(name, value)?,
             "as_requires_bearer" => self.as_requires_bearer = plain(name, value)?,
             "token_authorization" => self.token_authorization = worded(name, value)?,
             "lenient_logins" => self.lenient_logins = plain(name, value)?,

@@ -88,9 +88,9 @@ impl State {
 /// The counts of one grant.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct GrantCount {
-    /// Requests that got a token.
+    /// Requests that got a token, or a challenge.
     pub ok: u64,
-    /// Requests that got none.
+    /// Requests that got neither.
     pub refused: u64,
     /// Requests being worked on now.
     pub in_flight: u64,

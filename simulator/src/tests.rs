@@ -1,11 +1,15 @@
 //! The simulator from outside: every test starts one and speaks HTTP to it.
 
+mod activities;
 mod control;
 mod faults;
 mod grants;
 mod guards;
+mod key_pairs;
 mod logins;
+mod mfa;
 mod probes;
+mod sessions;
 mod users;
 
 use bytes::Bytes;
@@ -184,4 +188,8 @@ fn as_form(refresh: &str, target: Uuid) -> String {
 
 fn refresh_form(refresh: &str) -> String {
     format!("grant_type=refresh_token&refresh_token={refresh}")
+}
+
+async fn me(simulator: &Simulator, access: &str) -> Answer {
+    get("/api/v3/users/me").bearer(access).send(simulator).await
 }

@@ -1,21 +1,23 @@
 //! The live tokens: a bearer is found by looking it up, its signature is never read again.
 
 pub(crate) mod jwt;
+mod revocation;
 mod token;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::jwt::{Claims, Writer};
+pub(crate) use self::revocation::Revocation;
 pub(crate) use self::token::{Holder, Kind, Session, Token};
 use crate::bearer::Cause;
-use crate::settings::{Rotation, Switches};
+use crate::settings::{ParallelSessions, Rotation, Switches};
 use crate::{clock, random};
 
 /// The default life of an access token.
@@ -48,17 +50,6 @@ pub(crate) enum Dead {
     Unknown,
 }
 
-/// Which tokens are revoked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Revocation {
-    /// The user whose tokens are meant, or everybody.
-    pub(crate) user: Option<Uuid>,
-    /// The identity whose tokens are meant, or all.
-    pub(crate) login: Option<u64>,
-    /// Whether refresh tokens die too, and with them all that the user's sessions were lent.
-    pub(crate) sessions: bool,
-}
-
 type Shard = RwLock<HashMap<Box<str>, Arc<Token>>>;
 
 /// All tokens that may be presented.
@@ -66,6 +57,10 @@ pub(crate) struct Tokens {
     shards: [Shard; SHARDS],
     writer: Writer,
     rotation: Rotation,
+    refresh_extends: bool,
+    outlives_parent: bool,
+    /// Held while a session is opened, where a new one ends the others of its user.
+    newest_only: Option<Mutex<()>>,
     access_millis: AtomicU64,
     refresh_millis: AtomicU64,
     issued: AtomicU64,
@@ -78,6 +73,10 @@ impl Tokens {
             shards: Default::default(),
             writer: Writer::new(switches.sign_tokens, switches.numeric_claims)?,
             rotation: switches.rotation,
+            refresh_extends: switches.refresh_extends,
+            outlives_parent: switches.as_outlives_parent,
+            newest_only: (switches.parallel_sessions == ParallelSessions::NewestOnly)
+                .then(Mutex::default),
             access_millis: AtomicU64::new(0),
             refresh_millis: AtomicU64::new(0),
             issued: AtomicU64::new(0),
@@ -103,11 +102,18 @@ impl Tokens {
 
     /// Opens a session for a user who has proven its login.
     pub(crate) fn open(&self, holder: &Holder, read_only: bool) -> Pair {
+        let _alone = self.newest_only.as_ref().map(Mutex::lock);
+        if self.newest_only.is_some() {
+            self.supersede(holder.uid);
+        }
+        let read_only = read_only || holder.read_only;
         let session = Arc::new(Session {
             id: random::uuid(),
             user: holder.uid,
             login: holder.login,
             read_only,
+            rest: holder.rest,
+            ends: Instant::now().checked_add(self.refresh_life()),
         });
         let refresh = self.issue_refresh(holder, &session);
         self.pair(holder, &session, read_only, refresh)
@@ -158,7 +164,10 @@ impl Tokens {
     }
 
     fn issue_refresh(&self, holder: &Holder, session: &Arc<Session>) -> String {
-        let life = self.refresh_life();
+        let life = match session.ends {
+            Some(ends) if !self.refresh_extends => ends.saturating_duration_since(Instant::now()),
+            _ => self.refresh_life(),
+        };
         self.issue(Kind::Refresh, holder, session, session.read_only, life)
     }
 
@@ -188,7 +197,7 @@ impl Tokens {
             login: holder.login,
             session: Some(session.clone()),
             read_only,
-            rest: true,
+            rest: session.rest,
             expires: Instant::now().checked_add(life),
             revoked: AtomicBool::new(false),
             spent: AtomicBool::new(false),
@@ -295,76 +304,4 @@ impl Tokens {
         }
         Ok((token, session))
     }
-
-    /// Revokes access tokens, and refresh tokens where asked; API keys live on. Returns how many.
-    pub(crate) fn revoke(&self, which: Revocation) -> usize {
-        let meant = |token: &Token| match token.kind {
-            Kind::Access => true,
-            Kind::ApiKey => false,
-            Kind::Refresh => which.sessions,
-        };
-        let of_user = |token: &Token, user: Uuid| {
-            token.subject == user || (which.sessions && token.lent_to(user))
-        };
-        let of_login = |token: &Token, login: u64| {
-            token.login == login
-                || token
-                    .session
-                    .as_ref()
-                    .is_some_and(|session| session.login == login)
-        };
-        let mut count = 0;
-        for shard in &self.shards {
-            for token in shard.read().values() {
-                let hit = meant(token)
-                    && which.user.is_none_or(|user| of_user(token, user))
-                    && which.login.is_none_or(|login| of_login(token, login));
-                if hit && !token.revoked.swap(true, Ordering::Relaxed) {
-                    count += 1;
-                }
-            }
-        }
-        count
-    }
-
-    /// Switches the API key of an identity on or off.
-    pub(crate) fn enable_api_key(&self, login: u64, enabled: bool) {
-        for shard in &self.shards {
-            for token in shard.read().values() {
-                if token.kind == Kind::ApiKey && token.login == login {
-                    token.revoked.store(!enabled, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    /// Counts the tokens and sessions that are alive now.
-    pub(crate) fn live(&self) -> Live {
-        let now = Instant::now();
-        let mut live = Live::default();
-        let mut sessions = HashSet::new();
-        for shard in &self.shards {
-            for token in shard.read().values() {
-                let dead = token.expired(now)
-                    || token.revoked.load(Ordering::Relaxed)
-                    || token.spent.load(Ordering::Relaxed);
-                match token.kind {
-                    _ if dead => {}
-                    Kind::Access => live.access_tokens += 1,
-                    Kind::ApiKey => live.api_keys += 1,
-                    Kind::Refresh => sessions.extend(token.session.as_ref().map(|s| s.id)),
-                }
-            }
-        }
-        live.sessions = sessions.len();
-        live
-    }
-}
-
-/// How much is alive.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Live {
-    pub(crate) access_tokens: usize,
-    pub(crate) api_keys: usize,
-    pub(crate) sessions: usize,
 }

@@ -20,7 +20,6 @@ use crate::routes::{self, Call};
 use crate::seen::Record;
 use crate::settings::TokenAuthorization;
 use crate::tally::{AuthorizationOn, Finding};
-use crate::tokens::Kind;
 use crate::wire::Garbler;
 use crate::{Shared, control};
 
@@ -156,10 +155,14 @@ impl<'a> Visit<'a> {
         let header = self.shared.switches.retry_after_header;
         match (fault.action.outcome(header), performed) {
             (Some(outcome), _) => {
-                if fault.action == Action::Unauthorized {
-                    self.finding.cause = Some(Cause::Fault);
+                if fault.action != Action::Unauthorized {
+                    return outcome;
                 }
-                outcome
+                self.finding.cause = Some(Cause::Fault);
+                match outcome {
+                    Outcome::Answer(reply) => Outcome::Answer(self.dressed(reply)),
+                    other => other,
+                }
             }
             (None, Some(reply)) => Outcome::Answer(reply),
             (None, None) => Outcome::Cut,
@@ -225,10 +228,19 @@ impl<'a> Visit<'a> {
                 .unwrap_or_else(ApiError::into_reply),
             Entry::Refused(cause) => {
                 self.finding.cause = Some(*cause);
-                ApiError::unauthorized("Authorization is required.").into_reply()
+                let refusal = ApiError::unauthorized("Authorization is required.");
+                self.dressed(refusal.into_reply())
             }
-            Entry::Token(asked) => self.grant(asked),
+            Entry::Token(asked) => {
+                let reply = self.grant(asked);
+                self.dressed(reply)
+            }
         }
+    }
+
+    /// Gives a 401 of the console's own the body that the switch asks for.
+    fn dressed(&self, reply: Reply) -> Reply {
+        answer::unauthorized_as(self.shared.switches.unauthorized_body, reply)
     }
 
     async fn operate(&mut self, caller: &Caller, body: &mut Inbound) -> Result<Reply, ApiError> {
@@ -237,7 +249,7 @@ impl<'a> Visit<'a> {
             self.finding.read_only_refused = true;
             return Err(ApiError::forbidden("The token allows reading only."));
         }
-        if caller.token.kind == Kind::ApiKey && !caller.token.rest {
+        if !caller.token.rest {
             return Err(ApiError::forbidden(
                 "The identity may not use the REST API.",
             ));
@@ -264,7 +276,7 @@ impl<'a> Visit<'a> {
                 "invalid_request",
                 "The operation takes no Authorization header.".to_owned(),
             );
-            return refusal.into_reply(switches.dead_refresh);
+            return refusal.into_reply(switches);
         }
         match grant::carry_out(self.shared, &self.head.headers, asked) {
             Ok(reply) => {
@@ -274,7 +286,7 @@ impl<'a> Visit<'a> {
             }
             Err(refusal) => {
                 self.finding.refresh_reused = refusal.is_reuse();
-                refusal.into_reply(switches.dead_refresh)
+                refusal.into_reply(switches)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Who lives in the simulated console: organizations, users and their identities.
 
+mod login;
 pub(crate) mod role;
 pub mod seed;
 mod view;
@@ -9,8 +10,11 @@ use std::fmt;
 
 use uuid::Uuid;
 
+pub(crate) use self::login::{Login, NewLogin, Provider, Scope};
 pub use self::role::Role;
-use crate::{clock, random};
+use crate::rsa_key::RsaKey;
+use crate::totp::Device;
+use crate::{clock, random, rsa_key};
 
 /// What an organization is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(crate) struct Organization {
     pub(crate) kind: Kind,
     pub(crate) name: String,
     pub(crate) active: bool,
+    /// Whether its users and their keys may use the REST API.
+    pub(crate) rest: bool,
     owner: Option<String>,
 }
 
@@ -36,6 +42,7 @@ impl Organization {
             kind,
             name: name.to_owned(),
             active: true,
+            rest: true,
             owner: None,
         }
     }
@@ -77,82 +84,6 @@ pub(crate) struct User {
     pub(crate) first_name: Option<String>,
     pub(crate) last_name: Option<String>,
     pub(crate) email: Option<String>,
-}
-
-/// One way for a user to log in: a Windows or console account, a key pair, an API key, a TOTP device.
-#[derive(Debug)]
-pub(crate) struct Login {
-    pub(crate) id: u64,
-    pub(crate) user: Uuid,
-    pub(crate) provider: Provider,
-    pub(crate) description: Option<String>,
-    pub(crate) read_only: bool,
-    pub(crate) scopes: Vec<Scope>,
-    pub(crate) enabled: bool,
-    pub(crate) parameters: String,
-    pub(crate) identifier: String,
-    pub(crate) created: String,
-}
-
-/// Where an identity comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Provider {
-    ApiKey,
-    KeyPair,
-    Portal,
-    Totp,
-    Windows,
-}
-
-impl Provider {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ApiKey => "AK",
-            Self::KeyPair => "AA",
-            Self::Portal => "VSPC",
-            Self::Totp => "TOTP",
-            Self::Windows => "WIN",
-        }
-    }
-}
-
-/// What an identity may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Integration,
-    Rest,
-    Ui,
-}
-
-impl Scope {
-    pub(crate) const ALL: [Self; 3] = [Self::Integration, Self::Rest, Self::Ui];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Integration => "integration",
-            Self::Rest => "rest",
-            Self::Ui => "ui",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.name().eq_ignore_ascii_case(name))
-    }
-}
-
-/// What a new identity is made of.
-#[derive(Debug)]
-pub(crate) struct NewLogin {
-    pub(crate) user: Uuid,
-    pub(crate) provider: Provider,
-    pub(crate) description: Option<String>,
-    pub(crate) read_only: bool,
-    pub(crate) scopes: Vec<Scope>,
-    pub(crate) parameters: String,
-    /// The identifier at the provider; the number of the identity where there is none.
-    pub(crate) identifier: Option<String>,
 }
 
 /// With whose eyes the world is looked at.
@@ -236,6 +167,7 @@ impl World {
             read_only: false,
             scopes: Scope::ALL.to_vec(),
             parameters: String::new(),
+            device: None,
             identifier: Some(account.user_name.clone()),
         };
         let user = User {
@@ -264,11 +196,29 @@ impl World {
             scopes: new.scopes,
             enabled: true,
             parameters: new.parameters,
+            device: new.device,
             identifier: new.identifier.unwrap_or_else(|| id.to_string()),
             created: clock::stamp(),
         };
         self.logins.insert(id, login);
         id
+    }
+
+    /// Adds a key pair's identity with all scopes; `None` when the user is not there or the key
+    /// cannot be read.
+    pub(crate) fn add_public_key(&mut self, user: Uuid, xml: &str, read_only: bool) -> Option<u64> {
+        self.user(user)?;
+        RsaKey::from_xml(xml)?;
+        Some(self.add_login(NewLogin {
+            user,
+            provider: Provider::KeyPair,
+            description: None,
+            read_only,
+            scopes: Scope::ALL.to_vec(),
+            parameters: xml.to_owned(),
+            device: None,
+            identifier: Some(rsa_key::identifier(xml)),
+        }))
     }
 
     pub(crate) fn remove_user(&mut self, uid: Uuid) -> bool {
@@ -332,6 +282,31 @@ impl World {
             && self
                 .organization(user.account.organization)
                 .is_some_and(|organization| organization.active)
+    }
+
+    /// Tells whether the users of an organization and their keys may use the REST API.
+    pub(crate) fn has_rest(&self, organization: Uuid) -> bool {
+        self.organization(organization)
+            .is_some_and(|organization| organization.rest)
+    }
+
+    /// Tells whether the user can open a session: enabled, and of an organization with REST access.
+    pub(crate) fn may_log_in(&self, user: &User) -> bool {
+        self.is_enabled(user) && self.has_rest(user.account.organization)
+    }
+
+    /// Returns the enabled TOTP devices of a user; one that has any logs in with a code as well.
+    pub(crate) fn devices_of(&self, uid: Uuid) -> impl Iterator<Item = (u64, &Device)> {
+        self.logins_of(uid)
+            .filter(|login| login.enabled)
+            .filter_map(|login| Some((login.id, login.device.as_ref()?)))
+    }
+
+    /// Returns the identities that are made of a key pair.
+    pub(crate) fn key_pairs(&self) -> impl Iterator<Item = &Login> {
+        self.logins
+            .values()
+            .filter(|login| login.provider == Provider::KeyPair)
     }
 
     /// Returns the enabled identity that the user's name and password belong to.

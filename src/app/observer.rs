@@ -1,6 +1,7 @@
 //! Exchanges with `/token` as log lines, counters and audit records.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
@@ -36,6 +37,7 @@ impl TokenObserver for Observer {
                 name: None,
             }),
             operation: Some(Cow::Borrowed(event.grant.as_str())),
+            user: event.user.map(Arc::from),
             duration_us: u64::try_from(event.duration.as_micros()).ok(),
             ..Record::default()
         };

@@ -112,6 +112,19 @@ struct Current {
 }
 
 impl Follow {
+    /// Sees the records from `next_seq` on; those before `offset` of the segment `first` were seen.
+    pub(super) fn from(directory: &Path, last: Option<(u64, File, u64)>, next_seq: u64) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            current: last.map(|(first, file, offset)| Current {
+                first,
+                file,
+                offset,
+            }),
+            next_seq,
+        }
+    }
+
     /// The records that came since the last call, or the first few megabytes of them. A caller
     /// that gets none waits for [`POLL`].
     ///
@@ -237,9 +250,9 @@ impl Table {
     ///
     /// # Errors
     /// Fails when `out` does.
-    pub fn row(self, line: &Line, out: &mut impl Write) -> io::Result<()> {
-        let Ok(view) = serde_json::from_slice::<View<'_>>(&line.json) else {
-            return writeln!(out, "record {} cannot be read", line.seq);
+    pub fn row(self, seq: u64, json: &[u8], out: &mut impl Write) -> io::Result<()> {
+        let Ok(view) = serde_json::from_slice::<View<'_>>(json) else {
+            return writeln!(out, "record {seq} cannot be read");
         };
         let status = view
             .status

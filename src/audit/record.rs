@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::json;
 use super::redact::RedactedQuery;
+use crate::client::LoginId;
 use crate::clock::Timestamp;
 use crate::request::RequestId;
 use crate::secret::Fingerprint;
@@ -40,6 +41,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Admin,
+        Self::Config,
+        Self::Intent,
+        Self::Request,
+        Self::Token,
+    ];
+
     /// The text in the record.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,6 +88,12 @@ impl Code {
             Self::UpstreamCut => "upstream_cut",
         }
     }
+
+    /// Whether the text in a record says that the gateway refused.
+    pub(super) fn is_refusal(text: &str) -> bool {
+        let others = [Self::Aborted, Self::Ok, Self::Unknown, Self::UpstreamCut];
+        others.iter().all(|other| other.as_str() != text)
+    }
 }
 
 /// The user of a console whom a request acted as.
@@ -105,6 +121,15 @@ pub enum Action {
 }
 
 impl Action {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Changed,
+        Self::Created,
+        Self::Deleted,
+        Self::Listed,
+        Self::Read,
+    ];
+
     /// The text in the record.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -154,6 +179,10 @@ pub struct Record {
     pub client: Option<Arc<str>>,
     /// By which of the client's credentials; a label, never the credential.
     pub credential: Option<Arc<str>>,
+    /// The log-in at the gateway that the credential came from.
+    pub session: Option<LoginId>,
+    /// The name of a user of the console who acts as itself.
+    pub user: Option<Arc<str>>,
     /// From where.
     pub source: Option<IpAddr>,
     /// For whom.
@@ -164,6 +193,8 @@ pub struct Record {
     pub target: Option<Target>,
     /// The class of the operation, or the name of an event.
     pub operation: Option<Cow<'static, str>>,
+    /// What a log-in asked for.
+    pub grant: Option<&'static str>,
     /// The method as typed.
     pub method: Option<Method>,
     /// The path as typed.
@@ -230,6 +261,12 @@ impl Record {
         text(out, "config", self.config.as_deref());
         text(out, "client", self.client.as_deref());
         text(out, "credential", self.credential.as_deref());
+        if let Some(session) = self.session {
+            let mut buffer = Uuid::encode_buffer();
+            let id = session.0.hyphenated().encode_lower(&mut buffer);
+            text(out, "session", Some(id));
+        }
+        text(out, "user", self.user.as_deref());
         if let Some(source) = self.source {
             text(out, "source", Some(&source.to_string()));
         }
@@ -249,6 +286,7 @@ impl Record {
 
     fn put_request(&self, out: &mut Vec<u8>) {
         text(out, "operation", self.operation.as_deref());
+        text(out, "grant", self.grant);
         text(out, "method", self.method.as_ref().map(Method::as_str));
         if let Some(path) = &self.path {
             json::name(out, "path");
@@ -375,6 +413,9 @@ mod tests {
             config: Some("3".into()),
             client: Some("zabbix".into()),
             credential: Some("api_key:12345678".into()),
+            session: Some(LoginId(Uuid::from_u128(3))),
+            user: Some("ACME\\ann".into()),
+            grant: Some("password"),
             source: Some([10, 0, 0, 1].into()),
             tenant: Some("acme".into()),
             console: Some("main".into()),
@@ -411,7 +452,8 @@ mod tests {
         let expected = json!({
             "seq": 7, "time": "2026-03-04T05:06:07.000089Z", "kind": "request",
             "request_id": id.as_str(), "config": "3", "client": "zabbix",
-            "credential": "api_key:12345678", "source": "10.0.0.1", "tenant": "acme",
+            "credential": "api_key:12345678", "user": "ACME\\ann", "grant": "password",
+            "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme",
             "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann"}, "operation": "plain",
             "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",
             "reason": "ticket 7", "code": "ok", "status": 200, "bytes_in": 0, "bytes_out": 12,

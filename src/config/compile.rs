@@ -30,10 +30,11 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         );
     }
     let log = server::log(root);
+    let state = server::state(root, folder);
     let consoles = consoles::consoles(root, folder);
     let mapping = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);
-    let clients = clients::clients(root, &tenants, &mapping);
+    let clients = clients::clients(root, &tenants, &mapping, consoles.rules);
     root.finish();
 
     let (clients, policy) = clients;
@@ -42,6 +43,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         admin: admin?,
         log: log?,
         audit: audit?,
+        state: state?,
         consoles: consoles.consoles,
         clients,
         tenants: tenants.directory,

@@ -7,13 +7,33 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 use super::headers;
+use super::login::TokenReply;
 use crate::audit::Code;
+
+/// What a request is answered with.
+pub(super) enum Answer {
+    /// What the console answered.
+    Console(ConsoleAnswer),
+    /// What the gateway says on `/token`.
+    Token(TokenReply),
+}
+
+/// A console's answer, ready for the caller.
+#[derive(Debug)]
+pub(super) struct ConsoleAnswer {
+    pub(super) response: Response<Incoming>,
+    /// The most silence within the body.
+    pub(super) idle_timeout: Duration,
+    /// Whether trailers go on to the caller.
+    pub(super) trailers: bool,
+}
 
 /// The body of an answer.
 pub struct AnswerBody(Inner);

@@ -8,18 +8,18 @@ use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
 use tokio::time::Instant;
 
-use super::answer::AnswerBody;
-use super::forward::Answer;
+use super::answer::{Answer, AnswerBody, ConsoleAnswer};
 use super::rejection::{Rejection, Shape};
 use super::{Gateway, Peer, REQUEST_ID};
 use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
-use crate::client::Identified;
-use crate::policy::{Bearer, Permit};
+use crate::client::{Caller, Client, LoginId};
+use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
 use crate::tenant::Named;
-use crate::token::Lease;
-use crate::upstream::{BodyProgress, ReplayHandle};
+use crate::token::{Broker, Lease};
+use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle};
+use crate::vspc::GrantType;
 
 use super::subject;
 
@@ -36,6 +36,7 @@ pub(super) struct Exchange {
     body: Option<BodyProgress>,
     logins: Option<LoginsCall>,
     attempts: u32,
+    vspc_errors: bool,
 }
 
 impl Exchange {
@@ -69,6 +70,7 @@ impl Exchange {
             body: None,
             logins: None,
             attempts: 0,
+            vspc_errors: gateway.vspc_errors,
         })
     }
 
@@ -83,11 +85,48 @@ impl Exchange {
         }
     }
 
-    pub(super) fn saw_client(&mut self, who: &Identified<'_>) {
+    pub(super) fn saw_caller(&mut self, who: &Caller<'_>, broker: &Broker) {
         let Some(entry) = &mut self.entry else { return };
         let record = entry.record();
-        record.client = Some(Arc::clone(&who.client.name));
-        record.credential = Some(Arc::clone(who.credential));
+        record.credential = Some(Arc::clone(who.credential()));
+        record.session = who.login();
+        match who {
+            Caller::Client(who) => record.client = Some(Arc::clone(&who.client().name)),
+            Caller::Login(_, session) => {
+                record.user = broker.user_of(session);
+                record.console = Some(session.console.shared());
+            }
+        }
+    }
+
+    /// What a log-in asks for.
+    pub(super) fn saw_grant(&mut self, grant: GrantType) {
+        if let Some(entry) = &mut self.entry {
+            entry.record().grant = Some(grant.as_str());
+        }
+    }
+
+    /// The log-in that tokens of this request belong to.
+    pub(super) fn saw_login(&mut self, login: LoginId) {
+        if let Some(entry) = &mut self.entry {
+            entry.record().session = Some(login);
+        }
+    }
+
+    /// The client that is logging in, and by which of its keys; `way` says how it came.
+    pub(super) fn saw_login_of(&mut self, client: &Client, way: &str, key: &str) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.client = Some(Arc::clone(&client.name));
+        record.credential = Some(Arc::from(format!("{way}:{key}")));
+    }
+
+    /// A user of the console itself who is logging in, as far as its name is known.
+    pub(super) fn saw_visitor(&mut self, console: &ConsoleId, user: Option<&Arc<str>>) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.console = Some(console.shared());
+        record.user = user.map(Arc::clone);
     }
 
     pub(super) fn saw_tenant(&mut self, whom: &Named<'_>) {
@@ -102,9 +141,9 @@ impl Exchange {
         let Some(entry) = &mut self.entry else { return };
         let record = entry.record();
         record.rule = Some(Arc::clone(permit.rule()));
-        if permit.bearer() == Bearer::Target {
+        if let (Acting::For(key), Bearer::Target) = (permit.acting(), permit.bearer()) {
             record.target = Some(Target {
-                uid: Some(permit.key().target.0),
+                uid: Some(key.target.0),
                 name: None,
             });
         }
@@ -152,8 +191,27 @@ impl Exchange {
         self.logins.is_some()
     }
 
-    /// Hands the console's answer to the caller; the exchange ends with its body.
-    pub(super) fn answer(mut self, answer: Answer) -> Response<AnswerBody> {
+    /// Answers the caller; the exchange ends with the answer's body.
+    pub(super) fn answer(self, answer: Answer) -> Response<AnswerBody> {
+        match answer {
+            Answer::Console(answer) => self.pass_on(answer),
+            Answer::Token(reply) => self.give(reply.into_response()),
+        }
+    }
+
+    /// Gives an answer that is whole already.
+    fn give(mut self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+        stamp(response.headers_mut(), self.id);
+        self.measure();
+        if let Some(entry) = &mut self.entry {
+            entry.record().status = Some(response.status().as_u16());
+        }
+        let length = http_body::Body::size_hint(response.body()).lower();
+        self.close(Code::Ok, length, None);
+        response
+    }
+
+    fn pass_on(mut self, answer: ConsoleAnswer) -> Response<AnswerBody> {
         let (mut parts, incoming) = answer.response.into_parts();
         stamp(&mut parts.headers, self.id);
         parts.version = http::Version::default();
@@ -168,13 +226,14 @@ impl Exchange {
 
     /// Refuses; the exchange ends here.
     pub(super) fn refuse(mut self, rejection: &Rejection) -> Response<AnswerBody> {
-        let (code, status) = rejection.code();
+        let (code, _) = rejection.code();
         let path = self
             .entry
             .as_mut()
             .and_then(|entry| entry.record().path.as_deref());
-        let shape = Shape::of(path.unwrap_or_default());
+        let shape = Shape::of(path.unwrap_or_default(), self.vspc_errors);
         let mut response = rejection.answer(shape);
+        let status = response.status();
         stamp(response.headers_mut(), self.id);
         self.measure();
         let Some(entry) = &mut self.entry else {
@@ -252,7 +311,8 @@ pub(super) fn refuse_unrecorded<B>(
     let (code, _) = rejection.code();
     gateway.telemetry.request_finished(code);
     tracing::warn!(request_id = %id, code, "a request was refused because it cannot be recorded");
-    let mut response = rejection.answer(Shape::of(request.uri().path()));
+    let shape = Shape::of(request.uri().path(), gateway.vspc_errors);
+    let mut response = rejection.answer(shape);
     stamp(response.headers_mut(), id);
     if *request.method() == Method::HEAD {
         response = without_body(response);

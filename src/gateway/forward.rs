@@ -12,24 +12,16 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::answer::{Answer, ConsoleAnswer};
 use super::exchange::Exchange;
 use super::inject::inject;
 use super::{Gateway, Rejection, headers, location};
-use crate::policy::{Bearer, Permit};
+use crate::client::TokenFault;
+use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
 use crate::token::Lease;
 use crate::upstream::{Console, ReplayHandle, RequestBody, UpstreamError};
 use crate::vspc::grant::Subject;
-
-/// A console's answer, ready for the caller.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
-    /// The most silence within the body.
-    pub(super) idle_timeout: Duration,
-    /// Whether trailers go on to the caller.
-    pub(super) trailers: bool,
-}
 
 impl Gateway {
     /// The token that a permit calls for; none for an operation that VSPC serves without.
@@ -57,7 +49,11 @@ impl Gateway {
         let started = Instant::now();
         let lease = self.broker.lease(permit, started + self.token_wait).await;
         exchange.times.token += started.elapsed();
-        Ok(lease?)
+        lease.map_err(|error| match permit.acting() {
+            // Nobody can log in for them but themselves.
+            Acting::Itself(_) if error.is_refusal() => TokenFault::Ended.into(),
+            Acting::For(_) | Acting::Itself(_) => error.into(),
+        })
     }
 
     /// Sends a request to its console, a second time where that is safe and helps.
@@ -72,7 +68,7 @@ impl Gateway {
     ) -> Result<Answer, Rejection> {
         let console = self
             .consoles
-            .get(&permit.key().console)
+            .get(permit.console())
             .ok_or(Rejection::Internal)?;
         let outbound = Outbound {
             gateway: self,
@@ -115,11 +111,11 @@ impl Gateway {
             &console.settings().authority,
             || exchange.origin(self.public_url.as_deref(), head.host),
         );
-        Ok(Answer {
+        Ok(Answer::Console(ConsoleAnswer {
             response,
             idle_timeout: console.settings().idle_timeout,
             trailers: headers::takes_trailers(&parts.headers),
-        })
+        }))
     }
 
     /// The console refused the token, so it did nothing: the lease is retired and the request sent

@@ -14,9 +14,11 @@ use crate::audit::Unavailable;
 use crate::client::Unidentified;
 use crate::policy::Denied;
 use crate::request::{CanonicalPath, HeadFault, METHODS};
+use crate::state::StateError;
 use crate::tenant::Unresolved;
 use crate::token::TokenError;
 use crate::upstream::{BodyFault, UpstreamError};
+use crate::vspc::FormFault;
 
 /// Why a request is refused by the gateway.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,9 @@ pub enum Rejection {
     /// Policy does not allow it.
     #[error("not allowed")]
     Denied(Denied),
+    /// The form of a log-in cannot be used.
+    #[error(transparent)]
+    Form(#[from] FormFault),
     /// The request itself is malformed or not served.
     #[error(transparent)]
     Head(#[from] HeadFault),
@@ -36,9 +41,15 @@ pub enum Rejection {
     /// The console refused even a fresh token.
     #[error("the console refused a fresh token")]
     RefusedToken,
+    /// The gateway's own state cannot be read or written.
+    #[error("the gateway cannot read or write its own state")]
+    State(#[from] StateError),
     /// No token can be had.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Only POST is served on `/token`.
+    #[error("only POST is served here")]
+    TokenMethod,
     /// The token was renewed, but the request's body is not held any more.
     #[error("the token was renewed while the body was on its way: send the request again")]
     TokenRenewed,
@@ -68,10 +79,12 @@ impl Rejection {
                 Denied::ForeignTenant(_) | Denied::UnknownTenant => {
                     ("tenant_denied", StatusCode::FORBIDDEN)
                 }
-                Denied::Operation(_) | Denied::ReadOnlyTenant | Denied::Token => {
+                Denied::Operation(_) | Denied::ReadOnly | Denied::Token => {
                     ("operation_denied", StatusCode::FORBIDDEN)
                 }
+                Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
             },
+            Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Head(fault) => match fault {
                 HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
                 HeadFault::BodyTooLarge => BODY_TOO_LARGE,
@@ -84,18 +97,22 @@ impl Rejection {
                     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 ),
                 HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
-                HeadFault::Method => ("method_refused", StatusCode::METHOD_NOT_ALLOWED),
+                HeadFault::Method => METHOD_REFUSED,
                 HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
                 HeadFault::TargetTooLong => ("target_too_long", StatusCode::URI_TOO_LONG),
                 HeadFault::WrongHost => ("wrong_host", StatusCode::MISDIRECTED_REQUEST),
             },
             Self::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::RefusedToken => ("upstream_refused_token", StatusCode::BAD_GATEWAY),
+            Self::State(_) => ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::TokenMethod => METHOD_REFUSED,
             Self::Token(error) if error.is_refusal() => ("login_refused", StatusCode::BAD_GATEWAY),
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
             Self::Unidentified(who) => match who {
-                Unidentified::Bad => ("bad_credentials", StatusCode::UNAUTHORIZED),
+                Unidentified::Bad | Unidentified::Token(_) => {
+                    ("bad_credentials", StatusCode::UNAUTHORIZED)
+                }
                 Unidentified::Conflicting => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
                 Unidentified::Missing => ("no_credentials", StatusCode::UNAUTHORIZED),
             },
@@ -104,21 +121,7 @@ impl Rejection {
                 Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
                 Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
             },
-            Self::Upstream(error) => match error {
-                UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
-                UpstreamError::Body(
-                    BodyFault::Aborted | BodyFault::Malformed | BodyFault::Superseded,
-                ) => ("bad_request", StatusCode::BAD_REQUEST),
-                UpstreamError::Body(BodyFault::Stalled) => {
-                    ("request_timeout", StatusCode::REQUEST_TIMEOUT)
-                }
-                UpstreamError::Cut(_) | UpstreamError::Unreachable(_) => {
-                    ("upstream_unreachable", StatusCode::BAD_GATEWAY)
-                }
-                UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
-                UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
-                UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
-            },
+            Self::Upstream(error) => upstream_code(error),
         }
     }
 
@@ -142,10 +145,9 @@ impl Rejection {
                 "this client may not act for that tenant".into()
             }
             Self::Denied(Denied::Operation(_)) => "no rule of this client allows it".into(),
-            Self::Denied(Denied::ReadOnlyTenant) => "this tenant is read-only".into(),
-            Self::Denied(Denied::Token) => {
-                "log-ins are not served here: send the client's key with each request".into()
-            }
+            Self::Denied(Denied::ReadOnly) => "this tenant, or this token, is read-only".into(),
+            Self::Denied(Denied::Target(_)) => "this client may not act as that user".into(),
+            Self::Denied(Denied::Token) => "log-ins are sent to /api/v3/token".into(),
             Self::Token(error) if error.is_refusal() => {
                 "the console refused the gateway's own login; the operator has the details".into()
             }
@@ -169,11 +171,14 @@ impl Rejection {
                 Denied::ForeignTenant(_) => "the tenant is not among the client's".to_owned(),
                 Denied::Operation(Some(rule)) => format!("denied by {rule}"),
                 Denied::Operation(None) => "no rule allows it".to_owned(),
-                Denied::ReadOnlyTenant => "the tenant is read-only".to_owned(),
+                Denied::ReadOnly => "the tenant, or the token, is read-only".to_owned(),
+                Denied::Target(target) => format!("the user {target} is not among its targets"),
                 Denied::Token => "the token endpoint is never forwarded".to_owned(),
                 Denied::UnknownTenant => "no tenant has that name".to_owned(),
             }),
+            Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
+            Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
             Self::Upstream(error) => Some(error.to_string()),
             _ => None,
         }
@@ -182,7 +187,7 @@ impl Rejection {
     /// Seconds after which the caller may try again.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Audit(_) | Self::TokenRenewed => Some(1),
+            Self::Audit(_) | Self::State(_) | Self::TokenRenewed => Some(1),
             Self::Token(error) if !error.is_refusal() => Some(error.retry_after().as_secs().max(1)),
             _ => None,
         }
@@ -190,15 +195,15 @@ impl Rejection {
 
     /// The answer, in the shape that callers of a path understand.
     pub(super) fn answer(&self, shape: Shape) -> Response<AnswerBody> {
-        let (code, status) = self.code();
+        let (code, mut status) = self.code();
         let text = format!("{code}: {}", self.message());
         let (content_type, body) = match shape {
-            Shape::OAuth2 => {
-                let error = if status.is_server_error() {
-                    "temporarily_unavailable"
-                } else {
-                    "invalid_request"
-                };
+            Shape::OAuth2 { as_vspc } => {
+                // Neither OAuth2 nor VSPC has a 401 for a wrong name or password.
+                if status == StatusCode::UNAUTHORIZED {
+                    status = StatusCode::BAD_REQUEST;
+                }
+                let error = self.oauth2_error(as_vspc);
                 (
                     JSON,
                     json!({"error": error, "error_description": text, "error_uri": null}),
@@ -233,13 +238,29 @@ impl Rejection {
         response
     }
 
+    /// OAuth2's word for it; one of those that VSPC has too, where the caller is at fault.
+    fn oauth2_error(&self, as_vspc: bool) -> &'static str {
+        match self {
+            Self::Unidentified(_) if as_vspc => "invalid_request",
+            Self::Unidentified(_) => "invalid_grant",
+            Self::Form(FormFault::Grant) => "unsupported_grant_type",
+            Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
+            other if other.code().1.is_server_error() => "temporarily_unavailable",
+            _ => "invalid_request",
+        }
+    }
+
     fn add_hints(&self, headers: &mut HeaderMap, status: StatusCode) {
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(r#"Basic realm="vspc-gateway""#);
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+            let served = match self {
+                Self::TokenMethod => "POST",
+                _ => METHODS,
+            };
+            headers.insert(ALLOW, HeaderValue::from_static(served));
         }
         if matches!(self, Self::Head(fault) if fault.is_doubtful()) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -254,7 +275,10 @@ impl Rejection {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Shape {
     /// OAuth2 error JSON, for `/token`.
-    OAuth2,
+    OAuth2 {
+        /// Whether a wrong name or key is refused in VSPC's words.
+        as_vspc: bool,
+    },
     /// RFC 9457 problem JSON, outside the API.
     Problem,
     /// VSPC's own `errors[]`, so that the tools' error handling works.
@@ -263,9 +287,9 @@ pub(super) enum Shape {
 
 impl Shape {
     /// The shape that callers of a raw path understand, however badly it is spelled.
-    pub(super) fn of(raw: &str) -> Self {
+    pub(super) fn of(raw: &str, as_vspc: bool) -> Self {
         match CanonicalPath::parse(raw) {
-            Ok(path) if path.as_str() == "/api/v3/token" => Self::OAuth2,
+            Ok(path) if path.as_str() == "/api/v3/token" => Self::OAuth2 { as_vspc },
             Ok(path) if path.as_str().starts_with("/api/v3") => Self::Vspc,
             Ok(_) => Self::Problem,
             Err(_)
@@ -280,5 +304,22 @@ impl Shape {
     }
 }
 
+fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
+    match error {
+        UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
+        UpstreamError::Body(BodyFault::Aborted | BodyFault::Malformed | BodyFault::Superseded) => {
+            ("bad_request", StatusCode::BAD_REQUEST)
+        }
+        UpstreamError::Body(BodyFault::Stalled) => ("request_timeout", StatusCode::REQUEST_TIMEOUT),
+        UpstreamError::Cut(_) | UpstreamError::Unreachable(_) => {
+            ("upstream_unreachable", StatusCode::BAD_GATEWAY)
+        }
+        UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
+        UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+        UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
+    }
+}
+
 const BODY_TOO_LARGE: (&str, StatusCode) = ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
+const METHOD_REFUSED: (&str, StatusCode) = ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 const JSON: &str = "application/json; charset=utf-8";

@@ -5,11 +5,15 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::client::Tenants;
+use crate::client::{Targets, Tenants};
+use crate::clock::Timestamp;
 use crate::request::{CanonicalPath, Limits};
+use crate::secret::KeyDigest;
 use crate::tenant::{Directory, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
+
+const KEY: &str = "vgk_policy_000000000000000000000000000";
 
 fn tenant(name: &str, access: Access) -> Arc<Tenant> {
     Arc::new(Tenant {
@@ -44,11 +48,18 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
         directory.add(&tenant.name, tenant).unwrap();
     }
     let names: HashSet<Arc<str>> = ["acme".into(), "viewed".into()].into();
-    let client = Client {
+    let client = Arc::new(Client {
         name: "tool".into(),
         index: 0,
         tenants: Tenants::Named(names),
-    };
+        targets: Targets::None,
+    });
+    let mut clients = crate::client::Directory::default();
+    let digest = KeyDigest::of(KEY.as_bytes());
+    clients.add(digest, &client).unwrap();
+    let headers = [("x-api-key".parse().unwrap(), KEY.parse().unwrap())].into_iter();
+    let headers = http::HeaderMap::from_iter(headers);
+    let caller = clients.identify(&headers, Timestamp(0)).unwrap();
     let rules = Rules {
         deny: vec![
             rule("deny0", &[Method::GET], &["/api/v3/users/*/logins/**"]),
@@ -65,7 +76,7 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
             rule("allow3", &[Method::DELETE], &["/proxy/**"]),
         ],
     };
-    let policy = Policy::new(vec![rules]);
+    let policy = Policy::new(vec![rules], Rules::default());
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -79,7 +90,7 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
         .get(tenant_name)
         .map_or(Named::Unknown, Named::Known);
     policy
-        .authorize(&client, &named, &head)
+        .authorize(&caller, &named, &head)
         .map(|permit| (permit.rule().to_string(), permit.bearer()))
 }
 
@@ -111,9 +122,70 @@ fn a_tenant_must_be_the_clients_own() {
     ));
     assert_eq!(
         decide("POST", "/api/v3/users", "viewed"),
-        Err(Denied::ReadOnlyTenant)
+        Err(Denied::ReadOnly)
     );
     assert!(decide("GET", "/api/v3/users", "viewed").is_ok());
+}
+
+fn admit(
+    tenant: &Arc<Tenant>,
+    targets: Targets,
+    target: Option<u128>,
+    access: Access,
+) -> Result<TokenKey, Denied> {
+    let client = Client {
+        name: "tool".into(),
+        index: 0,
+        tenants: Tenants::Named(["acme".into(), "viewed".into()].into()),
+        targets,
+    };
+    let policy = Policy::new(vec![Rules::default()], Rules::default());
+    let target = target.map(|number| Subject(Uuid::from_u128(number)));
+    let permit = policy.admit(&client, &Named::Known(tenant), target, access)?;
+    match permit.acting() {
+        Acting::For(key) => Ok(key.clone().into_owned()),
+        Acting::Itself(_) => panic!("for a tenant"),
+    }
+}
+
+#[test]
+fn a_client_names_only_users_among_its_targets() {
+    let acme = tenant("acme", Access::Full);
+    let two = || Targets::Listed([Subject(Uuid::from_u128(2))].into());
+    let own = Subject(Uuid::from_u128(1));
+    let other = Subject(Uuid::from_u128(2));
+    for (targets, named, expected) in [
+        (Targets::None, None, Ok(own)),
+        (Targets::None, Some(1), Ok(own)),
+        (Targets::None, Some(2), Err(Denied::Target(other))),
+        (two(), Some(2), Ok(other)),
+        (two(), Some(1), Ok(own)),
+        (
+            two(),
+            Some(3),
+            Err(Denied::Target(Subject(Uuid::from_u128(3)))),
+        ),
+        (Targets::All, Some(2), Ok(other)),
+    ] {
+        let key = admit(&acme, targets, named, Access::Full);
+        assert_eq!(key.map(|key| key.target), expected);
+    }
+}
+
+#[test]
+fn read_only_is_never_widened() {
+    let access = |tenant_access, asked| {
+        let tenant = tenant("acme", tenant_access);
+        admit(&tenant, Targets::None, None, asked).unwrap().access
+    };
+    assert_eq!(access(Access::Full, Access::Full), Access::Full);
+    for (of_tenant, asked) in [
+        (Access::ReadOnly, Access::Full),
+        (Access::Full, Access::ReadOnly),
+        (Access::ReadOnly, Access::ReadOnly),
+    ] {
+        assert_eq!(access(of_tenant, asked), Access::ReadOnly);
+    }
 }
 
 #[test]

@@ -15,8 +15,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::cell::Cell;
+use super::desk::Desk;
 use super::fetch::{Console, Impersonation};
 use super::lease::{Generation, Lease};
+use super::personal::Sessions;
 use super::policy::RefreshPolicy;
 use super::slot::Slot;
 use super::{ConsoleId, TokenError, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
@@ -81,6 +83,7 @@ impl Broker {
             new_console: Notify::new(),
             observer,
             policy,
+            sessions: Sessions::default(),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -274,6 +277,8 @@ pub(super) struct Shared {
     new_console: Notify,
     observer: Arc<dyn TokenObserver>,
     policy: RefreshPolicy,
+    /// Of those who logged in as themselves.
+    sessions: Sessions,
     waiting: AtomicUsize,
 }
 
@@ -345,7 +350,17 @@ impl Shared {
         Arc::clone(&self.impersonations.entry(key.clone()).or_insert_with(make))
     }
 
-    fn next_cell(&self) -> u64 {
+    /// What all calls to the token endpoint of a console share.
+    pub(super) fn desk(&self, console: &ConsoleId) -> Arc<Desk> {
+        Arc::clone(&self.console(console).desk)
+    }
+
+    /// The sessions of those who logged in as themselves.
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    pub(super) fn next_cell(&self) -> u64 {
         self.cells.fetch_add(1, Ordering::Relaxed)
     }
 }

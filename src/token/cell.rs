@@ -197,6 +197,11 @@ impl<K: Kind> Cell<K> {
         self.published.load().is_some()
     }
 
+    /// When it was last asked for.
+    pub(super) fn used(&self, shared: &Shared) -> Instant {
+        shared.instant(self.used.load(Ordering::Relaxed))
+    }
+
     fn demand(self: &Arc<Self>, shared: &Arc<Shared>) -> Reply<K::Value> {
         let now = Instant::now();
         self.touch(now, shared);
@@ -308,8 +313,7 @@ impl<K: Kind> Cell<K> {
     }
 
     fn upkeep(&self, shared: &Shared) -> Upkeep {
-        self.kind
-            .upkeep(shared.instant(self.used.load(Ordering::Relaxed)))
+        self.kind.upkeep(self.used(shared))
     }
 }
 

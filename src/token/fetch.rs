@@ -1,40 +1,26 @@
 //! How a session and an impersonated token are obtained.
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::broker::Shared;
 use super::cell::{Cell, Fresh, Kind, Setback};
+use super::desk::{Desk, Obtained, Purpose};
 use super::lease::{Generation, Lease};
 use super::policy::login_cooldown;
 use super::renew::Queue;
 use super::slot::Upkeep;
-use super::{ConsoleId, GrantKind, Granted, TokenError, TokenEvent, TokenKey};
+use super::{ConsoleId, GrantKind, TokenError, TokenKey};
 use crate::secret::Secret;
-use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
+use crate::vspc::grant::{IssueError, Outage};
 
 /// A console: its session, and what all calls to its token endpoint share.
 pub(super) struct Console {
     pub(super) desk: Arc<Desk>,
     pub(super) session: Arc<Cell<SessionKind>>,
-}
-
-/// What all calls to the token endpoint of one console share.
-pub(super) struct Desk {
-    calls: Semaphore,
-    id: ConsoleId,
-    /// Lets one impersonation at a time queue for a call, so that a session never queues behind
-    /// thousands of them.
-    gate: Semaphore,
-    pub(super) queue: Queue,
 }
 
 /// A session of the gateway's own identity: all that a store would have to keep.
@@ -60,36 +46,9 @@ pub(super) struct Impersonation {
     key: TokenKey,
 }
 
-/// The turn of one call; the next one follows when it is dropped.
-struct Turn<'a> {
-    _everywhere: Option<SemaphorePermit<'a>>,
-    _here: Option<SemaphorePermit<'a>>,
-}
-
-/// What a call is for.
-#[derive(Clone, Copy)]
-struct Purpose {
-    access: Access,
-    grant: GrantKind,
-    target: Option<Subject>,
-}
-
-/// A token as it came from the endpoint.
-struct Obtained {
-    generation: Generation,
-    lease: Lease,
-    lifetime: Duration,
-    refresh: Option<Secret>,
-}
-
 impl Console {
     pub(super) fn new(id: ConsoleId, cell: u64) -> Self {
-        let desk = Arc::new(Desk {
-            calls: Semaphore::new(CALLS_PER_CONSOLE),
-            id,
-            gate: Semaphore::new(1),
-            queue: Queue::default(),
-        });
+        let desk = Arc::new(Desk::new(id));
         let kind = SessionKind {
             desk: Arc::clone(&desk),
             kept: Mutex::new(None),
@@ -100,90 +59,6 @@ impl Console {
             desk,
             session: Arc::new(Cell::new(cell, kind)),
         }
-    }
-}
-
-// The semaphores are never closed, so a permit that fails to come cannot happen; if it did, the
-// call would go ahead.
-impl Desk {
-    async fn session_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
-        let here = self.calls.acquire().await.ok();
-        Turn {
-            _everywhere: shared.calls().acquire().await.ok(),
-            _here: here,
-        }
-    }
-
-    async fn impersonation_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
-        let gate = self.gate.acquire().await.ok();
-        let here = self.calls.acquire().await.ok();
-        drop(gate);
-        Turn {
-            _everywhere: shared.calls().acquire().await.ok(),
-            _here: here,
-        }
-    }
-
-    /// Makes one call and tells the observer how it ended.
-    async fn call(
-        &self,
-        shared: &Shared,
-        purpose: Purpose,
-        call: impl Future<Output = Result<Issued, IssueError>> + Send,
-    ) -> Result<Obtained, IssueError> {
-        let begun = Instant::now();
-        let call = AssertUnwindSafe(call).catch_unwind();
-        let answer = match timeout(shared.policy().call_limit(), call).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => Err(IssueError::Unavailable(Outage::Internal)),
-            Err(_) => Err(IssueError::Unavailable(Outage::TimedOut)),
-        };
-        let result = answer.and_then(|issued| Obtained::new(issued, shared.next_generation()));
-        let outcome = match &result {
-            Ok(obtained) => Ok(Granted {
-                fingerprint: obtained.lease.fingerprint(),
-                generation: obtained.generation,
-                lifetime: obtained.lifetime,
-            }),
-            Err(error) => Err(error),
-        };
-        let Purpose {
-            access,
-            grant,
-            target,
-        } = purpose;
-        let duration = begun.elapsed();
-        let console = &self.id;
-        shared.observe(&TokenEvent {
-            console,
-            target,
-            access,
-            grant,
-            outcome,
-            duration,
-        });
-        result
-    }
-}
-
-impl Obtained {
-    fn new(issued: Issued, generation: Generation) -> Result<Self, IssueError> {
-        let Issued {
-            access,
-            refresh,
-            lifetime,
-        } = issued;
-        if lifetime.is_zero() {
-            return Err(IssueError::Malformed("no usable lifetime"));
-        }
-        let lease = Lease::new(&access, generation)
-            .ok_or(IssueError::Malformed("an access token no header can carry"))?;
-        Ok(Self {
-            generation,
-            lease,
-            lifetime,
-            refresh,
-        })
     }
 }
 
@@ -270,16 +145,6 @@ impl Kind for SessionKind {
     }
 }
 
-impl Purpose {
-    fn session(grant: GrantKind) -> Self {
-        Self {
-            access: Access::Full,
-            grant,
-            target: None,
-        }
-    }
-}
-
 impl Obtained {
     fn into_session(self, old: Option<Arc<Secret>>) -> Fresh<Session> {
         let refresh = self.refresh.map(Arc::new).or(old);
@@ -342,6 +207,7 @@ impl Impersonation {
             access,
             grant: GrantKind::Impersonate,
             target: Some(target),
+            user: None,
         };
         let call = shared
             .issuer()
@@ -392,7 +258,5 @@ impl Kind for Impersonation {
     }
 }
 
-/// Calls to the token endpoint of one console that are under way at once.
-const CALLS_PER_CONSOLE: usize = 4;
 /// Failed refreshes after which a session is obtained by login.
 const STUMBLES: u32 = 3;

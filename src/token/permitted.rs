@@ -3,12 +3,18 @@
 use tokio::time::Instant;
 
 use super::{Broker, Lease, TokenError};
-use crate::policy::Permit;
+use crate::policy::{Acting, Permit};
 
 impl Broker {
     /// A token that can be used at once, if there is one.
     pub fn try_lease(&self, permit: &Permit<'_>) -> Option<Lease> {
-        self.0.hot(permit.key(), Instant::now())
+        match permit.acting() {
+            Acting::For(key) => self.0.hot(key, Instant::now()),
+            Acting::Itself(session) => {
+                let cell = self.0.sessions().get(session)?;
+                cell.hot(Instant::now(), &self.0)
+            }
+        }
     }
 
     /// Hands out the token that a permit calls for.
@@ -20,7 +26,10 @@ impl Broker {
     /// # Errors
     /// Says why there is none, and when it makes sense to ask again.
     pub async fn lease(&self, permit: &Permit<'_>, deadline: Instant) -> Result<Lease, TokenError> {
-        self.lease_for(permit.key(), deadline).await
+        match permit.acting() {
+            Acting::For(key) => self.lease_for(key, deadline).await,
+            Acting::Itself(session) => self.session_lease_for(session, deadline).await,
+        }
     }
 
     /// Says that the console answered 401 to a lease.
@@ -28,6 +37,13 @@ impl Broker {
     /// It is replaced, unless a newer one is held or the token is too young for a new one to do
     /// better.
     pub fn rejected(&self, permit: &Permit<'_>, lease: &Lease) {
-        self.rejected_for(permit.key(), lease.generation());
+        match permit.acting() {
+            Acting::For(key) => self.rejected_for(key, lease.generation()),
+            Acting::Itself(session) => {
+                if let Some(cell) = self.0.sessions().get(session) {
+                    cell.reject(&self.0, lease.generation());
+                }
+            }
+        }
     }
 }

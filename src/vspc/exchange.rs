@@ -1,14 +1,19 @@
 //! One exchange with a console's `/token`.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use serde_json::Value;
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::grant::{Grant, IssueError, Issued, Outage, parse_answer};
+use super::grant::{Grant, IssueError, Issued, Outage, parse_answer, parse_second_step};
+use crate::secret::Secret;
 use crate::upstream::{Console, RequestBody, UpstreamError};
 
 /// Asks a console for a token.
@@ -32,47 +37,170 @@ async fn ask(
     grant: &Grant<'_>,
     client_version: Option<&HeaderValue>,
 ) -> Result<Issued, IssueError> {
+    let form = Form {
+        body: Bytes::copy_from_slice(grant.form().expose().as_bytes()),
+        content_type: Some(HeaderValue::from_static(
+            "application/x-www-form-urlencoded",
+        )),
+        client_version: client_version.cloned(),
+        target: PathAndQuery::from_static("/api/v3/token"),
+    };
+    let relayed = send(console, form).await.map_err(|error| outage(&error))?;
+    relayed.parse()
+}
+
+/// A form for the token endpoint, as somebody else wrote it.
+#[derive(Debug)]
+pub struct Form {
+    /// The bytes.
+    pub body: Bytes,
+    /// Their type, where it was told.
+    pub content_type: Option<HeaderValue>,
+    /// `X-Client-Version`, where it was told.
+    pub client_version: Option<HeaderValue>,
+    /// Path and query.
+    pub target: PathAndQuery,
+}
+
+/// The token endpoint's answer to somebody else's form, as it came.
+pub struct Relayed {
+    /// The status.
+    pub status: StatusCode,
+    /// The type of the body.
+    pub content_type: Option<HeaderValue>,
+    /// When to ask again.
+    pub retry_after: Option<HeaderValue>,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// What an answer is, as far as the gateway treats it differently.
+#[derive(Debug)]
+pub enum Verdict {
+    /// A token was issued.
+    Issued(Issued),
+    /// Name and secret are wrong.
+    Refused,
+    /// A second step is wanted; with the token for it, where there is one.
+    SecondStep(Option<Secret>),
+    /// An error of another kind.
+    Failed,
+    /// Something that must not be passed on.
+    Unfit(&'static str),
+}
+
+/// Passes somebody else's form on.
+///
+/// # Errors
+/// Says why there is no answer.
+pub async fn relay(console: &Console, form: Form) -> Result<Relayed, UpstreamError> {
+    tokio::time::timeout(TOTAL_TIMEOUT, send(console, form))
+        .await
+        .unwrap_or(Err(UpstreamError::Timeout))
+}
+
+async fn send(console: &Console, form: Form) -> Result<Relayed, UpstreamError> {
     let uri = console
-        .uri(PathAndQuery::from_static("/api/v3/token"))
-        .map_err(|_| IssueError::Unavailable(Outage::Internal))?;
-    let form = grant.form();
-    let mut request = Request::new(RequestBody::Full(Bytes::copy_from_slice(
-        form.expose().as_bytes(),
-    )));
+        .uri(form.target)
+        .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
+    let mut request = Request::new(RequestBody::Full(form.body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-    headers.insert(CONTENT_TYPE, form_type);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(version) = client_version {
-        headers.insert(HeaderName::from_static("x-client-version"), version.clone());
+    let version = HeaderName::from_static("x-client-version");
+    for (name, value) in [
+        (CONTENT_TYPE, form.content_type),
+        (version, form.client_version),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
-    let answer = console
-        .send(request, None)
-        .await
-        .map_err(|error| outage(&error))?;
-    let status = answer.status().as_u16();
-    let text = |name: HeaderName| {
-        answer
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    let (content_type, retry_after) = (text(CONTENT_TYPE), text(RETRY_AFTER));
+    let answer = console.send(request, None).await?;
+    let status = answer.status();
+    let header = |name: HeaderName| answer.headers().get(name).cloned();
+    let (content_type, retry_after) = (header(CONTENT_TYPE), header(RETRY_AFTER));
     let body = Limited::new(answer.into_body(), ANSWER_LIMIT + 1)
         .collect()
         .await
-        .map_err(|_| IssueError::Malformed("cut off, or larger than an answer may be"))?
+        .map_err(|_| UpstreamError::Invalid("cut off, or too large".to_owned()))?
         .to_bytes();
-    parse_answer(
+    Ok(Relayed {
         status,
-        content_type.as_deref(),
-        retry_after.as_deref(),
-        &body,
-    )
+        content_type,
+        retry_after,
+        body: Zeroizing::new(body.to_vec()),
+    })
+}
+
+impl Relayed {
+    /// The body as it came. It may hold tokens.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Reads it.
+    pub fn read(&self) -> Verdict {
+        match self.parse() {
+            Ok(issued) => Verdict::Issued(issued),
+            Err(IssueError::Challenge(_)) => parse_second_step(&self.body).map_or(
+                Verdict::Unfit("a second step beside a token"),
+                Verdict::SecondStep,
+            ),
+            Err(IssueError::Refused { .. }) => Verdict::Refused,
+            Err(IssueError::Malformed(what)) => Verdict::Unfit(what),
+            Err(IssueError::Throttled { .. } | IssueError::Unavailable(_)) => Verdict::Failed,
+        }
+    }
+
+    /// Whether it holds this refresh token.
+    pub fn has_refresh(&self, refresh: &[u8]) -> bool {
+        matches!(self.parse(), Ok(Issued { refresh: Some(own), .. })
+            if own.expose().as_bytes().ct_eq(refresh).into())
+    }
+
+    /// The body with another lifetime of its token, for somebody who gets it later.
+    pub fn body_with_lifetime(&self, seconds: u64) -> Zeroizing<Vec<u8>> {
+        let Ok(mut answer) = serde_json::from_slice::<Value>(&self.body) else {
+            return self.body.clone();
+        };
+        if let Some(members) = answer.as_object_mut() {
+            members.insert("expires_in".to_owned(), Value::from(seconds));
+        }
+        let body = Zeroizing::new(answer.to_string().into_bytes());
+        for value in answer
+            .as_object_mut()
+            .into_iter()
+            .flat_map(|all| all.values_mut())
+        {
+            if let Value::String(text) = value {
+                text.zeroize();
+            }
+        }
+        body
+    }
+
+    fn parse(&self) -> Result<Issued, IssueError> {
+        let text = |value: &Option<HeaderValue>| {
+            let value = value.as_ref()?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        parse_answer(
+            self.status.as_u16(),
+            text(&self.content_type).as_deref(),
+            text(&self.retry_after).as_deref(),
+            &self.body,
+        )
+    }
+}
+
+impl fmt::Debug for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relayed")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What went wrong on the way holds nothing secret: it is for the operator's eyes.
@@ -84,7 +212,9 @@ fn outage(error: &UpstreamError) -> IssueError {
             Outage::Connection(how.as_str().into())
         }
         UpstreamError::Body(_) => Outage::Internal,
-        UpstreamError::Invalid(_) => return IssueError::Malformed("not valid HTTP"),
+        UpstreamError::Invalid(_) => {
+            return IssueError::Malformed("not valid HTTP, cut off, or too large");
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 mod answer;
 
-pub use answer::{Issued, parse_answer};
+pub use answer::{Issued, parse_answer, parse_second_step};
 
 use std::fmt;
 use std::sync::Arc;

@@ -24,7 +24,7 @@ use vspc_simulator::Settings;
 
 use crate::harness::{Answer, configuration, read_records, until};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_vspc-gateway");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_vspc-gateway");
 
 /// What a simulator is started with: its tokens are not signed, which takes long in a debug build.
 pub(crate) fn unsigned() -> Settings {

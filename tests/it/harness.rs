@@ -71,6 +71,19 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
+    /// A member of a JSON answer, as text.
+    pub(crate) fn text(&self, member: &str) -> String {
+        self.text_at(&format!("/{member}"))
+    }
+
+    /// What a JSON pointer leads to, as text.
+    pub(crate) fn text_at(&self, pointer: &str) -> String {
+        let json = self.json();
+        let text = json.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_else(|| panic!("{pointer}: {json}"))
+            .to_owned()
+    }
+
     pub(crate) fn request_id(&self) -> &str {
         self.header("x-gateway-request-id")
             .expect("every answer carries the id")
@@ -106,7 +119,17 @@ impl World {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = configuration(folder.path(), url, console, "127.0.0.1:0");
-        let settings = Settings::parse(&text, folder.path()).unwrap_or_else(|faults| {
+        Self::start_in(simulator, folder, &text, adjust).await
+    }
+
+    /// Starts a gateway by a configuration, in a folder that may hold the state of one before.
+    pub(crate) async fn start_in(
+        simulator: Simulator,
+        folder: TempDir,
+        text: &str,
+        adjust: impl FnOnce(&mut Gateway),
+    ) -> Self {
+        let settings = Settings::parse(text, folder.path()).unwrap_or_else(|faults| {
             panic!("{faults:#?}");
         });
         let (auditor, writer) = Auditor::open(settings.audit.clone()).unwrap();
@@ -216,13 +239,48 @@ impl World {
 
     /// Ends the gateway as a process would, and gives the records it left.
     pub(crate) async fn stop(mut self) -> Vec<Value> {
+        self.end().await;
+        self.records()
+    }
+
+    /// Ends the gateway and starts another on what it left, by a configuration of its own.
+    pub(crate) async fn restart(mut self, change: impl FnOnce(String) -> String) -> Self {
+        self.end().await;
+        let url = self.simulator.url();
+        let text = change(configuration(self.folder.path(), &url, "", "127.0.0.1:0"));
+        Self::start_in(self.simulator, self.folder, &text, |_| {}).await
+    }
+
+    async fn end(&mut self) {
         self.drain.run(PATIENCE).await;
         let writer = self.writer.take().unwrap();
         tokio::task::spawn_blocking(move || writer.close())
             .await
             .unwrap()
             .unwrap();
-        self.records()
+    }
+
+    /// What the gateway's `/token` answers to a form.
+    pub(crate) async fn token(&self, form: &[(&str, &str)]) -> Answer {
+        self.call("POST", "/api/v3/token", &[FORM], encoded(form))
+            .await
+    }
+
+    /// Logs a client in.
+    pub(crate) async fn log_in(&self, username: &str, key: &str) -> Answer {
+        let form = [
+            ("grant_type", "password"),
+            ("username", username),
+            ("password", key),
+        ];
+        self.token(&form).await
+    }
+
+    /// A GET with a gateway token.
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        self.call("GET", path, &[("authorization", &bearer)], "")
+            .await
     }
 }
 
@@ -258,6 +316,8 @@ body_limit = "64MiB"
 drain = "10s"
 [audit]
 directory = "audit"
+[state]
+directory = "state"
 [[consoles]]
 name = "main"
 url = "{url}"
@@ -296,6 +356,7 @@ allow = [{{ methods = ["*"], paths = ["/api/v3/**"] }}]
 name = "admin"
 api_keys = ["{}"]
 tenants = ["*"]
+targets = ["{GLOBEX}"]
 allow = [{{ methods = ["*"], paths = ["/api/v3/**", "/**"] }}]
 deny = [{{ paths = ["/api/v3/authentication/keys/**"] }}]
 "#,
@@ -347,6 +408,27 @@ pub(crate) fn read_records(folder: &Path) -> Vec<Value> {
         }));
     }
     records
+}
+
+/// How tools send a form.
+pub(crate) const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// A form, encoded.
+pub(crate) fn encoded(form: &[(&str, &str)]) -> String {
+    let encode = |text: &str| -> String {
+        text.bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            })
+            .collect()
+    };
+    let pairs = form
+        .iter()
+        .map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 /// Waits until there is a value.

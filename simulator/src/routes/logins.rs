@@ -6,9 +6,13 @@ use serde_json::Value;
 
 use super::users::{editable, visible};
 use super::{Call, patch};
+use crate::activity::Kind;
 use crate::answer::{self, ApiError, Reply};
+use crate::challenges::Fit;
+use crate::rsa_key::RsaKey;
+use crate::totp::Device;
 use crate::world::{Login, NewLogin, Provider, Scope, World};
-use crate::{page, random};
+use crate::{clock, page, random, rsa_key, totp};
 
 /// The longest description, in characters.
 const DESCRIPTION: usize = 128;
@@ -105,8 +109,11 @@ pub(super) fn delete(call: &Call<'_>) -> Result<Reply, ApiError> {
     let (uid, id) = (call.uid()?, call.login()?);
     let mut world = call.shared.world.write();
     find(call, &world)?;
-    editable(call, &world, uid)?;
+    let user = editable(call, &world, uid)?;
+    let organization = user.account.organization;
+    let what = format!("An identity of {} was removed", user.account.user_name);
     world.remove_login(id);
+    call.note(Kind::UserLoginTypeRemoved, Some(organization), &what);
     call.shared.tokens.enable_api_key(id, false);
     Ok(answer::data(&Value::Bool(true)))
 }
@@ -122,7 +129,7 @@ pub(super) fn add_api_key(call: &Call<'_>) -> Result<Reply, ApiError> {
     call.shared
         .tokens
         .add_api_key(&secret, user, id, read_only, rest);
-    created(&world, id, &secret)
+    created(call, &world, id, &secret)
 }
 
 pub(super) async fn add_public_key(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -138,47 +145,46 @@ pub(super) async fn add_public_key(call: &mut Call<'_>) -> Result<Reply, ApiErro
         false => body.to_vec(),
     };
     let key = String::from_utf8(body).map_err(|_| wrong())?;
-    let parts = ["<RSAKeyValue>", "<Modulus>", "<Exponent>", "</RSAKeyValue>"];
-    if !parts.iter().all(|part| key.contains(part)) {
-        return Err(wrong());
-    }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    let fingerprint = hex::encode_upper(
-        digest
-            .as_ref()
-            .iter()
-            .take(16)
-            .copied()
-            .collect::<Vec<u8>>(),
-    );
+    RsaKey::from_xml(&key).ok_or_else(wrong)?;
     let mut world = call.shared.world.write();
     let id = world.add_login(NewLogin {
-        identifier: Some(format!("RSA::{fingerprint}")),
+        identifier: Some(rsa_key::identifier(&key)),
         parameters: key.clone(),
         ..new
     });
-    created(&world, id, &key)
+    created(call, &world, id, &key)
 }
 
-/// Adds a TOTP device; whether the code fits the secret is not checked.
+/// Adds a TOTP device, once a code shows that the user has it.
 pub(super) fn add_totp(call: &Call<'_>) -> Result<Reply, ApiError> {
     let new = asked(call, Provider::Totp)?;
-    if call.query.one("secretUrl").is_none_or(str::is_empty) {
-        return Err(ApiError::parameter("secretUrl", "The value is missing."));
-    }
-    let six_digits = |code: &str| code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
-    if !call.query.one("code").is_some_and(six_digits) {
-        return Err(ApiError::parameter("code", "The value must be six digits."));
-    }
+    let wrong = |name| ApiError::parameter(name, "The value is missing or cannot be read.");
+    let code = call.query.one("code").filter(|code| totp::is_code(code));
+    let code = code.ok_or_else(|| wrong("code"))?;
+    let secret = call.query.one("secretUrl").and_then(Device::read);
+    let device = secret.ok_or_else(|| wrong("secretUrl"))?;
+    let now = u64::try_from(clock::unix_now()).unwrap_or(0);
+    let step = device
+        .step_of(code, now)
+        .ok_or_else(|| ApiError::parameter("code", "The code does not fit the secret."))?;
     let mut world = call.shared.world.write();
-    let id = world.add_login(new);
-    created(&world, id, "")
+    let login = world.add_login(NewLogin {
+        device: Some(device),
+        ..new
+    });
+    call.shared.challenges.use_code(Fit { login, step });
+    created(call, &world, login, "")
 }
 
-fn created(world: &World, id: u64, parameters: &str) -> Result<Reply, ApiError> {
+fn created(call: &Call<'_>, world: &World, id: u64, parameters: &str) -> Result<Reply, ApiError> {
     let login = world
         .login(id)
         .ok_or_else(|| ApiError::not_found("The user identity"))?;
+    if let Some(user) = world.user(login.user) {
+        let what = format!("An identity of {} was made", user.account.user_name);
+        let organization = Some(user.account.organization);
+        call.note(Kind::UserLoginTypeCreated, organization, &what);
+    }
     Ok(answer::data(&world.login_json(login, parameters)))
 }
 
@@ -207,6 +213,7 @@ fn asked(call: &Call<'_>, provider: Provider) -> Result<NewLogin, ApiError> {
             scopes
         },
         parameters: String::new(),
+        device: None,
         identifier: None,
     })
 }

@@ -1,6 +1,7 @@
 //! Organizations and companies.
 
 use super::{Call, patch};
+use crate::activity;
 use crate::answer::{self, ApiError, Reply};
 use crate::page;
 use crate::world::{Kind, Organization};
@@ -45,18 +46,27 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
             "The role does not allow the operation.",
         ));
     }
-    let (mut name, mut active) = (company.name.clone(), company.active);
+    let (mut name, mut active, mut rest) = (company.name.clone(), company.active, company.rest);
     for change in &changes {
         let done = match change.path().as_str() {
             "name" => change.text().map(|text| name = text.to_owned()),
             "status" => change
                 .choice("Active", "Disabled")
                 .map(|state| active = state),
+            "isrestaccessenabled" => change.truth().map(|state| rest = state),
             _ => None,
         };
         done.ok_or_else(|| change.refused())?;
     }
-    (company.name, company.active) = (name, active);
+    if rest != company.rest {
+        let what = format!("The REST access of {} was changed", company.name);
+        call.note(
+            activity::Kind::CompanyRestApiAccessModified,
+            Some(uid),
+            &what,
+        );
+    }
+    (company.name, company.active, company.rest) = (name, active, rest);
     Ok(answer::data(&company.company_json(false)))
 }
 

@@ -26,6 +26,11 @@ impl Change {
         self.value.as_str()
     }
 
+    /// Returns the new value as a truth value; `None` for what is none.
+    pub(super) fn truth(&self) -> Option<bool> {
+        self.value.as_bool()
+    }
+
     /// Returns the new value as text, where the resource can also do without one.
     pub(super) fn nullable(&self) -> Option<Option<String>> {
         match &self.value {

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Call, patch};
+use crate::activity::Kind;
 use crate::answer::{self, ApiError, ErrorKind, Reply};
 use crate::page;
-use crate::tokens::Revocation;
 use crate::world::{Account, Role, User, World, account};
 
 const HIDDEN: &str = "The user";
@@ -18,14 +18,18 @@ pub(super) fn me(call: &Call<'_>) -> Result<Reply, ApiError> {
     let user = world
         .user(call.viewer.uid)
         .ok_or_else(|| ApiError::not_found(HIDDEN))?;
-    Ok(answer::data(&user.json()))
+    Ok(answer::data(&world.user_json(user)))
 }
 
 pub(super) fn all(call: &Call<'_>) -> Result<Reply, ApiError> {
     may_list(call)?;
     let own = (!call.viewer.role.is_portal()).then_some(call.viewer.organization);
     let world = call.shared.world.read();
-    page::answer(world.users_of(own), User::json, &call.query)
+    page::answer(
+        world.users_of(own),
+        |user| world.user_json(user),
+        &call.query,
+    )
 }
 
 pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -35,12 +39,17 @@ pub(super) fn of_organization(call: &Call<'_>) -> Result<Reply, ApiError> {
     if !call.viewer.sees(uid) || world.organization(uid).is_none() {
         return Err(ApiError::not_found("The organization"));
     }
-    page::answer(world.users_of(Some(uid)), User::json, &call.query)
+    page::answer(
+        world.users_of(Some(uid)),
+        |user| world.user_json(user),
+        &call.query,
+    )
 }
 
 pub(super) fn one(call: &Call<'_>) -> Result<Reply, ApiError> {
     let world = call.shared.world.read();
-    Ok(answer::data(&visible(call, &world, call.uid()?)?.json()))
+    let user = visible(call, &world, call.uid()?)?;
+    Ok(answer::data(&world.user_json(user)))
 }
 
 fn may_list(call: &Call<'_>) -> Result<(), ApiError> {
@@ -151,7 +160,10 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     user.first_name = input.profile.first_name;
     user.last_name = input.profile.last_name;
     user.email = input.profile.email;
-    Ok(answer::data(&user.json()))
+    let what = format!("The user {} was made", user.account.user_name);
+    call.note(Kind::UserRecordCreated, Some(organization), &what);
+    let user = visible(call, &world, uid)?;
+    Ok(answer::data(&world.user_json(user)))
 }
 
 pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
@@ -162,10 +174,19 @@ pub(super) async fn patch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let user = world
         .user_mut(uid)
         .ok_or_else(|| ApiError::not_found(HIDDEN))?;
+    let enabled = user.account.enabled;
     for change in &changes {
         apply(user, change).ok_or_else(|| change.refused())?;
     }
-    Ok(answer::data(&user.json()))
+    let kind = match (enabled, user.account.enabled) {
+        (false, true) => Kind::UserRecordEnabled,
+        (true, false) => Kind::UserRecordDisabled,
+        _ => Kind::UserRecordModified,
+    };
+    let what = format!("The user {} was changed", user.account.user_name);
+    call.note(kind, Some(user.account.organization), &what);
+    let user = world.user(uid).ok_or_else(|| ApiError::not_found(HIDDEN))?;
+    Ok(answer::data(&world.user_json(user)))
 }
 
 fn apply(user: &mut User, change: &patch::Change) -> Option<()> {
@@ -184,11 +205,14 @@ fn apply(user: &mut User, change: &patch::Change) -> Option<()> {
 pub(super) fn delete(call: &Call<'_>) -> Result<Reply, ApiError> {
     let uid = call.uid()?;
     let mut world = call.shared.world.write();
-    editable(call, &world, uid)?;
+    let user = editable(call, &world, uid)?;
     if uid == call.viewer.uid {
         return Err(ApiError::forbidden("Users may not delete themselves."));
     }
+    let organization = user.account.organization;
+    let what = format!("The user {} was removed", user.account.user_name);
     world.remove_user(uid);
+    call.note(Kind::UserRecordRemoved, Some(organization), &what);
     // This one operation answers with an empty object and a list of errors that is always there.
     Ok(answer::json(
         StatusCode::OK,
@@ -205,11 +229,14 @@ pub(super) fn revoke_tokens(call: &Call<'_>) -> Result<Reply, ApiError> {
                 .map_err(|_| ApiError::parameter("userLoginId", "The value is not a number."))?,
         ),
     };
-    editable(call, &call.shared.world.read(), uid)?;
-    call.shared.tokens.revoke(Revocation {
-        user: Some(uid),
-        login,
-        sessions: true,
-    });
+    let world = call.shared.world.read();
+    let user = editable(call, &world, uid)?;
+    call.shared.tokens.revoke_of(uid, login);
+    let what = format!("The tokens of {} were revoked", user.account.user_name);
+    call.note(
+        Kind::UserTokenRevoked,
+        Some(user.account.organization),
+        &what,
+    );
     Ok(answer::data(&Value::Bool(true)))
 }

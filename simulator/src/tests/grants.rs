@@ -11,10 +11,6 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&BASE64.decode(part).unwrap()).unwrap()
 }
 
-async fn me(simulator: &Simulator, access: &str) -> Answer {
-    get("/api/v3/users/me").bearer(access).send(simulator).await
-}
-
 #[tokio::test]
 async fn a_password_opens_a_session_with_all_six_members() {
     let simulator = start().await;
@@ -127,14 +123,11 @@ async fn refused_logins_are_400_invalid_request() {
 #[tokio::test]
 async fn other_grants_are_not_supported() {
     let simulator = start().await;
-    for grant in [
-        "mfa",
-        "public_key",
-        "authorization_code",
-        "client_credentials",
-    ] {
+    let answer = token(&simulator, "grant_type=client_credentials").await;
+    assert_eq!(answer.oauth(), "unsupported_grant_type");
+    for grant in ["mfa", "public_key", "authorization_code"] {
         let answer = token(&simulator, &format!("grant_type={grant}")).await;
-        assert_eq!(answer.oauth(), "unsupported_grant_type");
+        assert_eq!(answer.oauth(), "invalid_request");
     }
     assert_eq!(simulator.state().grant("mfa").refused, 1);
     assert_eq!(simulator.state().grant("other").refused, 1);

@@ -21,6 +21,10 @@ pub(crate) struct Session {
     pub(crate) user: Uuid,
     pub(crate) login: u64,
     pub(crate) read_only: bool,
+    /// Whether the identity it was opened by has the scope `rest`.
+    pub(crate) rest: bool,
+    /// When it ends, where renewals do not extend it.
+    pub(super) ends: Option<Instant>,
 }
 
 /// Whom a token is for, by the names its claims need.
@@ -30,6 +34,10 @@ pub(crate) struct Holder {
     pub(crate) name: String,
     pub(crate) number: u64,
     pub(crate) login: u64,
+    /// Whether the identity is for reading only.
+    pub(crate) read_only: bool,
+    /// Whether the identity has the scope `rest`.
+    pub(crate) rest: bool,
 }
 
 /// A token that was issued.
@@ -60,6 +68,13 @@ impl Token {
 
     pub(super) fn expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Tells whether the token acts as another user than its session's.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.user != self.subject)
     }
 
     /// Tells whether the token was given out on a session of the user, whomever it acts as.

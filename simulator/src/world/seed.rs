@@ -2,7 +2,8 @@
 
 use uuid::{Uuid, uuid};
 
-use super::{Account, Kind, Organization, Role, World};
+use super::{Account, Kind, NewLogin, Organization, Provider, Role, Scope, World};
+use crate::totp::Device;
 
 /// A seeded organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct SeedOrganization {
     pub uid: Uuid,
     /// The name of the organization.
     pub name: &'static str,
+    /// Whether its users and their keys may use the REST API.
+    pub rest: bool,
 }
 
 /// A seeded user.
@@ -34,21 +37,31 @@ pub struct SeedUser {
 pub const PROVIDER: SeedOrganization = SeedOrganization {
     uid: uuid!("5f8a1c30-6d2e-4b7f-9a41-0c3d5e7f9b10"),
     name: "Simulated Provider",
+    rest: true,
 };
 /// The company Acme.
 pub const ACME: SeedOrganization = SeedOrganization {
     uid: uuid!("49dcc517-a32c-438e-b53d-ee0084dc7feb"),
     name: "Acme",
+    rest: true,
 };
 /// The company Globex.
 pub const GLOBEX: SeedOrganization = SeedOrganization {
     uid: uuid!("63217eab-3aac-4bd8-87c3-f338010758f5"),
     name: "Globex",
+    rest: true,
 };
 /// The company Initech.
 pub const INITECH: SeedOrganization = SeedOrganization {
     uid: uuid!("91c20e53-8c34-4eef-ab1e-95d6eb5ded5a"),
     name: "Initech",
+    rest: true,
+};
+/// The company Umbrella, whose users and keys may not use the REST API.
+pub const UMBRELLA: SeedOrganization = SeedOrganization {
+    uid: uuid!("a4d8e7f2-15b3-4c69-8e70-2f9b6c1d3a54"),
+    name: "Umbrella",
+    rest: false,
 };
 
 /// The service account of the gateway, a portal administrator.
@@ -115,11 +128,38 @@ pub const INITECH_ADMINISTRATOR: SeedUser = administrator(
     INITECH.uid,
 );
 
+/// A portal administrator with a TOTP device, whose secret is [`MFA_ADMINISTRATOR_SECRET`].
+pub const MFA_ADMINISTRATOR: SeedUser = SeedUser {
+    uid: uuid!("6b0e4d19-8f2a-4c57-93d6-e17a5b3c8f20"),
+    name: r"VSPC\mfa",
+    password: "mfa-demo-password",
+    role: Role::PortalAdministrator,
+    organization: PROVIDER.uid,
+    enabled: true,
+};
+/// An administrator of Initech with a TOTP device, whose secret is [`INITECH_MFA_SECRET`].
+pub const INITECH_MFA: SeedUser = administrator(
+    uuid!("e59c2f83-4a71-4d0b-b6e8-3c7d90f1a246"),
+    r"Initech\mfa",
+    INITECH.uid,
+);
+/// Umbrella's owner, who may not use the REST API.
+pub const UMBRELLA_OWNER: SeedUser = owner(
+    uuid!("27f3b6c8-9d04-4e1a-a5b7-60c8e2d4f913"),
+    r"Umbrella\owner",
+    UMBRELLA.uid,
+);
+
+/// The secret of the TOTP device of [`MFA_ADMINISTRATOR`], in Base32.
+pub const MFA_ADMINISTRATOR_SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+/// The secret of the TOTP device of [`INITECH_MFA`], in Base32.
+pub const INITECH_MFA_SECRET: &str = "KRSXG5CTMVRXEZLUKN2XAZLSKNSWG4TF";
+
 /// The companies every simulator starts with.
-pub const COMPANIES: [SeedOrganization; 3] = [ACME, GLOBEX, INITECH];
+pub const COMPANIES: [SeedOrganization; 4] = [ACME, GLOBEX, INITECH, UMBRELLA];
 
 /// The users every simulator starts with, in the order of their numbers.
-pub const USERS: [SeedUser; 9] = [
+pub const USERS: [SeedUser; 12] = [
     SERVICE,
     ODD,
     ACME_OWNER,
@@ -129,6 +169,9 @@ pub const USERS: [SeedUser; 9] = [
     GLOBEX_ADMINISTRATOR,
     INITECH_OWNER,
     INITECH_ADMINISTRATOR,
+    MFA_ADMINISTRATOR,
+    INITECH_MFA,
+    UMBRELLA_OWNER,
 ];
 
 /// The password of all owners, the generated ones included.
@@ -187,7 +230,11 @@ pub(super) fn world(companies: usize) -> World {
         PROVIDER.name,
     ));
     for company in COMPANIES {
-        world.add_organization(Organization::new(company.uid, Kind::Company, company.name));
+        let organization = Organization::new(company.uid, Kind::Company, company.name);
+        world.add_organization(Organization {
+            rest: company.rest,
+            ..organization
+        });
     }
     for user in USERS {
         world.add_user(Account {
@@ -197,6 +244,21 @@ pub(super) fn world(companies: usize) -> World {
             password: user.password.to_owned(),
             role: user.role,
             enabled: user.enabled,
+        });
+    }
+    for (user, secret) in [
+        (MFA_ADMINISTRATOR, MFA_ADMINISTRATOR_SECRET),
+        (INITECH_MFA, INITECH_MFA_SECRET),
+    ] {
+        world.add_login(NewLogin {
+            user: user.uid,
+            provider: Provider::Totp,
+            description: Some("device".to_owned()),
+            read_only: false,
+            scopes: vec![Scope::Ui],
+            parameters: String::new(),
+            device: Device::read(secret),
+            identifier: None,
         });
     }
     for n in 0..companies {
@@ -218,6 +280,12 @@ pub(super) fn world(companies: usize) -> World {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_devices_of_the_seed_can_be_read() {
+        assert!(Device::read(MFA_ADMINISTRATOR_SECRET).is_some());
+        assert!(Device::read(INITECH_MFA_SECRET).is_some());
+    }
 
     #[test]
     fn generated_uids_are_distinct_version_4_uuids() {

@@ -2,34 +2,36 @@
 
 use serde_json::{Value, json};
 
-use super::{Kind, Login, Organization, User, World};
+use super::{Kind, Login, Organization, Provider, User, World};
 
-impl User {
+impl World {
     /// Returns the `User` object; a password is never in it.
-    pub(crate) fn json(&self) -> Value {
-        let account = &self.account;
+    pub(crate) fn user_json(&self, user: &User) -> Value {
+        let account = &user.account;
+        let (policy, configuration) = match self.devices_of(account.uid).next() {
+            Some(_) => ("Enabled", "Configured"),
+            None => ("Disabled", "NotConfigured"),
+        };
         json!({
             "instanceUid": account.uid,
             "organizationUid": account.organization,
             "userName": account.user_name,
             "status": if account.enabled { "Enabled" } else { "Disabled" },
-            "mfaPolicyStatus": "Disabled",
-            "mfaPolicyConfigurationStatus": "NotConfigured",
+            "mfaPolicyStatus": policy,
+            "mfaPolicyConfigurationStatus": configuration,
             "role": account.role,
             "profile": {
-                "firstName": self.first_name,
-                "lastName": self.last_name,
+                "firstName": user.first_name,
+                "lastName": user.last_name,
                 "title": "Unknown",
-                "email": self.email,
+                "email": user.email,
                 "address": null,
                 "phone": null,
             },
             "credentials": { "userName": account.user_name, "password": null },
         })
     }
-}
 
-impl World {
     /// Returns the `UserLogin` object with `parameters` in place of the remembered ones.
     pub(crate) fn login_json(&self, login: &Login, parameters: &str) -> Value {
         let user = self.user(login.user);
@@ -57,6 +59,13 @@ impl World {
             _ if !login.enabled => "disabled",
             Some(user) if !user.account.enabled => "disabledDueToUser",
             Some(user) if !self.is_enabled(user) => "disabledDueToCompany",
+            // Names and passwords still open the web interface of a company without REST access.
+            Some(user)
+                if matches!(login.provider, Provider::ApiKey | Provider::KeyPair)
+                    && !self.has_rest(user.account.organization) =>
+            {
+                "disabledDueToCompany"
+            }
             Some(_) => "enabled",
             None => "Unknown",
         }
@@ -104,7 +113,7 @@ impl Organization {
             "status": if self.active { "Active" } else { "Disabled" },
             "resellerUid": null,
             "subscriptionPlanUid": null,
-            "isRestAccessEnabled": true,
+            "isRestAccessEnabled": self.rest,
             "isAlarmDetectEnabled": false,
             "companyServices": {},
             "ownerCredentials": { "userName": self.owner.as_deref().unwrap_or(""), "password": null },

@@ -124,15 +124,7 @@ fn a_row_is_one_line_without_hidden_characters() {
         "tenant":"acme","target":{"uid":"u1","name":"ann"},"method":"GET","path":"/a\u202e\n","query":"limit=5",
         "code":"ok","status":200,"duration_us":12345}"#;
     let mut out = Vec::new();
-    Table
-        .row(
-            &Line {
-                seq: 7,
-                json: json.to_vec(),
-            },
-            &mut out,
-        )
-        .unwrap();
+    Table.row(7, json, &mut out).unwrap();
     let row = String::from_utf8(out).unwrap();
     let words: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(
@@ -156,24 +148,8 @@ fn events_and_damaged_records_have_rows_too() {
     let mut out = Vec::new();
     let event = br#"{"seq":0,"time":"t","kind":"admin","operation":"audit.repaired","detail":"d"}"#;
     Table.header(&mut out).unwrap();
-    Table
-        .row(
-            &Line {
-                seq: 0,
-                json: event.to_vec(),
-            },
-            &mut out,
-        )
-        .unwrap();
-    Table
-        .row(
-            &Line {
-                seq: 1,
-                json: b"{\"seq\":1,".to_vec(),
-            },
-            &mut out,
-        )
-        .unwrap();
+    Table.row(0, event, &mut out).unwrap();
+    Table.row(1, b"{\"seq\":1,", &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let rows: Vec<&str> = text.lines().collect();
     assert!(rows[1].ends_with("audit.repaired  d"), "{text}");

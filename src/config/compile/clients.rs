@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::Method;
 
 use super::consoles::name;
-use super::tenants::Tenants as AllTenants;
-use crate::client::{Client, Directory, Tenants};
+use super::tenants::{Tenants as AllTenants, subject};
+use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
 use crate::policy::{Methods, PathPattern, Policy, Rule, Rules};
 use crate::request::METHODS;
@@ -18,6 +18,7 @@ pub(super) fn clients(
     root: &mut Section<'_>,
     tenants: &AllTenants,
     mapping: &Mapping,
+    logins: Rules,
 ) -> (Directory, Policy) {
     let mut directory = Directory::default();
     let mut policies = Vec::new();
@@ -46,14 +47,16 @@ pub(super) fn clients(
             );
         }
         let keys = section.required("api_keys");
-        let rules = Rules {
-            deny: rules(&mut section, "deny", &name),
-            allow: rules(&mut section, "allow", &name),
-        };
+        let targets = section
+            .optional("targets")
+            .and_then(|item| targets(&item))
+            .unwrap_or_default();
+        let rules = rules(&mut section, &format!("clients.{name}"));
         let client = Arc::new(Client {
             name: Arc::from(name),
             index: policies.len(),
             tenants: scope.unwrap_or_else(|| Tenants::Named(HashSet::new())),
+            targets,
         });
         for item in keys.and_then(|item| item.elements()).unwrap_or_default() {
             add_key(&item, &client, &mut directory);
@@ -61,7 +64,7 @@ pub(super) fn clients(
         section.finish();
         policies.push(rules);
     }
-    (directory, Policy::new(policies))
+    (directory, Policy::new(policies, logins))
 }
 
 fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {
@@ -107,19 +110,38 @@ fn scope(item: &Item<'_>, tenants: &AllTenants) -> Option<Tenants> {
     })
 }
 
-fn rules(section: &mut Section<'_>, key: &'static str, client: &str) -> Vec<Rule> {
-    let sections = section.sections(key);
-    sections
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, section)| {
-            rule(
-                section,
-                format!("clients.{client}.{key}[{index}]"),
-                key == "deny",
-            )
-        })
-        .collect()
+fn targets(item: &Item<'_>) -> Option<Targets> {
+    let elements = item.elements()?;
+    let mut listed = HashSet::new();
+    for element in &elements {
+        if element.raw().as_str() == Some("*") {
+            if elements.len() > 1 {
+                item.fault(r#""*" stands alone: it means every user"#);
+            }
+            return Some(Targets::All);
+        }
+        listed.insert(element.read_with(|text: String| subject(&text))?);
+    }
+    if elements.is_empty() {
+        item.fault("an empty list allows nobody: leave it out");
+    }
+    Some(Targets::Listed(listed))
+}
+
+/// The rules of a section; `name` is what records call it.
+pub(super) fn rules(section: &mut Section<'_>, name: &str) -> Rules {
+    let mut read = |key: &'static str| {
+        let sections = section.sections(key).into_iter().enumerate();
+        sections
+            .filter_map(|(index, section)| {
+                rule(section, format!("{name}.{key}[{index}]"), key == "deny")
+            })
+            .collect()
+    };
+    Rules {
+        deny: read("deny"),
+        allow: read("allow"),
+    }
 }
 
 fn rule(mut section: Section<'_>, name: String, denies: bool) -> Option<Rule> {

@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use http::uri::{Authority, Scheme};
 
-use crate::config::Console;
+use super::clients;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path, secret};
+use crate::config::{Console, Passthrough};
+use crate::policy::{Methods, PathPattern, Rule, Rules};
 use crate::token::Login;
 use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 
@@ -17,12 +21,15 @@ use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 pub(super) struct Consoles {
     pub(super) consoles: Vec<Console>,
     pub(super) names: HashSet<String>,
+    /// What those may do who log in as themselves.
+    pub(super) rules: Rules,
 }
 
 pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
     let mut all = Consoles {
         consoles: Vec::new(),
         names: HashSet::new(),
+        rules: Rules::default(),
     };
     let sections = root.sections("consoles");
     if sections.is_empty() {
@@ -40,14 +47,93 @@ pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
                 format!("another console is called {name:?} already"),
             );
         }
-        if let Some(console) = console(section, name, folder) {
+        let (passthrough, rules) = passthrough(&mut section, name.as_deref());
+        if let Some(rules) = rules {
+            let taken = all.consoles.iter().any(Console::lets_log_in);
+            if taken {
+                section.fault(
+                    "passthrough_logins",
+                    "another console has it: a name and a password do not say which they are for",
+                );
+            }
+            all.rules = rules;
+        }
+        if let Some(console) = console(section, name, folder, passthrough) {
             all.consoles.push(console);
         }
     }
     all
 }
 
-fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Option<Console> {
+/// Whether the console's own users may log in, and then what they may do.
+fn passthrough(
+    section: &mut Section<'_>,
+    name: Option<&str>,
+) -> (Option<Passthrough>, Option<Rules>) {
+    let allowed = section.or("passthrough_logins", false);
+    let exposed = section.or("expose_tokens", false);
+    let rules = section.optional("passthrough_rules");
+    let on = allowed == Some(true);
+    if exposed == Some(true) && !on {
+        section.fault(
+            "expose_tokens",
+            "means nothing without passthrough_logins = true",
+        );
+    }
+    if rules.is_some() && !on {
+        section.fault(
+            "passthrough_rules",
+            "mean nothing without passthrough_logins = true",
+        );
+    }
+    let name = format!("consoles.{}.passthrough_rules", name.unwrap_or_default());
+    let rules = match rules {
+        None => Some(default_rules(&name)),
+        Some(item) => item.section().map(|mut section| {
+            let rules = clients::rules(&mut section, &name);
+            section.finish();
+            rules
+        }),
+    };
+    let passthrough = match (allowed, exposed) {
+        (Some(false), Some(_)) => Some(Passthrough::No),
+        (Some(true), Some(false)) => Some(Passthrough::Kept),
+        (Some(true), Some(true)) => Some(Passthrough::Exposed),
+        (None, _) | (_, None) => None,
+    };
+    (passthrough, rules.filter(|_| on))
+}
+
+/// Whatever the console allows its user, less the roads that give out keys or log everybody out.
+fn default_rules(name: &str) -> Rules {
+    let rule = |rule: &str, methods, paths: &[&str]| Rule {
+        name: Arc::from(format!("{name}.{rule}")),
+        methods,
+        // Patterns that are written here can be read.
+        paths: paths
+            .iter()
+            .flat_map(|path| PathPattern::parse(path))
+            .collect(),
+    };
+    Rules {
+        deny: vec![
+            rule("deny[0]", Methods::Any, &["/api/v3/authentication/keys/**"]),
+            rule(
+                "deny[1]",
+                Methods::Listed(vec![Method::DELETE]),
+                &["/api/v3/users/*/tokens"],
+            ),
+        ],
+        allow: vec![rule("allow[0]", Methods::Any, &["/api/v3/**"])],
+    }
+}
+
+fn console(
+    mut section: Section<'_>,
+    name: Option<String>,
+    folder: &Path,
+    passthrough: Option<Passthrough>,
+) -> Option<Console> {
     let plaintext = section.or("danger_plaintext", false);
     let url = section
         .required("url")
@@ -60,12 +146,7 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
         .map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
     let client_version = section
         .optional("client_version")
-        .map_or(Some(None), |item| {
-            item.read_with(|text: String| {
-                http::HeaderValue::from_str(&text).map_err(|_| "must be a version such as \"3.7\"")
-            })
-            .map(Some)
-        });
+        .map_or(Some(None), |item| version(&item).map(Some));
     let login = section
         .required("login")
         .and_then(|item| login(&item, folder));
@@ -100,6 +181,13 @@ fn console(mut section: Section<'_>, name: Option<String>, folder: &Path) -> Opt
         upstream: upstream?,
         login: login?,
         client_version: client_version?,
+        passthrough: passthrough?,
+    })
+}
+
+fn version(item: &Item<'_>) -> Option<http::HeaderValue> {
+    item.read_with(|text: String| {
+        http::HeaderValue::from_str(&text).map_err(|_| "must be a version such as \"3.7\"")
     })
 }
 

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::audit::{self, Durability};
+use crate::client::Lifetimes;
 use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Size, Time, path, secret};
 use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
 use crate::request::Limits;
+use crate::state;
 
 pub(super) fn server(
     root: &mut Section<'_>,
@@ -30,6 +32,9 @@ pub(super) fn server(
     let target_limit = section.or("target_limit", Size(16 * 1024));
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
+    let token_lifetime = section.or("token_lifetime", Time(HOUR));
+    let refresh_lifetime = section.or("refresh_lifetime", Time(48 * HOUR));
+    let vspc_errors = section.or("vspc_errors", false);
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
         Some(item) => path(&item, folder),
@@ -47,6 +52,7 @@ pub(super) fn server(
     if replay_limit.is_some_and(|limit| limit.0 > 16 << 20) {
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
+    let lifetimes = lifetimes(&section, token_lifetime, refresh_lifetime);
     section.finish();
     let limits = Limits {
         target: usize::try_from(target_limit?.0).ok()?,
@@ -60,9 +66,59 @@ pub(super) fn server(
         limits,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
+        lifetimes: lifetimes?,
+        vspc_errors: vspc_errors?,
         public_url: public_url?,
         drain: drain?,
         upgrade_socket: upgrade_socket?,
+    })
+}
+
+/// How long the gateway's own tokens live.
+fn lifetimes(
+    section: &Section<'_>,
+    access: Option<Time>,
+    refresh: Option<Time>,
+) -> Option<Lifetimes> {
+    let (access, refresh) = (access?.0, refresh?.0);
+    if !(MINUTE..=24 * HOUR).contains(&access) {
+        section.fault("token_lifetime", "must be between 1m and 24h");
+    }
+    if refresh < access || refresh > 90 * 24 * HOUR {
+        section.fault(
+            "refresh_lifetime",
+            "must be between token_lifetime and 2160h (90 days)",
+        );
+    }
+    Some(Lifetimes { access, refresh })
+}
+
+pub(super) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Settings> {
+    let default = state::Settings {
+        directory: folder.join("state"),
+        key: None,
+    };
+    let Some(item) = root.optional("state") else {
+        return Some(default);
+    };
+    let mut section = item.section()?;
+    let directory = section
+        .required("directory")
+        .and_then(|item| path(&item, folder).filter(|path| is_directory(&item, path)));
+    let key = match section.optional("key") {
+        None => Some(None),
+        Some(item) => secret(&item, folder).and_then(|(source, key)| {
+            if !state::is_key(&key) {
+                item.fault("must be 64 hex digits, as `openssl rand -hex 32` prints");
+                return None;
+            }
+            Some(Some(source))
+        }),
+    };
+    section.finish();
+    Some(state::Settings {
+        directory: directory?,
+        key: key?,
     })
 }
 
@@ -241,3 +297,6 @@ fn origin(text: &str) -> Result<String, &'static str> {
 fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -149,14 +149,18 @@ fn console(section: &mut Section<'_>, consoles: &Consoles) -> Option<String> {
 
 fn target(item: &Item<'_>) -> Option<Subject> {
     let mut section = item.section()?;
-    let user = section.required("user").and_then(|item| {
-        item.read_with(|text: String| {
-            Uuid::try_parse(&text)
-                .ok()
-                .filter(|uid| !uid.is_nil() && text.len() == 36)
-                .ok_or("must be the userUid of a VSPC user, a UUID of 36 characters")
-        })
-    });
+    let user = section
+        .required("user")
+        .and_then(|item| item.read_with(|text: String| subject(&text)));
     section.finish();
-    user.map(Subject)
+    user
+}
+
+/// A user by the UUID that VSPC gives it.
+pub(super) fn subject(text: &str) -> Result<Subject, &'static str> {
+    Uuid::try_parse(text)
+        .ok()
+        .filter(|uid| !uid.is_nil() && text.len() == 36)
+        .map(Subject)
+        .ok_or("must be the userUid of a VSPC user, a UUID of 36 characters")
 }

@@ -84,6 +84,19 @@ fn issued(content_type: Option<&str>, body: &[u8]) -> Result<Issued, IssueError>
     })
 }
 
+/// Reads an answer that asks for a second step and holds no token that acts: `Some` with the token
+/// for that step, if there is one.
+pub fn parse_second_step(body: &[u8]) -> Option<Option<Secret>> {
+    let answer: TokenBody = decode(body)?;
+    let acts = |token: &Option<Hidden>| token.as_ref().is_some_and(|token| !token.is_blank());
+    if acts(&answer.access_token) || acts(&answer.refresh_token) {
+        return None;
+    }
+    let step = answer.mfa_token.filter(|token| !token.is_blank());
+    let challenged = acts(&answer.encrypted_code);
+    (step.is_some() || challenged).then(|| step.map(|Hidden(token)| token))
+}
+
 fn refused(body: &[u8]) -> IssueError {
     let Some(answer) = decode::<RefusalBody>(body) else {
         return IssueError::Refused {

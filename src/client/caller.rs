@@ -1,0 +1,160 @@
+//! A caller that proved who it is.
+
+use std::sync::Arc;
+
+use super::{Client, LoginId, SessionKey, Unidentified};
+use crate::clock::Timestamp;
+use crate::vspc::grant::{Access, Subject};
+
+/// A caller that proved who it is.
+#[derive(Debug)]
+pub enum Caller<'a> {
+    /// A tool of the configuration.
+    Client(Identified<'a>),
+    /// Somebody who logged in at a console through the gateway, and acts as itself.
+    Login(Arc<Verified>, SessionKey),
+}
+
+/// A client that proved who it is.
+#[derive(Debug)]
+pub struct Identified<'a> {
+    pub(super) proof: Proof<'a>,
+    /// The tenant in the user name of Basic (`tenant\client`), if there was one.
+    pub(super) tenant: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Proof<'a> {
+    Key(&'a Arc<Client>, &'a Arc<str>),
+    Token(Arc<Verified>, ClientToken),
+}
+
+/// A token that was read, remembered until it ends.
+#[derive(Debug)]
+pub struct Verified {
+    pub(super) expires: Timestamp,
+    /// How records name it: `token:` and the first digits of its digest.
+    pub credential: Arc<str>,
+    /// The log-in that it came from.
+    pub login: LoginId,
+    /// What it may do.
+    pub access: Access,
+    pub(super) holder: VerifiedHolder,
+}
+
+#[derive(Debug)]
+pub(super) enum VerifiedHolder {
+    Client(ClientToken),
+    Login(SessionKey),
+}
+
+/// What a client's token is bound to.
+#[derive(Clone, Debug)]
+pub(super) struct ClientToken {
+    pub(super) client: Arc<Client>,
+    pub(super) tenant: Arc<str>,
+    pub(super) target: Option<Subject>,
+}
+
+impl Identified<'_> {
+    /// The client.
+    pub fn client(&self) -> &Arc<Client> {
+        match &self.proof {
+            Proof::Key(client, _) => client,
+            Proof::Token(_, token) => &token.client,
+        }
+    }
+
+    /// How it proved it, as records name it: `api_key:`, `basic:`, `bearer:` or `token:` and the
+    /// first digits of the digest, which tell the keys of one client apart.
+    pub fn credential(&self) -> &Arc<str> {
+        match &self.proof {
+            Proof::Key(_, credential) => credential,
+            Proof::Token(verified, _) => &verified.credential,
+        }
+    }
+
+    /// The tenant that the credential names, if it names one.
+    pub fn tenant(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::Key(..) => self.tenant.as_deref(),
+            Proof::Token(_, token) => Some(&token.tenant),
+        }
+    }
+
+    /// The user that the credential names, if it names another than the tenant's own.
+    pub fn target(&self) -> Option<Subject> {
+        match &self.proof {
+            Proof::Key(..) => None,
+            Proof::Token(_, token) => token.target,
+        }
+    }
+
+    /// What the credential may do at most.
+    pub fn access(&self) -> Access {
+        match &self.proof {
+            Proof::Key(..) => Access::Full,
+            Proof::Token(verified, _) => verified.access,
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// How it proved who it is, as records name it.
+    pub fn credential(&self) -> &Arc<str> {
+        match self {
+            Self::Client(who) => who.credential(),
+            Self::Login(verified, _) => &verified.credential,
+        }
+    }
+
+    /// The log-in at the gateway that the credential came from.
+    pub fn login(&self) -> Option<LoginId> {
+        match self {
+            Self::Client(Identified {
+                proof: Proof::Token(verified, _),
+                ..
+            })
+            | Self::Login(verified, _) => Some(verified.login),
+            Self::Client(_) => None,
+        }
+    }
+}
+
+/// Puts a further credential beside those before it: all must name the same client.
+pub(super) fn agree<'a>(
+    found: Option<Caller<'a>>,
+    next: Option<Caller<'a>>,
+    presented: usize,
+) -> Result<Option<Caller<'a>>, Unidentified> {
+    match (found, next) {
+        (None, next) if presented == 1 => Ok(next),
+        (Some(Caller::Client(one)), Some(Caller::Client(other)))
+            if Arc::ptr_eq(one.client(), other.client()) =>
+        {
+            let differ = matches!((one.tenant(), other.tenant()), (Some(a), Some(b)) if a != b)
+                || (one.target() != other.target()
+                    && one.target().is_some()
+                    && other.target().is_some());
+            if differ {
+                return Err(Unidentified::Conflicting);
+            }
+            // The narrower one decides.
+            let narrower = |who: &Identified<'_>| {
+                (
+                    matches!(who.proof, Proof::Token(..)),
+                    who.tenant().is_some(),
+                )
+            };
+            let kept = if narrower(&other) > narrower(&one) {
+                other
+            } else {
+                one
+            };
+            Ok(Some(Caller::Client(kept)))
+        }
+        // Two unknown ones are just unknown.
+        (None, None) => Ok(None),
+        _ => Err(Unidentified::Conflicting),
+    }
+}

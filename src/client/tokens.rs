@@ -1,0 +1,333 @@
+//! The gateway's own tokens: useless at a console, bound to what they were issued for.
+
+mod turns;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::{Algorithm, Header, Validation};
+
+use super::claims::{Claims, Holder, LoginId, Purpose, WrittenHolder, random_uuid};
+use super::keyring::{Keyring, seconds};
+use crate::clock::Timestamp;
+use crate::secret::{Secret, SecretError};
+use crate::state::{State, StateError};
+use crate::vspc::grant::Access;
+
+/// Issues tokens and reads them.
+pub struct GatewayTokens {
+    keyring: ArcSwap<Keyring>,
+    lifetimes: Lifetimes,
+    /// The second of the last look for keys that another process made.
+    looked: AtomicI64,
+    state: Arc<State>,
+    /// The second of the last time that what has ended was cleared away.
+    swept: AtomicI64,
+    validation: Validation,
+}
+
+/// How long tokens live.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lifetimes {
+    /// An access token.
+    pub access: Duration,
+    /// A refresh token.
+    pub refresh: Duration,
+}
+
+/// What a log-in is answered with.
+#[derive(Debug)]
+pub struct Pair {
+    /// The access token.
+    pub access: Secret,
+    /// The refresh token.
+    pub refresh: Secret,
+}
+
+/// A token that somebody presented.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Presented {
+    /// The log-in that it came from.
+    pub login: LoginId,
+    /// Whose it is.
+    pub holder: Holder,
+    /// What it may do.
+    pub access: Access,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// How many refresh tokens of the log-in came before.
+    turn: u32,
+}
+
+/// Why a token of the gateway is not good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TokenFault {
+    /// The session behind it has ended.
+    #[error("the session behind this token has ended: log in again")]
+    Ended,
+    /// It is too old.
+    #[error("the token has expired")]
+    Expired,
+    /// It is none, or was changed, or was signed by somebody else.
+    #[error("the token is not one of this gateway")]
+    Invalid,
+    /// The client or the key that it was issued for is not there any more.
+    #[error("the client, or the key, of this token is not known any more")]
+    Revoked,
+    /// A refresh token that was used already. The log-in has ended, since two hold its tokens.
+    #[error("the refresh token was used before: log in again")]
+    Used,
+}
+
+/// Why a refresh token could not be exchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    /// It is not good.
+    #[error(transparent)]
+    Fault(#[from] TokenFault),
+    /// The state directory failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl GatewayTokens {
+    /// Opens the keys in the state; the first are made at the first start. Blocks.
+    ///
+    /// # Errors
+    /// Fails when the state does.
+    pub fn open(
+        state: Arc<State>,
+        lifetimes: Lifetimes,
+        now: Timestamp,
+    ) -> Result<Self, StateError> {
+        let keyring = Keyring::open(&state, now, whole_seconds(lifetimes.refresh))?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[NAME]);
+        validation.set_issuer(&[NAME]);
+        validation.set_required_spec_claims(&["aud", "exp", "iss"]);
+        // Judged here, by the gateway's clock and without leeway.
+        validation.validate_exp = false;
+        Ok(Self {
+            keyring: ArcSwap::from_pointee(keyring),
+            lifetimes,
+            looked: AtomicI64::new(i64::MIN),
+            state,
+            swept: AtomicI64::new(i64::MIN),
+            validation,
+        })
+    }
+
+    /// How long the tokens live that it issues.
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
+    }
+
+    /// The tokens of a new log-in.
+    ///
+    /// # Errors
+    /// Fails when the state does, or there is no randomness.
+    pub fn issue(
+        &self,
+        login: LoginId,
+        holder: &Holder,
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Pair, StateError> {
+        self.pair(login, holder, access, 0, now)
+    }
+
+    /// An access token alone, e.g. a narrower one.
+    ///
+    /// # Errors
+    /// Fails when there is no randomness.
+    pub fn issue_access(
+        &self,
+        login: LoginId,
+        holder: &Holder,
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Secret, StateError> {
+        self.sign(Purpose::Access, login, holder, access, 0, now)
+    }
+
+    /// Reads an access token.
+    ///
+    /// # Errors
+    /// Says why it is not good.
+    pub fn read_access(&self, token: &[u8], now: Timestamp) -> Result<Presented, TokenFault> {
+        self.read(token, Purpose::Access, now)
+    }
+
+    /// Reads a refresh token. Whether it was used before is for [`Self::exchange`] to say.
+    ///
+    /// # Errors
+    /// Says why it is not good.
+    pub fn read_refresh(&self, token: &[u8], now: Timestamp) -> Result<Presented, TokenFault> {
+        self.read(token, Purpose::Refresh, now)
+    }
+
+    /// Exchanges a refresh token for the next pair; the use of it is on the disk when this
+    /// returns. The predecessor of the newest is good for a minute more: an answer may be lost,
+    /// and its repeat gets a token of the same turn. Anything older ends the log-in. Blocks.
+    ///
+    /// # Errors
+    /// Says why it is not good, or that the state failed.
+    pub fn exchange(
+        &self,
+        presented: &Presented,
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Pair, TurnError> {
+        let turn = turns::take(
+            &self.state,
+            presented.login,
+            presented.turn,
+            seconds(now),
+            whole_seconds(self.lifetimes.refresh),
+            &self.swept,
+        )?
+        .ok_or(TokenFault::Used)?;
+        Ok(self.pair(presented.login, &presented.holder, access, turn, now)?)
+    }
+
+    /// Says whether a refresh token is still good, and leaves it so. Reads the disk.
+    ///
+    /// # Errors
+    /// Says why it is not good, or that the state failed.
+    pub fn check(&self, presented: &Presented, now: Timestamp) -> Result<(), TurnError> {
+        let good = turns::look(&self.state, presented.login, presented.turn, seconds(now))?;
+        good.then_some(()).ok_or(TurnError::Fault(TokenFault::Used))
+    }
+
+    fn pair(
+        &self,
+        login: LoginId,
+        holder: &Holder,
+        access: Access,
+        turn: u32,
+        now: Timestamp,
+    ) -> Result<Pair, StateError> {
+        Ok(Pair {
+            access: self.sign(Purpose::Access, login, holder, access, turn, now)?,
+            refresh: self.sign(Purpose::Refresh, login, holder, access, turn, now)?,
+        })
+    }
+
+    fn sign(
+        &self,
+        purpose: Purpose,
+        login: LoginId,
+        holder: &Holder,
+        access: Access,
+        turn: u32,
+        now: Timestamp,
+    ) -> Result<Secret, StateError> {
+        if self.keyring.load().is_stale(now) {
+            let life = whole_seconds(self.lifetimes.refresh);
+            let keyring = Keyring::open(&self.state, now, life)?;
+            self.keyring.store(Arc::new(keyring));
+        }
+        let keyring = self.keyring.load();
+        let key = keyring.newest().ok_or(SecretError::NoRandomness)?;
+        let lifetime = match purpose {
+            Purpose::Access => self.lifetimes.access,
+            Purpose::Refresh => self.lifetimes.refresh,
+        };
+        let issued = seconds(now);
+        let claims = Claims {
+            iss: NAME.to_owned(),
+            aud: NAME.to_owned(),
+            iat: issued,
+            exp: issued.saturating_add(whole_seconds(lifetime)),
+            jti: random_uuid()?,
+            sid: login.0,
+            purpose,
+            turn,
+            read_only: access == Access::ReadOnly,
+            holder: WrittenHolder::of(holder),
+        };
+        let header = Header {
+            kid: Some(key.id.clone()),
+            ..Header::new(Algorithm::HS256)
+        };
+        // Claims and key are of kinds that can always be written and used.
+        jsonwebtoken::encode(&header, &claims, &key.signs)
+            .map(Secret::new)
+            .map_err(|_| SecretError::NoRandomness.into())
+    }
+
+    fn read(
+        &self,
+        token: &[u8],
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<Presented, TokenFault> {
+        // Anything else is not worth a look.
+        if !token.starts_with(b"eyJ") || token.len() > LONGEST {
+            return Err(TokenFault::Invalid);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenFault::Invalid)?;
+        let kid = header.kid.ok_or(TokenFault::Invalid)?;
+        let mut keyring = self.keyring.load_full();
+        if keyring.get(&kid).is_none() {
+            keyring = self.look_for_keys(now).ok_or(TokenFault::Invalid)?;
+        }
+        let key = keyring.get(&kid).ok_or(TokenFault::Invalid)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &self.validation)
+            .map_err(|_| TokenFault::Invalid)?
+            .claims;
+        if claims.purpose != purpose {
+            return Err(TokenFault::Invalid);
+        }
+        if claims.exp <= seconds(now) {
+            return Err(TokenFault::Expired);
+        }
+        let access = if claims.read_only {
+            Access::ReadOnly
+        } else {
+            Access::Full
+        };
+        Ok(Presented {
+            login: LoginId(claims.sid),
+            holder: claims.holder.read(access),
+            access,
+            expires: Timestamp(claims.exp.saturating_mul(1_000_000)),
+            turn: claims.turn,
+        })
+    }
+
+    /// Keys that another process made, as one that takes over does; looked for once a second at
+    /// most, since anybody can name a key that is not there.
+    fn look_for_keys(&self, now: Timestamp) -> Option<Arc<Keyring>> {
+        let second = seconds(now);
+        if self.looked.swap(second, Ordering::Relaxed) == second {
+            return None;
+        }
+        let keyring = Arc::new(Keyring::look(&self.state).ok()?);
+        self.keyring.store(Arc::clone(&keyring));
+        Some(keyring)
+    }
+}
+
+impl fmt::Debug for GatewayTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayTokens")
+            .field("lifetimes", &self.lifetimes)
+            .finish_non_exhaustive()
+    }
+}
+
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Issuer and audience.
+const NAME: &str = "vspc-gateway";
+/// Longer than any token that is issued.
+const LONGEST: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+
+fn later(seconds: i64) -> Timestamp {
+    Timestamp(NOW.0 + seconds * 1_000_000)
+}
+
+fn lifetimes() -> Lifetimes {
+    Lifetimes {
+        access: Duration::from_secs(3600),
+        refresh: Duration::from_secs(48 * 3600),
+    }
+}
+
+fn open(state: &Arc<State>) -> GatewayTokens {
+    GatewayTokens::open(Arc::clone(state), lifetimes(), NOW).unwrap()
+}
+
+fn state() -> Arc<State> {
+    Arc::new(State::in_memory().unwrap())
+}
+
+fn holder() -> Holder {
+    Holder::Client {
+        name: "zabbix".to_owned(),
+        key: "01234567".to_owned(),
+        tenant: "acme".to_owned(),
+        target: None,
+    }
+}
+
+fn log_in(tokens: &GatewayTokens) -> Pair {
+    let login = LoginId::new().unwrap();
+    tokens.issue(login, &holder(), Access::Full, NOW).unwrap()
+}
+
+fn bytes(secret: &Secret) -> &[u8] {
+    secret.expose().as_bytes()
+}
+
+#[test]
+fn a_token_says_what_it_was_issued_for_until_it_ends() {
+    let tokens = open(&state());
+    let pair = log_in(&tokens);
+    let read = tokens
+        .read_access(bytes(&pair.access), later(3599))
+        .unwrap();
+    assert_eq!(read.holder, holder());
+    assert_eq!(read.expires, later(3600));
+    let refresh = tokens.read_refresh(bytes(&pair.refresh), NOW).unwrap();
+    assert_eq!(refresh.login, read.login);
+    let expired = |read: Result<Presented, TokenFault>| read.unwrap_err() == TokenFault::Expired;
+    assert!(expired(
+        tokens.read_access(bytes(&pair.access), later(3600))
+    ));
+    let end = later(48 * 3600);
+    assert!(expired(tokens.read_refresh(bytes(&pair.refresh), end)));
+}
+
+#[test]
+fn one_token_is_not_taken_for_the_other() {
+    let tokens = open(&state());
+    let pair = log_in(&tokens);
+    let invalid = Err(TokenFault::Invalid);
+    assert_eq!(tokens.read_access(bytes(&pair.refresh), NOW), invalid);
+    assert_eq!(tokens.read_refresh(bytes(&pair.access), NOW), invalid);
+}
+
+#[test]
+fn tokens_of_others_and_changed_ones_are_invalid() {
+    let tokens = open(&state());
+    let other = open(&state());
+    let invalid = Err(TokenFault::Invalid);
+    let pair = log_in(&other);
+    assert_eq!(tokens.read_access(bytes(&pair.access), NOW), invalid);
+
+    let own = log_in(&tokens);
+    let text = own.access.expose();
+    let (head, tail) = text.split_once('.').unwrap();
+    let none = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0";
+    for changed in [
+        String::new(),
+        "eyJ".to_owned(),
+        "eyJ.eyJ.x".to_owned(),
+        format!("{text}A"),
+        text.strip_suffix(|_: char| true).unwrap().to_owned(),
+        format!("{none}.{tail}"),
+        format!("{head}.{}", tail.replacen('e', "f", 1)),
+        format!("{none}.{}.", tail.split('.').next().unwrap()),
+        "eyJ".to_owned() + &"x".repeat(10_000),
+    ] {
+        assert_eq!(
+            tokens.read_access(changed.as_bytes(), NOW),
+            invalid,
+            "{changed}"
+        );
+    }
+}
+
+#[test]
+fn keys_survive_a_restart_and_are_replaced_after_a_month() {
+    let state = state();
+    let before = open(&state);
+    let pair = log_in(&before);
+    let after = open(&state);
+    assert!(after.read_access(bytes(&pair.access), NOW).is_ok());
+
+    let month = 30 * 24 * 3600;
+    let login = LoginId::new().unwrap();
+    let issue = |tokens: &GatewayTokens, at| {
+        tokens
+            .issue(login, &holder(), Access::Full, at)
+            .unwrap()
+            .access
+    };
+    let old = issue(&after, later(month - 1));
+    let new = issue(&after, later(month));
+    let kid = |token: &Secret| jsonwebtoken::decode_header(token.expose()).unwrap().kid;
+    assert_ne!(kid(&old), kid(&new));
+    assert!(after.read_access(bytes(&old), later(month)).is_ok());
+    // Another process that holds the keys of before looks for those it does not know.
+    assert!(before.read_access(bytes(&new), later(month)).is_ok());
+    // A key goes when no token of it can be good any more.
+    issue(&after, later(2 * month));
+    let left = Keyring::look(&state).unwrap();
+    assert!(left.get(&kid(&old).unwrap()).is_none());
+    assert!(
+        Keyring::look(&state)
+            .unwrap()
+            .get(&kid(&new).unwrap())
+            .is_some()
+    );
+}
+
+#[test]
+fn a_refresh_token_is_good_once_and_its_predecessor_for_a_minute() {
+    let state = state();
+    let tokens = open(&state);
+    let first = log_in(&tokens);
+    let exchange = |tokens: &GatewayTokens, token: &Secret, at| {
+        let presented = tokens.read_refresh(bytes(token), at).unwrap();
+        tokens.exchange(&presented, Access::Full, at)
+    };
+    let second = exchange(&tokens, &first.refresh, later(10)).unwrap();
+    // The answer was lost.
+    let again = exchange(&tokens, &first.refresh, later(70)).unwrap();
+    // Both are of one turn: the use of one is the use of the other.
+    let third = exchange(&tokens, &again.refresh, later(80)).unwrap();
+    assert!(exchange(&tokens, &second.refresh, later(90)).is_ok());
+    // What was used is known after a restart too, and ends the log-in for whoever has the newest.
+    let restarted = open(&state);
+    let used = exchange(&restarted, &first.refresh, later(91)).unwrap_err();
+    assert!(matches!(used, TurnError::Fault(TokenFault::Used)));
+    let ended = exchange(&restarted, &third.refresh, later(92)).unwrap_err();
+    assert!(matches!(ended, TurnError::Fault(TokenFault::Used)));
+}
+
+#[test]
+fn a_check_uses_nothing_up() {
+    let tokens = open(&state());
+    let pair = log_in(&tokens);
+    let presented = tokens.read_refresh(bytes(&pair.refresh), NOW).unwrap();
+    for _ in 0..3 {
+        tokens.check(&presented, NOW).unwrap();
+    }
+    tokens.exchange(&presented, Access::Full, NOW).unwrap();
+    tokens.check(&presented, later(60)).unwrap();
+    assert!(tokens.check(&presented, later(61)).is_err());
+}
+
+#[test]
+fn what_has_ended_is_cleared_away() {
+    let state = state();
+    let tokens = open(&state);
+    let use_one = |at| {
+        let login = LoginId::new().unwrap();
+        let pair = tokens.issue(login, &holder(), Access::Full, at).unwrap();
+        let presented = tokens.read_refresh(bytes(&pair.refresh), at).unwrap();
+        tokens.exchange(&presented, Access::Full, at).unwrap();
+    };
+    use_one(NOW);
+    use_one(later(3600));
+    assert_eq!(state.all(crate::state::Table::Logins).unwrap().len(), 2);
+    use_one(later(49 * 3600 - 1));
+    assert_eq!(state.all(crate::state::Table::Logins).unwrap().len(), 2);
+}
+
+#[test]
+fn a_read_only_token_stays_read_only() {
+    let tokens = open(&state());
+    let login = LoginId::new().unwrap();
+    let pair = tokens
+        .issue(login, &holder(), Access::ReadOnly, NOW)
+        .unwrap();
+    let presented = tokens.read_refresh(bytes(&pair.refresh), NOW).unwrap();
+    assert_eq!(presented.access, Access::ReadOnly);
+    let next = tokens.exchange(&presented, presented.access, NOW).unwrap();
+    let read = tokens.read_access(bytes(&next.access), NOW).unwrap();
+    assert_eq!(read.access, Access::ReadOnly);
+}
+
+/// What a naive keeper of all refresh tokens would say.
+#[derive(Debug, Default)]
+struct Model {
+    current: u32,
+    taken: i64,
+    ended: bool,
+}
+
+impl Model {
+    fn take(&mut self, turn: u32, now: i64) -> Option<u32> {
+        if self.ended {
+            return None;
+        }
+        if turn == self.current {
+            self.current += 1;
+            self.taken = now;
+            return Some(self.current);
+        }
+        if turn + 1 == self.current && now <= self.taken + 60 {
+            return Some(self.current);
+        }
+        self.ended = true;
+        None
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn turns_are_what_the_model_says(steps in prop::collection::vec((0_u32..6, 0_i64..50), 1..20)) {
+        let state = State::in_memory().unwrap();
+        let login = LoginId::new().unwrap();
+        let swept = AtomicI64::new(0);
+        let mut model = Model::default();
+        let mut now = 1_790_000_000;
+        for (back, passed) in steps {
+            now += passed;
+            let turn = model.current.saturating_sub(back / 2);
+            let expected = model.take(turn, now);
+            let taken = turns::take(&state, login, turn, now, 172_800, &swept).unwrap();
+            prop_assert_eq!(taken, expected);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `vspc-gateway audit`: reading the log.
+
+mod bar;
+mod query;
+
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+
+use clap::{Subcommand, ValueEnum};
+use vspc_gateway::audit;
+use vspc_gateway::audit::read::{POLL, Table, Tail, tail};
+use vspc_gateway::config::Settings;
+
+use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
+
+/// Read the audit log.
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print the records that all the given options fit.
+    #[command(after_help = query::VALUES)]
+    Query(Box<query::Arguments>),
+    /// Print the last records.
+    Tail {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        lines: usize,
+        /// Go on with new records as they are written.
+        #[arg(long, short)]
+        follow: bool,
+        /// How; by default a table on a terminal, JSON lines elsewhere.
+        #[arg(long, value_enum)]
+        format: Option<Format>,
+    },
+}
+
+/// How records are printed.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Table,
+}
+
+/// Runs a command. Whoever reads its output may stop when he has enough.
+pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
+    let done = match command {
+        AuditCommand::Query(arguments) => query::run(*arguments),
+        AuditCommand::Tail {
+            file,
+            lines,
+            follow,
+            format,
+        } => print_tail(&file, lines, follow, format),
+    };
+    match done {
+        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Stop::Output(error)) => Err(error.into()),
+        Err(Stop::Failure(failure)) => Err(failure),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn print_tail(
+    file: &ConfigFile,
+    lines: usize,
+    goes_on: bool,
+    format: Option<Format>,
+) -> Result<(), Stop> {
+    let settings = load(file)?;
+    let unreadable = |error| unreadable(&settings, &error);
+    let Tail {
+        lines: last,
+        mut follow,
+    } = tail(&settings.directory, lines).map_err(unreadable)?;
+    let mut printer = Printer::new(format)?;
+    let mut next = last;
+    loop {
+        for line in &next {
+            printer.print(line.seq, &line.json)?;
+        }
+        printer.flush()?;
+        if !goes_on {
+            return Ok(());
+        }
+        next = follow.poll().map_err(unreadable)?;
+        if next.is_empty() {
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+fn load(file: &ConfigFile) -> Result<audit::Settings, Failure> {
+    Settings::load_audit(&file.config).map_err(|error| Failure(error.to_string(), BAD_USAGE))
+}
+
+fn unreadable(settings: &audit::Settings, error: &io::Error) -> Failure {
+    let place = settings.directory.display();
+    Failure(
+        format!("cannot read the audit log in {place}: {error}"),
+        FAILED,
+    )
+}
+
+/// Why a command ended before its work was done.
+enum Stop {
+    Failure(Failure),
+    /// What was found could not be printed.
+    Output(io::Error),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Prints records.
+struct Printer {
+    out: Box<dyn Write>,
+    format: Format,
+}
+
+impl Printer {
+    /// Prints the head of a table, if it is to be one.
+    fn new(format: Option<Format>) -> io::Result<Self> {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let by_default = if is_terminal {
+            Format::Table
+        } else {
+            Format::Json
+        };
+        // On a terminal, line by line.
+        let mut out: Box<dyn Write> = if is_terminal {
+            Box::new(stdout)
+        } else {
+            Box::new(BufWriter::new(stdout))
+        };
+        let format = format.unwrap_or(by_default);
+        if format == Format::Table {
+            Table.header(&mut out)?;
+        }
+        Ok(Self { out, format })
+    }
+
+    fn print(&mut self, seq: u64, json: &[u8]) -> io::Result<()> {
+        match self.format {
+            Format::Json => self
+                .out
+                .write_all(json)
+                .and_then(|()| self.out.write_all(b"\n")),
+            Format::Table => Table.row(seq, json, &mut self.out),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,344 @@
+//! `POST /token`: log-ins answered from the gateway's own sessions.
+
+mod passed;
+mod reply;
+
+pub use passed::Passthrough;
+pub(super) use reply::TokenReply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::exchange::Exchange;
+use super::{Answer, Gateway, Rejection};
+use crate::client::{
+    Client, Holder, LoginId, Pair, Presented, TokenFault, TurnError, Unidentified,
+};
+use crate::policy::Permit;
+use crate::request::RequestHead;
+use crate::secret::Secret;
+use crate::tenant::Named;
+use crate::upstream::{BodyFault, RequestBody, UpstreamError};
+use crate::vspc::grant::{Access, Subject};
+use crate::vspc::{FormFault, GrantType, TokenForm};
+
+/// A request for a token, read.
+struct LogIn<'a> {
+    head: &'a RequestHead<'a>,
+    parts: &'a Parts,
+    form: TokenForm,
+    /// The form as it came.
+    raw: Bytes,
+}
+
+impl Gateway {
+    /// Answers `/token`. The form decides who is calling; whatever credentials the headers carry
+    /// are not looked at, since tools send stale ones here.
+    pub(super) async fn log_in(
+        &self,
+        exchange: &mut Exchange,
+        head: &RequestHead<'_>,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Answer, Rejection> {
+        if *head.method != Method::POST {
+            return Err(Rejection::TokenMethod);
+        }
+        let raw = read_body(exchange, body).await?;
+        let kind = head.headers.get(CONTENT_TYPE);
+        let kind = kind.map(|kind| kind.to_str().unwrap_or_default());
+        let form = TokenForm::read(kind, &raw).await?;
+        exchange.saw_grant(form.grant());
+        let log_in = LogIn {
+            head,
+            parts,
+            form,
+            raw,
+        };
+        let reply = match log_in.form.grant() {
+            GrantType::Password => self.with_password(exchange, &log_in).await,
+            GrantType::Refresh => self.with_refresh_token(exchange, &log_in).await,
+            GrantType::As => self.as_another(exchange, &log_in).await,
+            GrantType::AuthorizationCode | GrantType::Mfa | GrantType::PublicKey => {
+                self.pass_step(exchange, &log_in).await
+            }
+        };
+        reply.map(Answer::Token)
+    }
+
+    /// `grant_type=password`: a client with its key, or else one of the console's own users.
+    async fn with_password(
+        &self,
+        exchange: &mut Exchange,
+        log_in: &LogIn<'_>,
+    ) -> Result<TokenReply, Rejection> {
+        let user = log_in.form.field("username")?;
+        log_in.form.field("password")?;
+        let access = log_in.form.access()?;
+        let name = UserName::parse(user);
+        let of_key = |key| self.clients.of_key(key);
+        let Some((client, key)) = log_in.form.passwords().find_map(of_key) else {
+            let is_client = name.is_some_and(|name| name.is_client(self));
+            return self.pass_password(exchange, log_in, is_client).await;
+        };
+        let name = name.filter(|name| name.client == &*client.name);
+        let name = name.ok_or(Unidentified::Bad)?;
+        exchange.saw_login_of(client, "password", &key);
+
+        let headers = log_in.head.headers;
+        let whom = self
+            .mapping
+            .resolve_for(headers, name.tenant, client, &self.tenants)?;
+        let login = LoginId::new().map_err(|_| Rejection::Internal)?;
+        exchange.saw_login(login);
+        let tenant = self.admitted(exchange, client, &whom, None, access).await?;
+        let holder = Holder::Client {
+            name: client.name.to_string(),
+            key,
+            tenant,
+            target: None,
+        };
+        let pair = self
+            .tokens
+            .issue(login, &holder, access, self.clock.now())?;
+        Ok(self.reply(&pair.access, &pair.refresh))
+    }
+
+    /// `grant_type=refresh_token`
+    async fn with_refresh_token(
+        &self,
+        exchange: &mut Exchange,
+        log_in: &LogIn<'_>,
+    ) -> Result<TokenReply, Rejection> {
+        let token = log_in.form.field("refresh_token")?;
+        let presented = match self.tokens.read_refresh(token, self.clock.now()) {
+            // Perhaps one of the console's own, where callers have those.
+            Err(TokenFault::Invalid) => return self.pass_refresh(exchange, log_in).await,
+            read => read?,
+        };
+        let access = presented.access.max(log_in.form.access()?);
+        exchange.saw_login(presented.login);
+        match &presented.holder {
+            Holder::Client { target, .. } => {
+                self.admit_holder(exchange, log_in, &presented, *target, access)
+                    .await?;
+            }
+            Holder::Login(session) => {
+                if !self.clients.still_knows(&presented.holder) {
+                    return Err(TokenFault::Revoked.into());
+                }
+                let user = self.broker.user_of(session);
+                exchange.saw_visitor(&session.console, user.as_ref());
+                let permit = self.policy.admit_itself(session.clone());
+                self.lease(exchange, &permit).await?;
+            }
+        }
+        let pair = self.exchange_token(presented, access).await?;
+        Ok(self.reply(&pair.access, &pair.refresh))
+    }
+
+    /// `grant_type=as`: an access token for a user that the client may name. The refresh token is
+    /// given back as it came.
+    async fn as_another(
+        &self,
+        exchange: &mut Exchange,
+        log_in: &LogIn<'_>,
+    ) -> Result<TokenReply, Rejection> {
+        let token = log_in.form.text("refresh_token")?;
+        let target = Uuid::try_parse(log_in.form.text("userUid")?)
+            .ok()
+            .filter(|uid| !uid.is_nil())
+            .ok_or(FormFault::Value("userUid"))?;
+        let target = Subject(target);
+        let presented = self
+            .tokens
+            .read_refresh(token.as_bytes(), self.clock.now())?;
+        let access = presented.access.max(log_in.form.access()?);
+        exchange.saw_login(presented.login);
+        let Holder::Client { .. } = &presented.holder else {
+            return Err(Rejection::Denied(crate::policy::Denied::Target(target)));
+        };
+        self.admit_holder(exchange, log_in, &presented, Some(target), access)
+            .await?;
+        let presented = self.check_token(presented).await?;
+        let Holder::Client {
+            name, key, tenant, ..
+        } = presented.holder
+        else {
+            return Err(Rejection::Internal);
+        };
+        let holder = Holder::Client {
+            name,
+            key,
+            tenant,
+            target: Some(target),
+        };
+        let now = self.clock.now();
+        let narrowed = self
+            .tokens
+            .issue_access(presented.login, &holder, access, now)?;
+        Ok(self.reply(&narrowed, &Secret::new(token.to_owned())))
+    }
+
+    /// Whether the holder of a refresh token may still act, now as `target`.
+    async fn admit_holder(
+        &self,
+        exchange: &mut Exchange,
+        log_in: &LogIn<'_>,
+        presented: &Presented,
+        target: Option<Subject>,
+        access: Access,
+    ) -> Result<(), Rejection> {
+        let Holder::Client {
+            name, key, tenant, ..
+        } = &presented.holder
+        else {
+            return Err(Rejection::Internal);
+        };
+        let client = self
+            .clients
+            .named(name)
+            .filter(|_| self.clients.still_knows(&presented.holder))
+            .ok_or(TokenFault::Revoked)?;
+        exchange.saw_login_of(client, "refresh", key);
+        let headers = log_in.head.headers;
+        let whom = self
+            .mapping
+            .resolve_for(headers, Some(tenant), client, &self.tenants)?;
+        self.admitted(exchange, client, &whom, target, access)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a client may act for a tenant, and whether the console lets it: a log-in that could
+    /// not be used must not succeed. Gives the tenant's name.
+    async fn admitted(
+        &self,
+        exchange: &mut Exchange,
+        client: &Arc<Client>,
+        whom: &Named<'_>,
+        target: Option<Subject>,
+        access: Access,
+    ) -> Result<String, Rejection> {
+        exchange.saw_tenant(whom);
+        let permit: Permit<'_> = self.policy.admit(client, whom, target, access)?;
+        exchange.saw_permit(&permit);
+        self.lease(exchange, &permit).await?;
+        match whom {
+            Named::Known(tenant) => Ok(tenant.name.to_string()),
+            Named::Nobody | Named::Unknown => Err(Rejection::Internal),
+        }
+    }
+
+    async fn exchange_token(
+        &self,
+        presented: Presented,
+        access: Access,
+    ) -> Result<Pair, Rejection> {
+        let (tokens, now) = (Arc::clone(&self.tokens), self.clock.now());
+        let exchanged = blocking(move || tokens.exchange(&presented, access, now)).await?;
+        Ok(exchanged?)
+    }
+
+    async fn check_token(&self, presented: Presented) -> Result<Presented, Rejection> {
+        let (tokens, now) = (Arc::clone(&self.tokens), self.clock.now());
+        let checked = blocking(move || tokens.check(&presented, now).map(|()| presented)).await?;
+        Ok(checked?)
+    }
+
+    fn reply(&self, access: &Secret, refresh: &Secret) -> TokenReply {
+        TokenReply::tokens(access, refresh, self.tokens.lifetimes().access)
+    }
+}
+
+/// The user name of a log-in, as far as it can be one of a client: `client` or `tenant\client`.
+#[derive(Clone, Copy)]
+struct UserName<'a> {
+    tenant: Option<&'a str>,
+    client: &'a str,
+}
+
+impl<'a> UserName<'a> {
+    fn parse(user: &'a [u8]) -> Option<Self> {
+        let user = std::str::from_utf8(user).ok()?;
+        let (tenant, client) = match user.split_once('\\') {
+            Some((tenant, client)) => (Some(tenant), client),
+            None => (None, user),
+        };
+        Some(Self { tenant, client })
+    }
+
+    /// Whether there is such a client, and the tenant too if one is named.
+    fn is_client(self, gateway: &Gateway) -> bool {
+        gateway.clients.named(self.client).is_some()
+            && self
+                .tenant
+                .is_none_or(|tenant| gateway.tenants.get(tenant).is_some())
+    }
+}
+
+/// Reads a form to its end, within bounds.
+async fn read_body(exchange: &mut Exchange, body: Incoming) -> Result<Bytes, Rejection> {
+    let fault = |fault: BodyFault| Rejection::Upstream(UpstreamError::Body(fault));
+    let (mut body, replay) = RequestBody::streaming(body, 0, FORM_LIMIT as u64);
+    exchange.follow_body(&replay);
+    // Reserved in full, so that growing leaves no copy of a secret behind.
+    let mut form = Zeroizing::new(Vec::with_capacity(FORM_USUAL));
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                if form.len() + data.len() > form.capacity() {
+                    let mut larger = Zeroizing::new(Vec::with_capacity(FORM_LIMIT));
+                    larger.extend_from_slice(&form);
+                    form = larger;
+                }
+                form.extend_from_slice(&data);
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(FORM_TIME, read).await {
+        Ok(Ok(())) => Ok(Bytes::from_owner(form)),
+        Ok(Err(error)) => Err(fault(error)),
+        Err(_) => Err(fault(BodyFault::Stalled)),
+    }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Rejection> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Rejection::Internal)
+}
+
+impl From<TokenFault> for Rejection {
+    fn from(fault: TokenFault) -> Self {
+        Self::Unidentified(Unidentified::Token(fault))
+    }
+}
+
+impl From<TurnError> for Rejection {
+    fn from(error: TurnError) -> Self {
+        match error {
+            TurnError::Fault(fault) => fault.into(),
+            TurnError::State(error) => Self::State(error),
+        }
+    }
+}
+
+/// The most bytes of a form.
+const FORM_LIMIT: usize = 64 * 1024;
+const FORM_USUAL: usize = 4 * 1024;
+/// The most time for a form to come.
+const FORM_TIME: Duration = Duration::from_secs(10);

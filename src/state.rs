@@ -1,0 +1,357 @@
+//! What survives a restart: one database in the state directory, every value in it sealed.
+//!
+//! Two processes may use one directory at a time, as they do during an upgrade.
+
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use redb::backends::InMemoryBackend;
+use redb::{
+    Builder, ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+    WriteTransaction,
+};
+use zeroize::Zeroizing;
+
+use crate::secret::{Secret, SecretError, SecretSource};
+use seal::Seal;
+
+/// Where and under which key it is kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The key that seals what is kept: 64 hex digits. Absent, it is made at the first start and
+    /// lies in the directory, in the file `key`.
+    pub key: Option<SecretSource>,
+}
+
+/// A kind of values.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Table {
+    /// Which refresh tokens of the gateway were used.
+    Logins,
+    /// The keys that sign the gateway's tokens.
+    TokenKeys,
+}
+
+/// An opened state directory.
+pub struct State {
+    database: Database,
+    seal: Seal,
+}
+
+/// A value that was sealed.
+pub type Opened = Zeroizing<Vec<u8>>;
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A value was changed, or belongs to another place.
+    #[error("a value of the state directory is damaged or was moved")]
+    Damaged,
+    /// The database failed.
+    #[error("the state database: {0}")]
+    Database(Box<redb::Error>),
+    /// A file or the directory failed.
+    #[error("{what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The key could not be had.
+    #[error("the state key: {0}")]
+    Key(#[from] SecretError),
+    /// The key is not one.
+    #[error("the state key must be 64 hex digits, as `openssl rand -hex 32` prints")]
+    NotAKey,
+    /// The key is not the one that sealed what is there.
+    #[error(
+        "the state in {0} was sealed with another key: give that one, or move state.redb away, \
+         which ends all log-ins at the gateway"
+    )]
+    WrongKey(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for StateError {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}
+
+impl State {
+    /// Opens a state directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Says what is wrong with the directory, the key or the database.
+    pub fn open(settings: &Settings) -> Result<Self, StateError> {
+        let directory = &settings.directory;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|source| file_error("cannot make the state directory", directory, source))?;
+        let key = match &settings.key {
+            Some(source) => source.read()?,
+            None => own_key(&directory.join("key"))?,
+        };
+        let path = directory.join("state.redb");
+        // Made beforehand, so that nobody else may ever read it.
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| file_error("cannot open", &path, source))?;
+        let database = builder().create(&path)?;
+        Self::with(database, &key, directory)
+    }
+
+    /// A state that ends with its process: for tests and measurements.
+    ///
+    /// # Errors
+    /// Fails when the operating system gives no randomness.
+    pub fn in_memory() -> Result<Self, StateError> {
+        let database = Builder::new().create_with_backend(InMemoryBackend::new())?;
+        Self::with(database, &new_key()?, Path::new("memory"))
+    }
+
+    fn with(database: Database, key: &Secret, place: &Path) -> Result<Self, StateError> {
+        let seal = Seal::new(key).ok_or(StateError::NotAKey)?;
+        let state = Self { database, seal };
+        let transaction = state.database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let stored = meta.get(CHECK)?.map(|value| value.value().to_vec());
+            match stored {
+                Some(sealed) => {
+                    let opened = state.seal.open("meta", CHECK, &sealed);
+                    if opened.is_none_or(|opened| opened.as_slice() != CHECK) {
+                        return Err(StateError::WrongKey(place.display().to_string()));
+                    }
+                }
+                None => {
+                    let sealed = state.seal.seal("meta", CHECK, CHECK)?;
+                    meta.insert(CHECK, sealed.as_slice())?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(state)
+    }
+
+    /// All values of a kind, by their names. Reads the disk.
+    ///
+    /// # Errors
+    /// Fails when the database does, and on a damaged value.
+    pub fn all(&self, table: Table) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
+        let transaction = self.database.begin_read()?;
+        let stored = match transaction.open_table(table.definition()) {
+            Ok(stored) => stored,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        self.opened(table, &stored)
+    }
+
+    /// The value of a name. Reads the disk.
+    ///
+    /// # Errors
+    /// Fails when the database does, and on a damaged value.
+    pub fn get(&self, table: Table, name: &[u8]) -> Result<Option<Opened>, StateError> {
+        let transaction = self.database.begin_read()?;
+        let stored = match transaction.open_table(table.definition()) {
+            Ok(stored) => stored,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let sealed = stored.get(name)?.map(|value| value.value().to_vec());
+        sealed
+            .map(|sealed| self.opened_value(table, name, &sealed))
+            .transpose()
+    }
+
+    /// Changes values of one kind; when it returns, the change is on the disk, whole. One change
+    /// at a time, whichever process makes it. Blocks.
+    ///
+    /// # Errors
+    /// Fails when `change` or the database does; then nothing is changed.
+    pub fn change<T>(
+        &self,
+        table: Table,
+        change: impl FnOnce(&mut Change<'_>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let transaction = self.database.begin_write()?;
+        let mut changing = Change {
+            state: self,
+            table,
+            transaction: &transaction,
+        };
+        let result = change(&mut changing)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    fn opened(
+        &self,
+        table: Table,
+        stored: &impl redb::ReadableTable<&'static [u8], &'static [u8]>,
+    ) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
+        let mut all = Vec::new();
+        for entry in stored.iter()? {
+            let (name, sealed) = entry?;
+            let opened = self.opened_value(table, name.value(), sealed.value())?;
+            all.push((name.value().to_vec(), opened));
+        }
+        Ok(all)
+    }
+
+    fn opened_value(&self, table: Table, name: &[u8], sealed: &[u8]) -> Result<Opened, StateError> {
+        self.seal
+            .open(table.as_str(), name, sealed)
+            .ok_or(StateError::Damaged)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+/// A change of values of one kind that is under way.
+pub struct Change<'a> {
+    state: &'a State,
+    table: Table,
+    transaction: &'a WriteTransaction,
+}
+
+impl Change<'_> {
+    /// The value of a name.
+    ///
+    /// # Errors
+    /// Fails when the database does, and on a damaged value.
+    pub fn get(&self, name: &[u8]) -> Result<Option<Opened>, StateError> {
+        let stored = self.transaction.open_table(self.table.definition())?;
+        let sealed = stored.get(name)?.map(|value| value.value().to_vec());
+        sealed
+            .map(|sealed| self.state.opened_value(self.table, name, &sealed))
+            .transpose()
+    }
+
+    /// All values, by their names.
+    ///
+    /// # Errors
+    /// Fails when the database does, and on a damaged value.
+    pub fn all(&self) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
+        let stored = self.transaction.open_table(self.table.definition())?;
+        self.state.opened(self.table, &stored)
+    }
+
+    /// Sets the value of a name.
+    ///
+    /// # Errors
+    /// Fails when the database does.
+    pub fn put(&mut self, name: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let sealed = self.state.seal.seal(self.table.as_str(), name, value)?;
+        let mut stored = self.transaction.open_table(self.table.definition())?;
+        stored.insert(name, sealed.as_slice())?;
+        Ok(())
+    }
+
+    /// Forgets a name.
+    ///
+    /// # Errors
+    /// Fails when the database does.
+    pub fn remove(&mut self, name: &[u8]) -> Result<(), StateError> {
+        let mut stored = self.transaction.open_table(self.table.definition())?;
+        stored.remove(name)?;
+        Ok(())
+    }
+}
+
+impl Table {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Logins => "logins",
+            Self::TokenKeys => "token_keys",
+        }
+    }
+
+    fn definition(self) -> Definition {
+        TableDefinition::new(self.as_str())
+    }
+}
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .set_concurrency_mode(ConcurrencyMode::MultiWriter)
+        .set_cache_size(CACHE);
+    builder
+}
+
+/// Whether a text can be a state key.
+pub fn is_key(key: &Secret) -> bool {
+    Seal::new(key).is_some()
+}
+
+/// The key in the state directory, made if it is not there.
+fn own_key(path: &Path) -> Result<Secret, StateError> {
+    let source = SecretSource::File(path.to_owned());
+    if path.exists() {
+        return Ok(source.read()?);
+    }
+    // Written beside and linked into place: never half a key, and of two processes that start at
+    // once one gives the key to both.
+    let beside = path.with_extension(format!("new.{}", std::process::id()));
+    let key = new_key()?;
+    let write = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(key.expose().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        match fs::hard_link(&beside, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::remove_file(&beside),
+        }?;
+        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|source| file_error("cannot write", path, source))?;
+    Ok(source.read()?)
+}
+
+fn new_key() -> Result<Secret, StateError> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    rand::fill(bytes.as_mut_slice()).map_err(|_| SecretError::NoRandomness)?;
+    Ok(Secret::new(hex::encode(bytes.as_slice())))
+}
+
+fn file_error(what: &'static str, path: &Path, source: io::Error) -> StateError {
+    let path = path.display().to_string();
+    StateError::File { what, path, source }
+}
+
+/// Tells whether the key is the right one.
+const META: Definition = TableDefinition::new("meta");
+const CHECK: &[u8] = b"check";
+/// Of the database's pages in memory.
+const CACHE: usize = 8 * 1024 * 1024;

@@ -1,0 +1,159 @@
+//! The calls to one token endpoint: their turns, their limits, and what came of them.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::broker::Shared;
+use super::lease::{Generation, Lease};
+use super::renew::Queue;
+use super::{ConsoleId, GrantKind, Granted, TokenEvent};
+use crate::secret::Secret;
+use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
+
+/// What all calls to the token endpoint of one console share.
+pub(super) struct Desk {
+    calls: Semaphore,
+    pub(super) id: ConsoleId,
+    /// Lets one impersonation at a time queue for a call, so that a session never queues behind
+    /// thousands of them.
+    gate: Semaphore,
+    pub(super) queue: Queue,
+}
+
+/// The turn of one call; the next one follows when it is dropped.
+pub(super) struct Turn<'a> {
+    _everywhere: Option<SemaphorePermit<'a>>,
+    _here: Option<SemaphorePermit<'a>>,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose<'a> {
+    pub(super) access: Access,
+    pub(super) grant: GrantKind,
+    pub(super) target: Option<Subject>,
+    /// Whose session it is, where it is not the gateway's own.
+    pub(super) user: Option<&'a str>,
+}
+
+/// A token as it came from the endpoint.
+pub(super) struct Obtained {
+    pub(super) generation: Generation,
+    pub(super) lease: Lease,
+    pub(super) lifetime: Duration,
+    pub(super) refresh: Option<Secret>,
+}
+
+// The semaphores are never closed, so a permit that fails to come cannot happen; if it did, the
+// call would go ahead.
+impl Desk {
+    pub(super) fn new(id: ConsoleId) -> Self {
+        Self {
+            calls: Semaphore::new(CALLS_PER_CONSOLE),
+            id,
+            gate: Semaphore::new(1),
+            queue: Queue::default(),
+        }
+    }
+
+    pub(super) async fn session_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
+        let here = self.calls.acquire().await.ok();
+        Turn {
+            _everywhere: shared.calls().acquire().await.ok(),
+            _here: here,
+        }
+    }
+
+    pub(super) async fn impersonation_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
+        let gate = self.gate.acquire().await.ok();
+        let here = self.calls.acquire().await.ok();
+        drop(gate);
+        Turn {
+            _everywhere: shared.calls().acquire().await.ok(),
+            _here: here,
+        }
+    }
+
+    /// Makes one call and tells the observer how it ended.
+    pub(super) async fn call(
+        &self,
+        shared: &Shared,
+        purpose: Purpose<'_>,
+        call: impl Future<Output = Result<Issued, IssueError>> + Send,
+    ) -> Result<Obtained, IssueError> {
+        let begun = Instant::now();
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let answer = match timeout(shared.policy().call_limit(), call).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => Err(IssueError::Unavailable(Outage::Internal)),
+            Err(_) => Err(IssueError::Unavailable(Outage::TimedOut)),
+        };
+        let result = answer.and_then(|issued| Obtained::new(issued, shared.next_generation()));
+        let outcome = match &result {
+            Ok(obtained) => Ok(Granted {
+                fingerprint: obtained.lease.fingerprint(),
+                generation: obtained.generation,
+                lifetime: obtained.lifetime,
+            }),
+            Err(error) => Err(error),
+        };
+        let Purpose {
+            access,
+            grant,
+            target,
+            user,
+        } = purpose;
+        let duration = begun.elapsed();
+        let console = &self.id;
+        shared.observe(&TokenEvent {
+            console,
+            target,
+            user,
+            access,
+            grant,
+            outcome,
+            duration,
+        });
+        result
+    }
+}
+
+impl Obtained {
+    pub(super) fn new(issued: Issued, generation: Generation) -> Result<Self, IssueError> {
+        let Issued {
+            access,
+            refresh,
+            lifetime,
+        } = issued;
+        if lifetime.is_zero() {
+            return Err(IssueError::Malformed("no usable lifetime"));
+        }
+        let lease = Lease::new(&access, generation)
+            .ok_or(IssueError::Malformed("an access token no header can carry"))?;
+        Ok(Self {
+            generation,
+            lease,
+            lifetime,
+            refresh,
+        })
+    }
+}
+
+impl Purpose<'_> {
+    pub(super) fn session(grant: GrantKind) -> Self {
+        Self {
+            access: Access::Full,
+            grant,
+            target: None,
+            user: None,
+        }
+    }
+}
+
+/// Calls to the token endpoint of one console that are under way at once.
+const CALLS_PER_CONSOLE: usize = 4;

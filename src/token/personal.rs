@@ -1,0 +1,228 @@
+//! Sessions of those who logged in at a console as themselves.
+//!
+//! The gateway does not keep their passwords. A session lives on by its refresh token, and ends
+//! when the console refuses that, or when nobody has used it for as long as such a token lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::broker::Shared;
+use super::cell::{Cell, Fresh, Kind, Setback};
+use super::desk::{Desk, Obtained, Purpose};
+use super::lease::Lease;
+use super::renew::Queue;
+use super::slot::Upkeep;
+use super::{Broker, GrantKind, TokenError};
+use crate::client::SessionKey;
+use crate::secret::{Secret, SecretError};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::{Access, IssueError, Issued};
+
+/// What obtains the tokens of one such session.
+pub(super) struct Personal {
+    desk: Arc<Desk>,
+    key: SessionKey,
+    kept: Mutex<Kept>,
+    user: Option<Arc<str>>,
+}
+
+/// What a session lives on by.
+enum Kept {
+    /// Nothing: it has ended.
+    Ended,
+    /// The answer to the log-in.
+    Granted(Issued),
+    /// Its newest refresh token.
+    Session(Arc<Secret>),
+}
+
+/// What of it is asked next.
+enum Step {
+    End,
+    Refresh(Arc<Secret>),
+    Take(Issued),
+}
+
+/// All such sessions.
+#[derive(Default)]
+pub(super) struct Sessions(DashMap<Uuid, Arc<Cell<Personal>>>);
+
+impl Sessions {
+    pub(super) fn get(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
+        self.0.get(&key.id).map(|entry| Arc::clone(&entry))
+    }
+
+    /// Takes a session off the list that holds nothing and has nothing to go on by.
+    fn remove_empty(&self, key: &SessionKey) {
+        self.0.remove_if(&key.id, |_, cell| cell.close_if_empty());
+    }
+
+    /// Makes room for one more: those go that nobody has used for as long as a refresh token
+    /// lives, and where that is not enough the one that was not used for longest.
+    fn make_room(&self, shared: &Shared) {
+        if self.0.len() < SESSIONS {
+            return;
+        }
+        let now = Instant::now();
+        self.0
+            .retain(|_, cell| now.saturating_duration_since(cell.used(shared)) < IDLE);
+        if self.0.len() >= SESSIONS {
+            let oldest = self
+                .0
+                .iter()
+                .min_by_key(|entry| entry.used(shared))
+                .map(|entry| *entry.key());
+            oldest.map(|id| self.0.remove(&id));
+        }
+    }
+}
+
+impl Broker {
+    /// Takes a session over that somebody logged in to; from now on it is kept as long as it is
+    /// used. `user` is the name that records give it.
+    ///
+    /// # Errors
+    /// Fails when the token cannot be used, or the operating system gives no randomness.
+    pub async fn adopt(
+        &self,
+        console: &ConsoleId,
+        user: Option<Arc<str>>,
+        issued: Issued,
+        access: Access,
+    ) -> Result<(SessionKey, Lease), TokenError> {
+        let internal = |_: SecretError| TokenError::internal();
+        let key = SessionKey::new(console, access).map_err(internal)?;
+        let shared = &self.0;
+        shared.sessions().make_room(shared);
+        let kind = Personal {
+            desk: shared.desk(console),
+            key: key.clone(),
+            kept: Mutex::new(Kept::Granted(issued)),
+            user,
+        };
+        let cell = Arc::new(Cell::new(shared.next_cell(), kind));
+        shared.sessions().0.insert(key.id, Arc::clone(&cell));
+        // The answer is there already: this waits for nothing but its turn.
+        let lease = cell.obtain(shared, Instant::now() + TAKING_OVER).await;
+        Ok((key, lease.unwrap_or_else(|_| Err(TokenError::internal()))?))
+    }
+
+    /// The name of whom a session belongs to, where it is known.
+    pub fn user_of(&self, key: &SessionKey) -> Option<Arc<str>> {
+        self.0.sessions().get(key)?.kind.user.clone()
+    }
+
+    /// Hands out the token of such a session.
+    pub(super) async fn session_lease_for(
+        &self,
+        key: &SessionKey,
+        deadline: Instant,
+    ) -> Result<Lease, TokenError> {
+        let ended = || TokenError::new(ended(), Duration::ZERO);
+        let cell = self.0.sessions().get(key).ok_or_else(ended)?;
+        if let Some(lease) = cell.hot(Instant::now(), &self.0) {
+            return Ok(lease);
+        }
+        let lease = cell.obtain(&self.0, deadline).await;
+        lease.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+impl Kind for Personal {
+    type Value = Lease;
+
+    async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
+        let obtained = match self.next() {
+            Step::End => return Err(blocked(ended())),
+            Step::Take(issued) => {
+                Obtained::new(issued, shared.next_generation()).map_err(Setback::Failed)?
+            }
+            Step::Refresh(refresh) => self.refresh(shared, &refresh).await?,
+        };
+        if let Some(refresh) = obtained.refresh {
+            *self.kept.lock() = Kept::Session(Arc::new(refresh));
+        }
+        Ok(Fresh {
+            generation: obtained.generation,
+            lifetime: obtained.lifetime,
+            value: obtained.lease,
+        })
+    }
+
+    fn accept(&self, _: &Lease) {}
+
+    fn emptied(&self, shared: &Shared) {
+        // An idle session goes on by its refresh token, when it is asked for again.
+        if matches!(*self.kept.lock(), Kept::Ended) {
+            shared.sessions().remove_empty(&self.key);
+        }
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.desk.queue
+    }
+
+    fn upkeep(&self, used: Instant) -> Upkeep {
+        Upkeep::UsedAt(used)
+    }
+}
+
+impl Personal {
+    /// The answer to the log-in is taken once; without a refresh token there is nothing after it.
+    fn next(&self) -> Step {
+        let mut kept = self.kept.lock();
+        match std::mem::replace(&mut *kept, Kept::Ended) {
+            Kept::Ended => Step::End,
+            Kept::Granted(issued) => Step::Take(issued),
+            Kept::Session(refresh) => {
+                *kept = Kept::Session(Arc::clone(&refresh));
+                Step::Refresh(refresh)
+            }
+        }
+    }
+
+    async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, Setback> {
+        let purpose = Purpose {
+            access: self.key.access,
+            grant: GrantKind::Refresh,
+            target: None,
+            user: self.user.as_deref(),
+        };
+        let _turn = self.desk.session_turn(shared).await;
+        let call = shared.issuer().refresh(&self.key.console, refresh);
+        let result = self.desk.call(shared, purpose, call).await;
+        result.map_err(|error| match error {
+            IssueError::Challenge(_) | IssueError::Refused { .. } => {
+                *self.kept.lock() = Kept::Ended;
+                blocked(error)
+            }
+            error => Setback::Failed(error),
+        })
+    }
+}
+
+/// What has ended is not asked for again.
+fn blocked(error: IssueError) -> Setback {
+    let until = Instant::now() + AGAIN;
+    Setback::Blocked { error, until }
+}
+
+fn ended() -> IssueError {
+    IssueError::Refused {
+        error: Arc::from("invalid_grant"),
+        description: Arc::from("the session has ended"),
+    }
+}
+
+/// For an answer that is there already.
+const TAKING_OVER: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(30);
+/// As long as a console's refresh tokens live.
+const IDLE: Duration = Duration::from_secs(48 * 60 * 60);
+/// The most sessions that are kept.
+const SESSIONS: usize = 10_000;
