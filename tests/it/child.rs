@@ -1,5 +1,5 @@
-//! The gateway as its users run it: a process, with a folder of its own; and a caller that knows
-//! what its connection has been through.
+//! The gateway as its users run it: a process, with a folder of its own; a caller that knows what
+//! its connection has been through; and a wire that can be listened to.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -18,7 +18,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use vspc_simulator::Settings;
 
@@ -84,6 +84,12 @@ impl Home {
         let text = std::fs::read_to_string(self.config()).unwrap();
         assert!(text.contains(from), "{from:?} is not in the configuration");
         std::fs::write(self.config(), text.replace(from, to)).unwrap();
+    }
+
+    /// Adds lines to the end of the configuration.
+    pub(crate) fn append(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), text + lines).unwrap();
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -311,6 +317,83 @@ pub(crate) async fn whole(response: Response<Incoming>) -> Result<Answer, String
 
 fn text(error: impl std::fmt::Debug) -> String {
     format!("{error:?}")
+}
+
+/// A wire to a server that keeps every byte of what goes over it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tap {
+    pub(crate) address: SocketAddr,
+    connections: Arc<parking_lot::Mutex<Vec<Kept>>>,
+}
+
+/// What was heard on one connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) from_client: Vec<u8>,
+    pub(crate) from_server: Vec<u8>,
+}
+
+type Kept = Arc<parking_lot::Mutex<Heard>>;
+
+impl Tap {
+    /// Listens on a free port and leads every connection on to the server.
+    pub(crate) async fn start(server: SocketAddr) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tap = Self {
+            address: listener.local_addr().unwrap(),
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&tap.connections);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let kept = Kept::default();
+                connections.lock().push(Arc::clone(&kept));
+                tokio::spawn(Self::lead(client, server, kept));
+            }
+        });
+        tap
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What was heard so far, by connection.
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        let connections = self.connections.lock();
+        connections.iter().map(|kept| kept.lock().clone()).collect()
+    }
+
+    async fn lead(client: TcpStream, server: SocketAddr, kept: Kept) {
+        // A server that is not there is one that hangs up.
+        let Ok(server) = TcpStream::connect(server).await else {
+            return;
+        };
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::join!(
+            Self::pass(from_client, to_server, &kept, |kept| &mut kept.from_client),
+            Self::pass(from_server, to_client, &kept, |kept| &mut kept.from_server),
+        );
+    }
+
+    async fn pass(
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+        kept: &Kept,
+        side: fn(&mut Heard) -> &mut Vec<u8>,
+    ) {
+        let mut bytes = Vec::with_capacity(16 * 1024);
+        while let Ok(1..) = from.read_buf(&mut bytes).await {
+            side(&mut kept.lock()).extend_from_slice(&bytes);
+            if to.write_all(&bytes).await.is_err() {
+                break;
+            }
+            bytes.clear();
+        }
+        // What is gone already cannot be told that no more comes.
+        to.shutdown().await.ok();
+    }
 }
 
 /// What the callers of a test have seen together.

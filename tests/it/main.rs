@@ -13,6 +13,7 @@ mod audit;
 mod canary;
 mod canary_login;
 mod child;
+mod clients;
 mod faults;
 mod forwarding;
 mod harness;
