@@ -61,7 +61,9 @@ const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 const PLAIN: &str = r"grant_type=password&username=acme\billing&password={key}";
 const BEARER: &str = "Authorization: Bearer {token}";
 const KEY: &str = "Authorization: Bearer {key}";
+/// An id for each call: the console answers a second call with one id as it did the first.
 const GUID: &str = "0d4c9c0e-5a73-4f0d-9a52-3f6f0a2b7c11";
+const OTHER_GUID: &str = "7a1b52f4-9f6d-4d07-8a3f-b2a9f1c0de22";
 const JSON: Option<&str> = Some("application/json");
 
 const SHAPES: [Shape; 15] = [
@@ -102,14 +104,14 @@ const SHAPES: [Shape; 15] = [
             "-H",
             "X-Client-Version: 3.6.2",
             "-H",
-            "X-Request-id: 0d4c9c0e-5a73-4f0d-9a52-3f6f0a2b7c11",
+            "X-Request-id: 7a1b52f4-9f6d-4d07-8a3f-b2a9f1c0de22",
             "-A",
             "VeeamSPC-PowerShell/0.2.1",
         ],
         // The console's own answer to a company's user.
         status: 403,
         sees: &[
-            ("x-request-id", Some(GUID)),
+            ("x-request-id", Some(OTHER_GUID)),
             ("x-client-version", Some("3.6.2")),
             ("user-agent", Some("VeeamSPC-PowerShell/0.2.1")),
         ],
