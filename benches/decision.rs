@@ -205,13 +205,15 @@ fn measure_tokens(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let Warm { gateway, parts, .. } = warm;
     let tokens = &gateway.tokens;
     let key = parts.headers.get("x-api-key").unwrap().as_bytes();
-    let (client, label) = gateway.clients.of_key(key).unwrap();
+    let (client, digest) = gateway.clients.of_key(key).unwrap();
     let tenant = parts.headers.get("x-tenant").unwrap().to_str().unwrap();
+    let tenant = gateway.tenants.get(tenant).unwrap();
     let holder = Holder::Client {
         name: client.name.to_string(),
-        key: label,
-        tenant: tenant.to_owned(),
-        target: None,
+        key: digest.id(),
+        tenant: tenant.name.to_string(),
+        target: tenant.key.target,
+        is_named: false,
     };
     let login = LoginId::new().unwrap();
     let issue = || tokens.issue(login, &holder, Access::Full, NOW).unwrap();

@@ -213,6 +213,8 @@ fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
         if console.passthrough != config::Passthrough::No {
             all.passthrough = Some(Passthrough {
                 console: Arc::clone(&connected),
+                own_name: console.login.username.to_lowercase(),
+                client_version: console.client_version.clone(),
                 expose: console.passthrough == config::Passthrough::Exposed,
                 logins: Logins::new().map_err(StateError::from)?,
             });

@@ -9,8 +9,8 @@ mod remembered;
 mod tests;
 mod tokens;
 
-pub use caller::{Caller, Identified};
-pub use claims::{Holder, LoginId, SessionKey};
+pub use caller::{Caller, Identified, TenantClaim};
+pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
 
 use std::collections::{HashMap, HashSet};
@@ -128,7 +128,7 @@ pub enum Unidentified {
 #[derive(Debug, Default)]
 pub struct Directory {
     keys: HashMap<KeyDigest, Known, BuildHasherDefault<DigestHasher>>,
-    /// The labels of each client's keys: what a token names must still be there.
+    /// The ids of each client's keys: what a token names must still be there.
     names: HashMap<Arc<str>, (Arc<Client>, HashSet<String>)>,
     /// The console whose own users may log in through the gateway.
     passthrough: Option<ConsoleId>,
@@ -167,10 +167,15 @@ impl Directory {
             credentials,
         };
         self.keys.insert(digest, known);
-        let named = self.names.entry(Arc::clone(&client.name));
-        let (_, labels) = named.or_insert_with(|| (Arc::clone(client), HashSet::new()));
-        labels.insert(digest.label());
+        self.keys_of(client).insert(digest.id());
         Ok(())
+    }
+
+    /// The ids of a client's keys; from now on its name is known, whether it has keys or not.
+    pub fn keys_of(&mut self, client: &Arc<Client>) -> &mut HashSet<String> {
+        let named = self.names.entry(Arc::clone(&client.name));
+        let (_, keys) = named.or_insert_with(|| (Arc::clone(client), HashSet::new()));
+        keys
     }
 
     /// From now on knows callers by the gateway's own tokens too; `passthrough` is the console
@@ -200,24 +205,28 @@ impl Directory {
             found = agree(found, identified.map(Caller::Client), presented)?;
         }
         let mut fault = Unidentified::Bad;
+        let mut authorizations = 0_usize;
         for value in headers.get_all(AUTHORIZATION) {
+            authorizations += 1;
             presented += 1;
             let read = self.read_authorization(value.as_bytes(), now);
             let identified = read.map_err(|why| fault = why).ok();
             found = agree(found, identified, presented)?;
         }
         match found {
+            // Of two, one would be taken and the other not.
+            Some(_) if authorizations > 1 => Err(Unidentified::Conflicting),
             Some(caller) => Ok(caller),
             None if presented == 0 => Err(Unidentified::Missing),
             None => Err(fault),
         }
     }
 
-    /// The client of a key that came as the password of a log-in, and the label of that key.
-    pub fn of_key(&self, key: &[u8]) -> Option<(&Arc<Client>, String)> {
+    /// The client of a key that came as the password of a log-in.
+    pub fn of_key(&self, key: &[u8]) -> Option<(&Arc<Client>, KeyDigest)> {
         let digest = KeyDigest::of(key);
         let known = self.keys.get(&digest).filter(|_| key.len() >= KEY_LENGTH)?;
-        Some((&known.client, digest.label()))
+        Some((&known.client, digest))
     }
 
     /// The client of a name.
@@ -231,7 +240,7 @@ impl Directory {
             Holder::Client { name, key, .. } => self
                 .names
                 .get(name.as_str())
-                .is_some_and(|(_, labels)| labels.contains(key)),
+                .is_some_and(|(_, keys)| keys.contains(key)),
             Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
         }
     }
@@ -309,6 +318,10 @@ impl Directory {
         if verified.expires <= now {
             return Err(Unidentified::Token(TokenFault::Expired));
         }
+        let tokens = self.tokens.as_ref();
+        if tokens.is_some_and(|tokens| tokens.has_ended(verified.login)) {
+            return Err(Unidentified::Token(TokenFault::Used));
+        }
         Ok(match &verified.holder {
             VerifiedHolder::Client(token) => {
                 let token = token.clone();
@@ -346,11 +359,12 @@ impl Directory {
                 name,
                 tenant,
                 target,
+                is_named,
                 ..
             } => VerifiedHolder::Client(ClientToken {
                 client: Arc::clone(self.named(&name).ok_or(Unidentified::Bad)?),
                 tenant: Arc::from(tenant),
-                target,
+                aim: Aim::of(target, is_named),
             }),
             Holder::Login(session) => VerifiedHolder::Login(session),
         };

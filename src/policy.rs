@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::client::{Caller, Client, SessionKey};
+use crate::client::{Aim, Caller, Client, SessionKey};
 use crate::request::{Operation, RequestHead};
 use crate::tenant::{Named, Tenant, TokenKey};
 use crate::upstream::ConsoleId;
@@ -113,6 +113,8 @@ pub enum Methods {
 /// Why a request is not allowed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Denied {
+    /// The tenant acts as another user than when the token was issued.
+    Moved,
     /// No rule allows the operation, or one denies it: which.
     Operation(Option<Arc<str>>),
     /// The tenant exists, but not for this client. The caller gets the same answer as for an
@@ -152,7 +154,7 @@ impl Policy {
     ) -> Result<Permit<'a>, Denied> {
         let (acting, rules) = match caller {
             Caller::Client(who) => {
-                let key = key(who.client(), named, who.target(), who.access())?;
+                let key = key(who.client(), named, who.aim(), who.access())?;
                 let rules = self.clients.get(who.client().index);
                 (Acting::For(key), rules.ok_or(Denied::Operation(None))?)
             }
@@ -182,8 +184,7 @@ impl Policy {
         })
     }
 
-    /// Decides whether a client may log in for a tenant, and as whom: `target` is the user it
-    /// names itself, if any.
+    /// Decides whether a client may log in for a tenant, and as whom.
     ///
     /// # Errors
     /// Says what stands against it.
@@ -191,11 +192,11 @@ impl Policy {
         &'a self,
         client: &Client,
         named: &Named<'a>,
-        target: Option<Subject>,
+        aim: Aim,
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
         Ok(Permit {
-            acting: Acting::For(key(client, named, target, access)?),
+            acting: Acting::For(key(client, named, aim, access)?),
             rule: &self.log_in,
             bearer: Bearer::Target,
         })
@@ -215,7 +216,7 @@ impl Policy {
 fn key<'a>(
     client: &Client,
     named: &Named<'a>,
-    target: Option<Subject>,
+    aim: Aim,
     access: Access,
 ) -> Result<Cow<'a, TokenKey>, Denied> {
     let Named::Known(tenant) = *named else {
@@ -225,13 +226,13 @@ fn key<'a>(
         return Err(Denied::ForeignTenant(Arc::clone(tenant)));
     }
     let own = &tenant.key;
-    if let Some(target) = target
-        && target != own.target
-        && !client.may_name(target)
-    {
-        return Err(Denied::Target(target));
-    }
-    let target = target.unwrap_or(own.target);
+    let target = match aim {
+        Aim::Own => own.target,
+        Aim::Named(target) if target == own.target || client.may_name(target) => target,
+        Aim::Named(target) => return Err(Denied::Target(target)),
+        Aim::Was(target) if target == own.target => target,
+        Aim::Was(_) => return Err(Denied::Moved),
+    };
     let access = own.access.max(access);
     if target == own.target && access == own.access {
         return Ok(Cow::Borrowed(own));

@@ -126,6 +126,15 @@ impl KeyDigest {
         Some(Self(bytes))
     }
 
+    /// The first sixteen hex digits: no other key has them, and nobody finds the key by them.
+    pub fn id(&self) -> String {
+        self.0
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// The first eight hex digits: enough to tell the keys of one client apart in an audit record.
     pub fn label(&self) -> String {
         self.0

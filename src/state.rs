@@ -151,10 +151,10 @@ impl State {
         Ok(state)
     }
 
-    /// All values of a kind, by their names. Reads the disk.
+    /// All values of a kind that can be opened, by their names. Reads the disk.
     ///
     /// # Errors
-    /// Fails when the database does, and on a damaged value.
+    /// Fails when the database does.
     pub fn all(&self, table: Table) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
         let transaction = self.database.begin_read()?;
         let stored = match transaction.open_table(table.definition()) {
@@ -211,8 +211,14 @@ impl State {
         let mut all = Vec::new();
         for entry in stored.iter()? {
             let (name, sealed) = entry?;
-            let opened = self.opened_value(table, name.value(), sealed.value())?;
-            all.push((name.value().to_vec(), opened));
+            match self.opened_value(table, name.value(), sealed.value()) {
+                Ok(opened) => all.push((name.value().to_vec(), opened)),
+                Err(_) => tracing::error!(
+                    table = table.as_str(),
+                    name = hex::encode(name.value()),
+                    "a value of the state directory is damaged, and passed over"
+                ),
+            }
         }
         Ok(all)
     }
@@ -250,10 +256,23 @@ impl Change<'_> {
             .transpose()
     }
 
-    /// All values, by their names.
+    /// The names of all values.
     ///
     /// # Errors
-    /// Fails when the database does, and on a damaged value.
+    /// Fails when the database does.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>, StateError> {
+        let stored = self.transaction.open_table(self.table.definition())?;
+        let mut names = Vec::new();
+        for entry in stored.iter()? {
+            names.push(entry?.0.value().to_vec());
+        }
+        Ok(names)
+    }
+
+    /// All values that can be opened, by their names.
+    ///
+    /// # Errors
+    /// Fails when the database does.
     pub fn all(&self) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
         let stored = self.transaction.open_table(self.table.definition())?;
         self.state.opened(self.table, &stored)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName};
 
-use crate::client::{Caller, Client};
+use crate::client::{Caller, Client, TenantClaim};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -129,8 +129,8 @@ impl Mapping {
         }
     }
 
-    /// As [`Self::resolve`], for a client; `of_credential` is the tenant that the credential names,
-    /// if any. An unknown name is not an error here: it is refused by policy, like a foreign one, so
+    /// As [`Self::resolve`], for a client; `claimed` is the tenant that the credential names, if
+    /// any. An unknown name is not an error here: it is refused by policy, like a foreign one, so
     /// that the two cannot be told apart.
     ///
     /// # Errors
@@ -138,20 +138,29 @@ impl Mapping {
     pub fn resolve_for<'a>(
         &self,
         headers: &HeaderMap,
-        of_credential: Option<&str>,
+        claimed: Option<TenantClaim<'_>>,
         client: &Client,
         directory: &'a Directory,
     ) -> Result<Named<'a>, Unresolved> {
-        let of_header = self
-            .read_header(headers)?
-            .map(|name| lookup(directory, name));
-        let of_credential = of_credential.map(|name| lookup(directory, name.as_bytes()));
-        match (of_header, of_credential) {
-            (Some(Named::Known(one)), Some(Named::Known(other))) if Arc::ptr_eq(one, other) => {
-                Ok(Named::Known(one))
+        let of_header = self.read_header(headers)?;
+        match (of_header, claimed) {
+            (Some(header), Some(claim)) => {
+                let (one, other) = (lookup(directory, header), claim.lookup(directory));
+                // Of a tenant that is not the client's, only what is spelled alike is the same.
+                let is_same = match (&one, &other) {
+                    (Named::Known(one), Named::Known(other)) => {
+                        Arc::ptr_eq(one, other) && client.may_act_for(&one.name)
+                    }
+                    _ => false,
+                };
+                if is_same || claim.as_str().as_bytes() == header {
+                    Ok(other)
+                } else {
+                    Err(Unresolved::Mismatch)
+                }
             }
-            (Some(_), Some(_)) => Err(Unresolved::Mismatch),
-            (Some(named), None) | (None, Some(named)) => Ok(named),
+            (Some(header), None) => Ok(lookup(directory, header)),
+            (None, Some(claim)) => Ok(claim.lookup(directory)),
             (None, None) => client
                 .only_tenant()
                 .map(|name| lookup(directory, name.as_bytes()))
@@ -172,6 +181,23 @@ impl Mapping {
             return Err(Unresolved::Ambiguous);
         }
         Ok(Some(value))
+    }
+}
+
+impl TenantClaim<'_> {
+    fn lookup<'a>(&self, directory: &'a Directory) -> Named<'a> {
+        match lookup(directory, self.as_str().as_bytes()) {
+            Named::Known(tenant) if matches!(self, Self::Name(name) if **name != *tenant.name) => {
+                Named::Unknown
+            }
+            named => named,
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) | Self::NameOrAlias(name) => name,
+        }
     }
 }
 
@@ -228,8 +254,9 @@ mod tests {
             headers.append("x-tenant", HeaderValue::from_bytes(line).unwrap());
         }
         let directory = directory();
+        let claim = of_credential.map(TenantClaim::NameOrAlias);
         mapping
-            .resolve_for(&headers, of_credential, &client, &directory)
+            .resolve_for(&headers, claim, &client, &directory)
             .map(|named| match named {
                 Named::Known(tenant) => Some(tenant.name.to_string()),
                 Named::Nobody | Named::Unknown => None,
@@ -272,6 +299,29 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_foreign_tenant_and_an_unknown_one_look_alike_however_they_are_named() {
+        let mine = &["acme"][..];
+        for name in ["globex", "nowhere"] {
+            let twice = resolve(&[name.as_bytes()], Some(name), mine);
+            assert!(
+                matches!(twice, Ok(found) if found.as_deref() != Some("acme")),
+                "{name}"
+            );
+            let other = resolve(&[b"1001"], Some(name), mine);
+            assert_eq!(other, Err(Unresolved::Mismatch), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_knows_its_tenant_by_its_own_name_only() {
+        let directory = directory();
+        let found = |claim: TenantClaim<'_>| matches!(claim.lookup(&directory), Named::Known(_));
+        assert!(found(TenantClaim::Name("acme")));
+        assert!(!found(TenantClaim::Name("1000")));
+        assert!(found(TenantClaim::NameOrAlias("1000")));
     }
 
     #[test]

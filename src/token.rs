@@ -21,7 +21,7 @@ pub use issuer::{Account, Login, VspcIssuer};
 
 pub use broker::{Broker, SessionState, TokenStats};
 pub use lease::{Generation, Lease};
-pub use logins::{Known, Logins, Place, Turn};
+pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 
 use std::time::Duration;
@@ -41,8 +41,13 @@ pub trait TokenIssuer: Send + Sync {
     /// Logs the gateway's own identity in.
     async fn login(&self, console: &ConsoleId) -> Result<Issued, IssueError>;
 
-    /// Exchanges the session's refresh token.
-    async fn refresh(&self, console: &ConsoleId, refresh: &Secret) -> Result<Issued, IssueError>;
+    /// Exchanges the refresh token of a session.
+    async fn refresh(
+        &self,
+        console: &ConsoleId,
+        refresh: &Secret,
+        access: Access,
+    ) -> Result<Issued, IssueError>;
 
     /// Obtains a token that acts as `target`.
     async fn impersonate(

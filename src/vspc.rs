@@ -8,5 +8,5 @@ mod exchange;
 
 mod form;
 
-pub use exchange::{Form, Relayed, Verdict, exchange, relay};
+pub use exchange::{Relayed, Verdict, exchange, relay};
 pub use form::{FormFault, GrantType, TokenForm};

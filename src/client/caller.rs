@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Client, LoginId, SessionKey, Unidentified};
+use super::{Aim, Client, LoginId, SessionKey, Unidentified};
 use crate::clock::Timestamp;
-use crate::vspc::grant::{Access, Subject};
+use crate::vspc::grant::Access;
 
 /// A caller that proved who it is.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) enum VerifiedHolder {
 pub(super) struct ClientToken {
     pub(super) client: Arc<Client>,
     pub(super) tenant: Arc<str>,
-    pub(super) target: Option<Subject>,
+    pub(super) aim: Aim,
 }
 
 impl Identified<'_> {
@@ -75,18 +75,18 @@ impl Identified<'_> {
     }
 
     /// The tenant that the credential names, if it names one.
-    pub fn tenant(&self) -> Option<&str> {
+    pub fn tenant(&self) -> Option<TenantClaim<'_>> {
         match &self.proof {
-            Proof::Key(..) => self.tenant.as_deref(),
-            Proof::Token(_, token) => Some(&token.tenant),
+            Proof::Key(..) => self.tenant.as_deref().map(TenantClaim::NameOrAlias),
+            Proof::Token(_, token) => Some(TenantClaim::Name(&token.tenant)),
         }
     }
 
-    /// The user that the credential names, if it names another than the tenant's own.
-    pub fn target(&self) -> Option<Subject> {
+    /// As which user of the tenant the credential acts.
+    pub fn aim(&self) -> Aim {
         match &self.proof {
-            Proof::Key(..) => None,
-            Proof::Token(_, token) => token.target,
+            Proof::Key(..) => Aim::Own,
+            Proof::Token(_, token) => token.aim,
         }
     }
 
@@ -121,6 +121,15 @@ impl Caller<'_> {
     }
 }
 
+/// The tenant that a credential names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TenantClaim<'a> {
+    /// By its own name: what a token is bound to does not move with an alias.
+    Name(&'a str),
+    /// As somebody typed it.
+    NameOrAlias(&'a str),
+}
+
 /// Puts a further credential beside those before it: all must name the same client.
 pub(super) fn agree<'a>(
     found: Option<Caller<'a>>,
@@ -129,29 +138,11 @@ pub(super) fn agree<'a>(
 ) -> Result<Option<Caller<'a>>, Unidentified> {
     match (found, next) {
         (None, next) if presented == 1 => Ok(next),
+        // The second is of the one `Authorization`, which alone can say more.
         (Some(Caller::Client(one)), Some(Caller::Client(other)))
             if Arc::ptr_eq(one.client(), other.client()) =>
         {
-            let differ = matches!((one.tenant(), other.tenant()), (Some(a), Some(b)) if a != b)
-                || (one.target() != other.target()
-                    && one.target().is_some()
-                    && other.target().is_some());
-            if differ {
-                return Err(Unidentified::Conflicting);
-            }
-            // The narrower one decides.
-            let narrower = |who: &Identified<'_>| {
-                (
-                    matches!(who.proof, Proof::Token(..)),
-                    who.tenant().is_some(),
-                )
-            };
-            let kept = if narrower(&other) > narrower(&one) {
-                other
-            } else {
-                one
-            };
-            Ok(Some(Caller::Client(kept)))
+            Ok(Some(Caller::Client(other)))
         }
         // Two unknown ones are just unknown.
         (None, None) => Ok(None),

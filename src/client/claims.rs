@@ -55,6 +55,28 @@ impl SessionKey {
     }
 }
 
+/// As which user of a tenant a credential acts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Aim {
+    /// As this one, which the client named itself.
+    Named(Subject),
+    /// As the tenant's own, whoever that is.
+    Own,
+    /// As this one, which was the tenant's own when the token was issued.
+    Was(Subject),
+}
+
+impl Aim {
+    /// Of a token.
+    pub fn of(target: Subject, is_named: bool) -> Self {
+        if is_named {
+            Self::Named(target)
+        } else {
+            Self::Was(target)
+        }
+    }
+}
+
 /// Whose a token is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Holder {
@@ -62,12 +84,14 @@ pub enum Holder {
     Client {
         /// The client.
         name: String,
-        /// The label of the key that it logged in with.
+        /// The id of the key that it logged in with.
         key: String,
         /// The tenant.
         tenant: String,
-        /// The user, where it is not the tenant's own target.
-        target: Option<Subject>,
+        /// The user.
+        target: Subject,
+        /// Whether the client named the user itself (`as`), or it is the tenant's own.
+        is_named: bool,
     },
     /// Somebody's who logged in at a console.
     Login(SessionKey),
@@ -108,8 +132,9 @@ pub(super) enum WrittenHolder {
         name: String,
         key: String,
         tenant: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        target: Option<Uuid>,
+        target: Uuid,
+        #[serde(default, rename = "named")]
+        is_named: bool,
     },
     Login {
         console: String,
@@ -125,11 +150,13 @@ impl WrittenHolder {
                 key,
                 tenant,
                 target,
+                is_named,
             } => Self::Client {
                 name: name.clone(),
                 key: key.clone(),
                 tenant: tenant.clone(),
-                target: target.map(|target| target.0),
+                target: target.0,
+                is_named: *is_named,
             },
             Holder::Login(session) => Self::Login {
                 console: session.console.to_string(),
@@ -145,11 +172,13 @@ impl WrittenHolder {
                 key,
                 tenant,
                 target,
+                is_named,
             } => Holder::Client {
                 name,
                 key,
                 tenant,
-                target: target.map(Subject),
+                target: Subject(target),
+                is_named,
             },
             Self::Login { console, id } => Holder::Login(SessionKey {
                 console: ConsoleId::new(&console),

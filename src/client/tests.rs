@@ -39,7 +39,9 @@ fn identify(lines: &[(&'static str, String)]) -> Result<(String, Option<String>)
                 who.client().name,
                 who.credential().split(':').next().unwrap()
             ),
-            who.tenant().map(str::to_owned),
+            who.tenant().map(|tenant| match tenant {
+                TenantClaim::Name(name) | TenantClaim::NameOrAlias(name) => name.to_owned(),
+            }),
         )
     })
 }

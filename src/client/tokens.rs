@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
 use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::Deserialize;
 
 use super::claims::{Claims, Holder, LoginId, Purpose, WrittenHolder, random_uuid};
 use super::keyring::{Keyring, seconds};
@@ -19,6 +23,8 @@ use crate::vspc::grant::Access;
 
 /// Issues tokens and reads them.
 pub struct GatewayTokens {
+    /// Log-ins that have ended before their tokens did.
+    ended: DashMap<LoginId, i64>,
     keyring: ArcSwap<Keyring>,
     lifetimes: Lifetimes,
     /// The second of the last look for keys that another process made.
@@ -104,6 +110,7 @@ impl GatewayTokens {
         now: Timestamp,
     ) -> Result<Self, StateError> {
         let keyring = Keyring::open(&state, now, whole_seconds(lifetimes.refresh))?;
+        let ended = turns::ended(&state)?.into_iter().collect();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[NAME]);
         validation.set_issuer(&[NAME]);
@@ -111,6 +118,7 @@ impl GatewayTokens {
         // Judged here, by the gateway's clock and without leeway.
         validation.validate_exp = false;
         Ok(Self {
+            ended,
             keyring: ArcSwap::from_pointee(keyring),
             lifetimes,
             looked: AtomicI64::new(i64::MIN),
@@ -181,25 +189,51 @@ impl GatewayTokens {
         access: Access,
         now: Timestamp,
     ) -> Result<Pair, TurnError> {
-        let turn = turns::take(
-            &self.state,
-            presented.login,
-            presented.turn,
-            seconds(now),
-            whole_seconds(self.lifetimes.refresh),
-            &self.swept,
-        )?
-        .ok_or(TokenFault::Used)?;
+        let turn = self.take(presented, now)?;
         Ok(self.pair(presented.login, &presented.holder, access, turn, now)?)
     }
 
-    /// Says whether a refresh token is still good, and leaves it so. Reads the disk.
+    /// Whether a log-in has ended before its tokens did, because two hold them.
+    pub fn has_ended(&self, login: LoginId) -> bool {
+        !self.ended.is_empty() && self.ended.contains_key(&login)
+    }
+
+    /// Whether a text is one of the gateway's tokens, or was, or claims to be: whatever its
+    /// signature is worth, it is nobody else's business.
+    pub fn is_own(text: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Issuer {
+            iss: String,
+        }
+        let payload = text.split(|byte| *byte == b'.').nth(1).unwrap_or_default();
+        let decoded = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+        serde_json::from_slice(&decoded).is_ok_and(|Issuer { iss }| iss == NAME)
+    }
+
+    /// Says whether a refresh token is still good, and leaves it so. One that was used before ends
+    /// its log-in. Reads the disk.
     ///
     /// # Errors
     /// Says why it is not good, or that the state failed.
     pub fn check(&self, presented: &Presented, now: Timestamp) -> Result<(), TurnError> {
-        let good = turns::look(&self.state, presented.login, presented.turn, seconds(now))?;
-        good.then_some(()).ok_or(TurnError::Fault(TokenFault::Used))
+        if turns::look(&self.state, presented.login, presented.turn, seconds(now))? {
+            return Ok(());
+        }
+        self.take(presented, now).map(|_| ())
+    }
+
+    /// Uses a refresh token; one that is not good ends its log-in.
+    fn take(&self, presented: &Presented, now: Timestamp) -> Result<u32, TurnError> {
+        let now = seconds(now);
+        let life = whole_seconds(self.lifetimes.refresh);
+        let ends = now.saturating_add(life).max(seconds(presented.expires));
+        let (login, turn) = (presented.login, presented.turn);
+        if let Some(next) = turns::take(&self.state, login, turn, now, ends, &self.swept)? {
+            return Ok(next);
+        }
+        self.ended.retain(|_, ends| *ends >= now);
+        self.ended.insert(login, ends);
+        Err(TokenFault::Used.into())
     }
 
     fn pair(
@@ -226,9 +260,7 @@ impl GatewayTokens {
         now: Timestamp,
     ) -> Result<Secret, StateError> {
         if self.keyring.load().is_stale(now) {
-            let life = whole_seconds(self.lifetimes.refresh);
-            let keyring = Keyring::open(&self.state, now, life)?;
-            self.keyring.store(Arc::new(keyring));
+            self.renew_keys(now);
         }
         let keyring = self.keyring.load();
         let key = keyring.newest().ok_or(SecretError::NoRandomness)?;
@@ -297,6 +329,15 @@ impl GatewayTokens {
             expires: Timestamp(claims.exp.saturating_mul(1_000_000)),
             turn: claims.turn,
         })
+    }
+
+    /// Makes a new key, once a month. Where that fails the old one signs on.
+    fn renew_keys(&self, now: Timestamp) {
+        let life = whole_seconds(self.lifetimes.refresh);
+        match Keyring::open(&self.state, now, life) {
+            Ok(keyring) => self.keyring.store(Arc::new(keyring)),
+            Err(error) => tracing::error!(%error, "no new key to sign tokens with can be made"),
+        }
     }
 
     /// Keys that another process made, as one that takes over does; looked for once a second at

@@ -21,10 +21,10 @@ use zeroize::Zeroizing;
 use super::exchange::Exchange;
 use super::{Answer, Gateway, Rejection};
 use crate::client::{
-    Client, Holder, LoginId, Pair, Presented, TokenFault, TurnError, Unidentified,
+    Aim, Client, Holder, LoginId, Pair, Presented, TenantClaim, TokenFault, TurnError, Unidentified,
 };
-use crate::policy::Permit;
-use crate::request::RequestHead;
+use crate::policy::{Acting, Denied};
+use crate::request::{HeadFault, RequestHead};
 use crate::secret::Secret;
 use crate::tenant::Named;
 use crate::upstream::{BodyFault, RequestBody, UpstreamError};
@@ -34,10 +34,7 @@ use crate::vspc::{FormFault, GrantType, TokenForm};
 /// A request for a token, read.
 struct LogIn<'a> {
     head: &'a RequestHead<'a>,
-    parts: &'a Parts,
     form: TokenForm,
-    /// The form as it came.
-    raw: Bytes,
 }
 
 impl Gateway {
@@ -53,17 +50,16 @@ impl Gateway {
         if *head.method != Method::POST {
             return Err(Rejection::TokenMethod);
         }
+        if parts.uri.query().is_some_and(names_a_secret) {
+            return Err(HeadFault::KeyInQuery.into());
+        }
         let raw = read_body(exchange, body).await?;
         let kind = head.headers.get(CONTENT_TYPE);
         let kind = kind.map(|kind| kind.to_str().unwrap_or_default());
         let form = TokenForm::read(kind, &raw).await?;
+        drop(raw);
         exchange.saw_grant(form.grant());
-        let log_in = LogIn {
-            head,
-            parts,
-            form,
-            raw,
-        };
+        let log_in = LogIn { head, form };
         let reply = match log_in.form.grant() {
             GrantType::Password => self.with_password(exchange, &log_in).await,
             GrantType::Refresh => self.with_refresh_token(exchange, &log_in).await,
@@ -87,29 +83,33 @@ impl Gateway {
         let name = UserName::parse(user);
         let of_key = |key| self.clients.of_key(key);
         let Some((client, key)) = log_in.form.passwords().find_map(of_key) else {
-            let is_client = name.is_some_and(|name| name.is_client(self));
-            if is_client {
+            if let Some(name) = name.filter(|name| name.is_clear(self)) {
                 // Whose key somebody is guessing, or has forgotten to replace.
-                exchange.saw_claim(&String::from_utf8_lossy(user));
+                exchange.saw_claim(name.text);
             }
+            let is_client = name.is_some_and(|name| self.clients.named(name.client).is_some());
             return self.pass_password(exchange, log_in, is_client).await;
         };
+        // Whose key it is, also where the name is wrong: it may be stolen.
+        exchange.saw_login_of(client, "password", &key.label());
         let name = name.filter(|name| name.client == &*client.name);
         let name = name.ok_or(Unidentified::Bad)?;
-        exchange.saw_login_of(client, "password", &key);
 
         let headers = log_in.head.headers;
+        let claim = name.tenant.map(TenantClaim::NameOrAlias);
         let whom = self
             .mapping
-            .resolve_for(headers, name.tenant, client, &self.tenants)?;
+            .resolve_for(headers, claim, client, &self.tenants)?;
         let login = LoginId::new().map_err(|_| Rejection::Internal)?;
         exchange.saw_login(login);
-        let tenant = self.admitted(exchange, client, &whom, None, access).await?;
+        let admitted = self.admitted(exchange, client, &whom, Aim::Own, access);
+        let (tenant, target) = admitted.await?;
         let holder = Holder::Client {
             name: client.name.to_string(),
-            key,
+            key: key.id(),
             tenant,
-            target: None,
+            target,
+            is_named: false,
         };
         let pair = self
             .tokens
@@ -131,9 +131,14 @@ impl Gateway {
         };
         let access = presented.access.max(log_in.form.access()?);
         exchange.saw_login(presented.login);
+        // Nothing is done at the console for a token that was used; `exchange_token` has the say.
+        let presented = self.check_token(presented).await?;
         match &presented.holder {
-            Holder::Client { target, .. } => {
-                self.admit_holder(exchange, log_in, &presented, *target, access)
+            Holder::Client {
+                target, is_named, ..
+            } => {
+                let aim = Aim::of(*target, *is_named);
+                self.admit_holder(exchange, log_in, &presented, aim, access)
                     .await?;
             }
             Holder::Login(session) => {
@@ -169,11 +174,11 @@ impl Gateway {
         let access = presented.access.max(log_in.form.access()?);
         exchange.saw_login(presented.login);
         let Holder::Client { .. } = &presented.holder else {
-            return Err(Rejection::Denied(crate::policy::Denied::Target(target)));
+            return Err(Denied::Target(target).into());
         };
-        self.admit_holder(exchange, log_in, &presented, Some(target), access)
-            .await?;
         let presented = self.check_token(presented).await?;
+        self.admit_holder(exchange, log_in, &presented, Aim::Named(target), access)
+            .await?;
         let Holder::Client {
             name, key, tenant, ..
         } = presented.holder
@@ -184,7 +189,8 @@ impl Gateway {
             name,
             key,
             tenant,
-            target: Some(target),
+            target,
+            is_named: true,
         };
         let now = self.clock.now();
         let narrowed = self
@@ -199,7 +205,7 @@ impl Gateway {
         exchange: &mut Exchange,
         log_in: &LogIn<'_>,
         presented: &Presented,
-        target: Option<Subject>,
+        aim: Aim,
         access: Access,
     ) -> Result<(), Rejection> {
         let Holder::Client {
@@ -213,33 +219,35 @@ impl Gateway {
             .named(name)
             .filter(|_| self.clients.still_knows(&presented.holder))
             .ok_or(TokenFault::Revoked)?;
-        exchange.saw_login_of(client, "refresh", key);
+        exchange.saw_login_of(client, "refresh", key.get(..8).unwrap_or(key));
         let headers = log_in.head.headers;
-        let whom = self
-            .mapping
-            .resolve_for(headers, Some(tenant), client, &self.tenants)?;
-        self.admitted(exchange, client, &whom, target, access)
-            .await?;
+        let whom = self.mapping.resolve_for(
+            headers,
+            Some(TenantClaim::Name(tenant)),
+            client,
+            &self.tenants,
+        )?;
+        self.admitted(exchange, client, &whom, aim, access).await?;
         Ok(())
     }
 
     /// Whether a client may act for a tenant, and whether the console lets it: a log-in that could
-    /// not be used must not succeed. Gives the tenant's name.
+    /// not be used must not succeed. Gives the tenant's name and the user.
     async fn admitted(
         &self,
         exchange: &mut Exchange,
         client: &Arc<Client>,
         whom: &Named<'_>,
-        target: Option<Subject>,
+        aim: Aim,
         access: Access,
-    ) -> Result<String, Rejection> {
+    ) -> Result<(String, Subject), Rejection> {
         exchange.saw_tenant(whom);
-        let permit: Permit<'_> = self.policy.admit(client, whom, target, access)?;
+        let permit = self.policy.admit(client, whom, aim, access)?;
         exchange.saw_permit(&permit);
         self.lease(exchange, &permit).await?;
-        match whom {
-            Named::Known(tenant) => Ok(tenant.name.to_string()),
-            Named::Nobody | Named::Unknown => Err(Rejection::Internal),
+        match (whom, permit.acting()) {
+            (Named::Known(tenant), Acting::For(key)) => Ok((tenant.name.to_string(), key.target)),
+            _ => Err(Rejection::Internal),
         }
     }
 
@@ -267,27 +275,42 @@ impl Gateway {
 /// The user name of a log-in, as far as it can be one of a client: `client` or `tenant\client`.
 #[derive(Clone, Copy)]
 struct UserName<'a> {
+    text: &'a str,
     tenant: Option<&'a str>,
     client: &'a str,
 }
 
 impl<'a> UserName<'a> {
     fn parse(user: &'a [u8]) -> Option<Self> {
-        let user = std::str::from_utf8(user).ok()?;
-        let (tenant, client) = match user.split_once('\\') {
+        let text = std::str::from_utf8(user).ok()?;
+        let (tenant, client) = match text.split_once('\\') {
             Some((tenant, client)) => (Some(tenant), client),
-            None => (None, user),
+            None => (None, text),
         };
-        Some(Self { tenant, client })
+        Some(Self {
+            text,
+            tenant,
+            client,
+        })
     }
 
-    /// Whether there is such a client, and the tenant too if one is named.
-    fn is_client(self, gateway: &Gateway) -> bool {
+    /// Whether all of it is names of the configuration, so that it can be no secret.
+    fn is_clear(self, gateway: &Gateway) -> bool {
         gateway.clients.named(self.client).is_some()
             && self
                 .tenant
                 .is_none_or(|tenant| gateway.tenants.get(tenant).is_some())
     }
+}
+
+/// Whether a query names a field that holds a secret.
+fn names_a_secret(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let name = percent_encoding::percent_decode_str(name);
+        let name: Vec<u8> = name.map(|byte| byte.to_ascii_lowercase()).collect();
+        SECRETS.iter().any(|secret| secret.as_bytes() == name)
+    })
 }
 
 /// Reads a form to its end, within bounds.
@@ -346,3 +369,5 @@ const FORM_LIMIT: usize = 64 * 1024;
 const FORM_USUAL: usize = 4 * 1024;
 /// The most time for a form to come.
 const FORM_TIME: Duration = Duration::from_secs(10);
+/// The fields of a form that hold secrets.
+const SECRETS: [&str; 5] = ["code", "mfa_code", "mfa_token", "password", "refresh_token"];

@@ -82,6 +82,7 @@ impl Rejection {
                 Denied::Operation(_) | Denied::ReadOnly | Denied::Token => {
                     ("operation_denied", StatusCode::FORBIDDEN)
                 }
+                Denied::Moved => BAD_CREDENTIALS,
                 Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
             },
             Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
@@ -110,9 +111,7 @@ impl Rejection {
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
             Self::Unidentified(who) => match who {
-                Unidentified::Bad | Unidentified::Token(_) => {
-                    ("bad_credentials", StatusCode::UNAUTHORIZED)
-                }
+                Unidentified::Bad | Unidentified::Token(_) => BAD_CREDENTIALS,
                 Unidentified::Conflicting => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
                 Unidentified::Missing => ("no_credentials", StatusCode::UNAUTHORIZED),
             },
@@ -146,6 +145,9 @@ impl Rejection {
             }
             Self::Denied(Denied::Operation(_)) => "no rule of this client allows it".into(),
             Self::Denied(Denied::ReadOnly) => "this tenant, or this token, is read-only".into(),
+            Self::Denied(Denied::Moved) => {
+                "the tenant acts as another user since this token was issued: log in again".into()
+            }
             Self::Denied(Denied::Target(_)) => "this client may not act as that user".into(),
             Self::Denied(Denied::Token) => "log-ins are sent to /api/v3/token".into(),
             Self::Token(error) if error.is_refusal() => {
@@ -169,6 +171,7 @@ impl Rejection {
         match self {
             Self::Denied(denied) => Some(match denied {
                 Denied::ForeignTenant(_) => "the tenant is not among the client's".to_owned(),
+                Denied::Moved => "the tenant's user is another one now".to_owned(),
                 Denied::Operation(Some(rule)) => format!("denied by {rule}"),
                 Denied::Operation(None) => "no rule allows it".to_owned(),
                 Denied::ReadOnly => "the tenant, or the token, is read-only".to_owned(),
@@ -241,8 +244,8 @@ impl Rejection {
     /// OAuth2's word for it; one of those that VSPC has too, where the caller is at fault.
     fn oauth2_error(&self, as_vspc: bool) -> &'static str {
         match self {
-            Self::Unidentified(_) if as_vspc => "invalid_request",
-            Self::Unidentified(_) => "invalid_grant",
+            Self::Denied(Denied::Moved) | Self::Unidentified(_) if as_vspc => "invalid_request",
+            Self::Denied(Denied::Moved) | Self::Unidentified(_) => "invalid_grant",
             Self::Form(FormFault::Grant) => "unsupported_grant_type",
             Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
@@ -321,5 +324,6 @@ fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
 }
 
 const BODY_TOO_LARGE: (&str, StatusCode) = ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
+const BAD_CREDENTIALS: (&str, StatusCode) = ("bad_credentials", StatusCode::UNAUTHORIZED);
 const METHOD_REFUSED: (&str, StatusCode) = ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 const JSON: &str = "application/json; charset=utf-8";

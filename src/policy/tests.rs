@@ -130,7 +130,7 @@ fn a_tenant_must_be_the_clients_own() {
 fn admit(
     tenant: &Arc<Tenant>,
     targets: Targets,
-    target: Option<u128>,
+    aim: Aim,
     access: Access,
 ) -> Result<TokenKey, Denied> {
     let client = Client {
@@ -140,8 +140,7 @@ fn admit(
         targets,
     };
     let policy = Policy::new(vec![Rules::default()], Rules::default());
-    let target = target.map(|number| Subject(Uuid::from_u128(number)));
-    let permit = policy.admit(&client, &Named::Known(tenant), target, access)?;
+    let permit = policy.admit(&client, &Named::Known(tenant), aim, access)?;
     match permit.acting() {
         Acting::For(key) => Ok(key.clone().into_owned()),
         Acting::Itself(_) => panic!("for a tenant"),
@@ -154,20 +153,19 @@ fn a_client_names_only_users_among_its_targets() {
     let two = || Targets::Listed([Subject(Uuid::from_u128(2))].into());
     let own = Subject(Uuid::from_u128(1));
     let other = Subject(Uuid::from_u128(2));
-    for (targets, named, expected) in [
-        (Targets::None, None, Ok(own)),
-        (Targets::None, Some(1), Ok(own)),
-        (Targets::None, Some(2), Err(Denied::Target(other))),
-        (two(), Some(2), Ok(other)),
-        (two(), Some(1), Ok(own)),
-        (
-            two(),
-            Some(3),
-            Err(Denied::Target(Subject(Uuid::from_u128(3)))),
-        ),
-        (Targets::All, Some(2), Ok(other)),
+    let third = Subject(Uuid::from_u128(3));
+    for (targets, aim, expected) in [
+        (Targets::None, Aim::Own, Ok(own)),
+        (Targets::None, Aim::Named(own), Ok(own)),
+        (Targets::None, Aim::Named(other), Err(Denied::Target(other))),
+        (two(), Aim::Named(other), Ok(other)),
+        (two(), Aim::Named(own), Ok(own)),
+        (two(), Aim::Named(third), Err(Denied::Target(third))),
+        (Targets::All, Aim::Named(other), Ok(other)),
+        (Targets::All, Aim::Was(own), Ok(own)),
+        (Targets::All, Aim::Was(other), Err(Denied::Moved)),
     ] {
-        let key = admit(&acme, targets, named, Access::Full);
+        let key = admit(&acme, targets, aim, Access::Full);
         assert_eq!(key.map(|key| key.target), expected);
     }
 }
@@ -176,7 +174,9 @@ fn a_client_names_only_users_among_its_targets() {
 fn read_only_is_never_widened() {
     let access = |tenant_access, asked| {
         let tenant = tenant("acme", tenant_access);
-        admit(&tenant, Targets::None, None, asked).unwrap().access
+        admit(&tenant, Targets::None, Aim::Own, asked)
+            .unwrap()
+            .access
     };
     assert_eq!(access(Access::Full, Access::Full), Access::Full);
     for (of_tenant, asked) in [

@@ -23,12 +23,15 @@ pub(super) struct Desk {
     /// thousands of them.
     gate: Semaphore,
     pub(super) queue: Queue,
+    /// Keeps those who act as themselves, known or not, to a part of the calls.
+    visitors: Semaphore,
 }
 
 /// The turn of one call; the next one follows when it is dropped.
 pub(super) struct Turn<'a> {
     _everywhere: Option<SemaphorePermit<'a>>,
     _here: Option<SemaphorePermit<'a>>,
+    _visitor: Option<SemaphorePermit<'a>>,
 }
 
 /// What a call is for.
@@ -58,6 +61,7 @@ impl Desk {
             id,
             gate: Semaphore::new(1),
             queue: Queue::default(),
+            visitors: Semaphore::new(VISITORS_PER_CONSOLE),
         }
     }
 
@@ -66,6 +70,7 @@ impl Desk {
         Turn {
             _everywhere: shared.calls().acquire().await.ok(),
             _here: here,
+            _visitor: None,
         }
     }
 
@@ -76,6 +81,19 @@ impl Desk {
         Turn {
             _everywhere: shared.calls().acquire().await.ok(),
             _here: here,
+            _visitor: None,
+        }
+    }
+
+    /// The turn of a call in nobody's name but the caller's: however many there are, the gateway's
+    /// own are not behind them.
+    pub(super) async fn visitor_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
+        let visitor = self.visitors.acquire().await.ok();
+        let here = self.calls.acquire().await.ok();
+        Turn {
+            _everywhere: shared.calls().acquire().await.ok(),
+            _here: here,
+            _visitor: visitor,
         }
     }
 
@@ -157,3 +175,5 @@ impl Purpose<'_> {
 
 /// Calls to the token endpoint of one console that are under way at once.
 const CALLS_PER_CONSOLE: usize = 4;
+/// Of these, calls of those who act as themselves.
+const VISITORS_PER_CONSOLE: usize = 2;

@@ -15,7 +15,7 @@ use super::renew::Queue;
 use super::slot::Upkeep;
 use super::{ConsoleId, GrantKind, TokenError, TokenKey};
 use crate::secret::Secret;
-use crate::vspc::grant::{IssueError, Outage};
+use crate::vspc::grant::{Access, IssueError, Outage};
 
 /// A console: its session, and what all calls to its token endpoint share.
 pub(super) struct Console {
@@ -77,7 +77,8 @@ impl SessionKind {
         refresh: &Arc<Secret>,
     ) -> Result<Option<Fresh<Session>>, Setback> {
         let purpose = Purpose::session(GrantKind::Refresh);
-        let call = shared.issuer().refresh(&self.desk.id, refresh);
+        let issuer = shared.issuer();
+        let call = issuer.refresh(&self.desk.id, refresh, Access::Full);
         match self.desk.call(shared, purpose, call).await {
             // An answer without a refresh token leaves the old one good.
             Ok(obtained) => Ok(Some(obtained.into_session(Some(Arc::clone(refresh))))),

@@ -67,8 +67,14 @@ impl TokenIssuer for VspcIssuer {
             .await
     }
 
-    async fn refresh(&self, console: &ConsoleId, refresh: &Secret) -> Result<Issued, IssueError> {
-        self.exchange(console, Grant::Refresh { refresh }).await
+    async fn refresh(
+        &self,
+        console: &ConsoleId,
+        refresh: &Secret,
+        access: Access,
+    ) -> Result<Issued, IssueError> {
+        self.exchange(console, Grant::Refresh { refresh, access })
+            .await
     }
 
     async fn impersonate(

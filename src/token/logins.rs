@@ -1,6 +1,6 @@
 //! Log-ins of a console's own users: one at the console for all who present the same secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
@@ -8,7 +8,9 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+use super::personal::Sweeping;
 use crate::client::{LoginId, SessionKey};
 use crate::secret::SecretError;
 use crate::vspc::Relayed;
@@ -22,6 +24,11 @@ pub struct Logins {
     places: DashMap<Digest, Arc<Place>>,
     /// Whose log-in waits for its second step, by the token for it.
     pending: DashMap<Digest, (Arc<str>, Instant)>,
+    /// Whose log-in a refresh token of the console belongs to that was given out.
+    given: DashMap<Digest, (Given, Instant)>,
+    /// Set when the console asks to be left alone: its answer.
+    paused: Mutex<Option<(Arc<Relayed>, Instant)>>,
+    sweeping: Sweeping,
 }
 
 type Digest = [u8; 32];
@@ -49,6 +56,19 @@ pub enum Known {
     Wrong(Arc<Relayed>),
 }
 
+/// Whose log-in a refresh token of the console belongs to.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The name that it was logged in with, where it is known.
+    pub user: Option<Arc<str>>,
+    /// The log-in at the gateway.
+    pub login: LoginId,
+    /// What it may do.
+    pub access: Access,
+    /// Where the answer is remembered that it came with.
+    pub place: Weak<Place>,
+}
+
 /// The right to ask the console about one name and secret; the next caller's turn comes when it
 /// is dropped, also by a caller that goes away.
 #[derive(Debug)]
@@ -68,6 +88,9 @@ impl Logins {
             key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
             places: DashMap::new(),
             pending: DashMap::new(),
+            given: DashMap::new(),
+            paused: Mutex::new(None),
+            sweeping: Sweeping::default(),
         })
     }
 
@@ -75,32 +98,36 @@ impl Logins {
     /// log-in.
     pub fn place(&self, user: &[u8], secret: &[u8], access: Access) -> Arc<Place> {
         let digest = self.digest(&[user, secret, &[u8::from(access == Access::ReadOnly)]]);
-        self.make_room();
+        self.sweep();
         Arc::clone(&self.places.entry(digest).or_default())
     }
 
-    /// Forgets what was answered with a refresh token, because that was used.
-    pub fn used(&self, refresh: &[u8]) {
-        self.places.retain(|_, place| {
-            let known = place.known.lock();
-            let Some((Known::Right { answer, .. }, _)) = &*known else {
-                return true;
-            };
-            !answer
-                .as_ref()
-                .is_some_and(|answer| answer.has_refresh(refresh))
-        });
+    /// Remembers whose log-in a refresh token belongs to that a caller was given.
+    pub fn gave(&self, refresh: &[u8], given: Given) {
+        self.sweep();
+        if self.given.len() < PLACES {
+            let until = Instant::now() + REFRESH_LIFE;
+            self.given.insert(self.digest(&[refresh]), (given, until));
+        }
+    }
+
+    /// Whose log-in a refresh token belongs to that is about to be used. What was answered with it
+    /// is not given out again, whatever comes of the use.
+    pub fn use_given(&self, refresh: &[u8]) -> Option<Given> {
+        let digest = self.digest(&[refresh]);
+        let given = self.given.get(&digest).map(|entry| entry.0.clone())?;
+        if let Some(place) = given.place.upgrade() {
+            place.forget_answer_of(given.login);
+        }
+        Some(given)
     }
 
     /// Remembers whose log-in a second step belongs to.
     pub fn expect_second_step(&self, step: &[u8], user: Arc<str>) {
-        let now = Instant::now();
-        if self.pending.len() >= PLACES {
-            self.pending.retain(|_, (_, until)| now < *until);
-        }
+        self.sweep();
         if self.pending.len() < PLACES {
-            self.pending
-                .insert(self.digest(&[step]), (user, now + SECOND_STEP));
+            let until = Instant::now() + SECOND_STEP;
+            self.pending.insert(self.digest(&[step]), (user, until));
         }
     }
 
@@ -109,6 +136,18 @@ impl Logins {
         let found = self.pending.get(&self.digest(&[step]))?;
         let (user, until) = found.value();
         (Instant::now() < *until).then(|| Arc::clone(user))
+    }
+
+    /// The console asks to be left alone: nobody asks it for so long.
+    pub fn pause(&self, answer: Arc<Relayed>, so_long: Duration) {
+        *self.paused.lock() = Some((answer, Instant::now() + so_long));
+    }
+
+    /// The console's answer, while it asks to be left alone.
+    pub fn paused(&self) -> Option<Arc<Relayed>> {
+        let mut paused = self.paused.lock();
+        paused.take_if(|(_, until)| *until <= Instant::now());
+        paused.as_ref().map(|(answer, _)| Arc::clone(answer))
     }
 
     /// Each part with its length, so that no two lists of parts are alike.
@@ -125,23 +164,20 @@ impl Logins {
         digest
     }
 
-    /// Forgets what is over, where there is too much.
-    fn make_room(&self) {
-        if self.places.len() < PLACES {
+    /// Forgets what is over, once a minute, and more where there is too much.
+    fn sweep(&self) {
+        let now = Instant::now();
+        if !self.sweeping.is_due(now) && self.places.len() < 2 * PLACES {
             return;
         }
-        let now = Instant::now();
+        self.pending.retain(|_, (_, until)| now < *until);
+        self.given.retain(|_, (_, until)| now < *until);
         // A place that somebody holds is in use.
-        self.places.retain(|_, place| {
-            Arc::strong_count(place) > 1
-                || place
-                    .known
-                    .lock()
-                    .as_ref()
-                    .is_some_and(|(_, until)| now < *until)
-        });
+        let is_used = |place: &Arc<Place>| Arc::strong_count(place) > 1;
+        self.places
+            .retain(|_, place| is_used(place) || place.is_known(now));
         if self.places.len() >= 2 * PLACES {
-            self.places.retain(|_, place| Arc::strong_count(place) > 1);
+            self.places.retain(|_, place| is_used(place));
         }
     }
 }
@@ -150,8 +186,7 @@ impl Place {
     /// What is known, if it is still to be believed.
     pub fn known(&self) -> Option<Known> {
         let mut known = self.known.lock();
-        let now = Instant::now();
-        known.take_if(|(_, until)| *until <= now);
+        known.take_if(|(_, until)| *until <= Instant::now());
         known.as_ref().map(|(known, _)| known.clone())
     }
 
@@ -171,7 +206,7 @@ impl Place {
     }
 
     /// The console said that they are right. That is believed as long as the token lives that came
-    /// of it: a password that was changed must be found out.
+    /// of it, an hour at most: a password that was changed must be found out.
     pub fn right(
         &self,
         session: SessionKey,
@@ -184,7 +219,7 @@ impl Place {
             login,
             answer,
         };
-        *self.known.lock() = Some((known, Instant::now() + lifetime));
+        *self.known.lock() = Some((known, Instant::now() + lifetime.min(RIGHT)));
     }
 
     /// The console said that they are wrong. That is believed for a moment, so that a tool that
@@ -193,15 +228,34 @@ impl Place {
         *self.known.lock() = Some((Known::Wrong(answer), Instant::now() + WRONG));
     }
 
-    /// The session has ended.
-    pub fn forget(&self) {
-        *self.known.lock() = None;
+    /// The session has ended. What is known of another one stays.
+    pub fn forget(&self, ended: Uuid) {
+        self.known.lock().take_if(
+            |(known, _)| matches!(known, Known::Right { session, .. } if session.id == ended),
+        );
+    }
+
+    fn forget_answer_of(&self, used: LoginId) {
+        self.known
+            .lock()
+            .take_if(|(known, _)| matches!(known, Known::Right { login, .. } if *login == used));
+    }
+
+    fn is_known(&self, now: Instant) -> bool {
+        self.known
+            .lock()
+            .as_ref()
+            .is_some_and(|(_, until)| now < *until)
     }
 }
 
+/// How long a right secret is believed at most.
+const RIGHT: Duration = Duration::from_secs(60 * 60);
 /// How long a wrong secret is remembered.
 const WRONG: Duration = Duration::from_secs(5);
 /// How long a second step may take.
 const SECOND_STEP: Duration = Duration::from_secs(10 * 60);
-/// Beyond this many, what is over is cleared away.
+/// As long as a console's refresh tokens live.
+const REFRESH_LIFE: Duration = Duration::from_secs(48 * 60 * 60);
+/// Beyond this many, what is over is cleared away at once.
 const PLACES: usize = 10_000;

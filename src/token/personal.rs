@@ -3,12 +3,13 @@
 //! The gateway does not keep their passwords. A session lives on by its refresh token, and ends
 //! when the console refuses that, or when nobody has used it for as long as such a token lives.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::broker::Shared;
@@ -50,7 +51,7 @@ enum Step {
 
 /// All such sessions.
 #[derive(Default)]
-pub(super) struct Sessions(DashMap<Uuid, Arc<Cell<Personal>>>);
+pub(super) struct Sessions(DashMap<Uuid, Arc<Cell<Personal>>>, Sweeping);
 
 impl Sessions {
     pub(super) fn get(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
@@ -65,10 +66,10 @@ impl Sessions {
     /// Makes room for one more: those go that nobody has used for as long as a refresh token
     /// lives, and where that is not enough the one that was not used for longest.
     fn make_room(&self, shared: &Shared) {
-        if self.0.len() < SESSIONS {
+        let now = Instant::now();
+        if self.0.len() < SESSIONS && !self.1.is_due(now) {
             return;
         }
-        let now = Instant::now();
         self.0
             .retain(|_, cell| now.saturating_duration_since(cell.used(shared)) < IDLE);
         if self.0.len() >= SESSIONS {
@@ -110,6 +111,25 @@ impl Broker {
         // The answer is there already: this waits for nothing but its turn.
         let lease = cell.obtain(shared, Instant::now() + TAKING_OVER).await;
         Ok((key, lease.unwrap_or_else(|_| Err(TokenError::internal()))?))
+    }
+
+    /// Makes a call to a console's token endpoint for somebody who logs in there, when it is its
+    /// turn.
+    ///
+    /// # Errors
+    /// Fails when its turn does not come until `deadline`.
+    pub async fn in_turn<T>(
+        &self,
+        console: &ConsoleId,
+        deadline: Instant,
+        call: impl Future<Output = T>,
+    ) -> Result<T, TokenError> {
+        let desk = self.0.desk(console);
+        let turn = timeout_at(deadline, desk.visitor_turn(&self.0)).await;
+        let _turn = turn.map_err(|_| TokenError::TimedOut {
+            retry_after: Duration::from_secs(1),
+        })?;
+        Ok(call.await)
     }
 
     /// The name of whom a session belongs to, where it is known.
@@ -193,11 +213,14 @@ impl Personal {
             target: None,
             user: self.user.as_deref(),
         };
-        let _turn = self.desk.session_turn(shared).await;
-        let call = shared.issuer().refresh(&self.key.console, refresh);
+        let _turn = self.desk.visitor_turn(shared).await;
+        let (issuer, console) = (shared.issuer(), &self.key.console);
+        let call = issuer.refresh(console, refresh, self.key.access);
         let result = self.desk.call(shared, purpose, call).await;
         result.map_err(|error| match error {
-            IssueError::Challenge(_) | IssueError::Refused { .. } => {
+            // What is no answer of the endpoint, a page of something before it perhaps, ends nothing.
+            error if error.is_unreadable() => Setback::Failed(error),
+            error @ (IssueError::Challenge(_) | IssueError::Refused { .. }) => {
                 *self.kept.lock() = Kept::Ended;
                 blocked(error)
             }
@@ -219,6 +242,23 @@ fn ended() -> IssueError {
     }
 }
 
+/// When what is over was last cleared away.
+#[derive(Debug, Default)]
+pub(super) struct Sweeping(Mutex<Option<Instant>>);
+
+impl Sweeping {
+    /// Whether it is time again; says so once.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|last| now >= last + SWEEP_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// For an answer that is there already.
 const TAKING_OVER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(30);

@@ -143,7 +143,12 @@ impl TokenIssuer for FakeIssuer {
         self.answer(GrantKind::Login, None).await
     }
 
-    async fn refresh(&self, _: &ConsoleId, refresh: &Secret) -> Result<Issued, IssueError> {
+    async fn refresh(
+        &self,
+        _: &ConsoleId,
+        refresh: &Secret,
+        _: Access,
+    ) -> Result<Issued, IssueError> {
         self.answer(GrantKind::Refresh, Some(refresh)).await
     }
 
@@ -881,7 +886,7 @@ impl TokenIssuer for Watchful {
         self.answer(None).await
     }
 
-    async fn refresh(&self, _: &ConsoleId, _: &Secret) -> Result<Issued, IssueError> {
+    async fn refresh(&self, _: &ConsoleId, _: &Secret, _: Access) -> Result<Issued, IssueError> {
         self.answer(None).await
     }
 

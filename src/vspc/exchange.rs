@@ -9,7 +9,6 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
-use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::grant::{Grant, IssueError, Issued, Outage, parse_answer, parse_second_step};
@@ -37,29 +36,9 @@ async fn ask(
     grant: &Grant<'_>,
     client_version: Option<&HeaderValue>,
 ) -> Result<Issued, IssueError> {
-    let form = Form {
-        body: Bytes::copy_from_slice(grant.form().expose().as_bytes()),
-        content_type: Some(HeaderValue::from_static(
-            "application/x-www-form-urlencoded",
-        )),
-        client_version: client_version.cloned(),
-        target: PathAndQuery::from_static("/api/v3/token"),
-    };
-    let relayed = send(console, form).await.map_err(|error| outage(&error))?;
-    relayed.parse()
-}
-
-/// A form for the token endpoint, as somebody else wrote it.
-#[derive(Debug)]
-pub struct Form {
-    /// The bytes.
-    pub body: Bytes,
-    /// Their type, where it was told.
-    pub content_type: Option<HeaderValue>,
-    /// `X-Client-Version`, where it was told.
-    pub client_version: Option<HeaderValue>,
-    /// Path and query.
-    pub target: PathAndQuery,
+    let form = Bytes::copy_from_slice(grant.form().expose().as_bytes());
+    let relayed = send(console, form, client_version).await;
+    relayed.map_err(|error| outage(&error))?.parse()
 }
 
 /// The token endpoint's answer to somebody else's form, as it came.
@@ -84,6 +63,8 @@ pub enum Verdict {
     SecondStep(Option<Secret>),
     /// An error of another kind.
     Failed,
+    /// It asks to be left alone for so long.
+    Throttled(Duration),
     /// Something that must not be passed on.
     Unfit(&'static str),
 }
@@ -92,30 +73,35 @@ pub enum Verdict {
 ///
 /// # Errors
 /// Says why there is no answer.
-pub async fn relay(console: &Console, form: Form) -> Result<Relayed, UpstreamError> {
-    tokio::time::timeout(TOTAL_TIMEOUT, send(console, form))
+pub async fn relay(
+    console: &Console,
+    form: Zeroizing<Vec<u8>>,
+    client_version: Option<&HeaderValue>,
+) -> Result<Relayed, UpstreamError> {
+    let sent = send(console, Bytes::from_owner(form), client_version);
+    tokio::time::timeout(TOTAL_TIMEOUT, sent)
         .await
         .unwrap_or(Err(UpstreamError::Timeout))
 }
 
-async fn send(console: &Console, form: Form) -> Result<Relayed, UpstreamError> {
+async fn send(
+    console: &Console,
+    form: Bytes,
+    client_version: Option<&HeaderValue>,
+) -> Result<Relayed, UpstreamError> {
     let uri = console
-        .uri(form.target)
+        .uri(PathAndQuery::from_static("/api/v3/token"))
         .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
-    let mut request = Request::new(RequestBody::Full(form.body));
+    let mut request = Request::new(RequestBody::Full(form));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let version = HeaderName::from_static("x-client-version");
-    for (name, value) in [
-        (CONTENT_TYPE, form.content_type),
-        (version, form.client_version),
-    ] {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
+    let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.insert(CONTENT_TYPE, form_type);
+    if let Some(version) = client_version {
+        headers.insert(HeaderName::from_static("x-client-version"), version.clone());
     }
     let answer = console.send(request, None).await?;
     let status = answer.status();
@@ -130,7 +116,8 @@ async fn send(console: &Console, form: Form) -> Result<Relayed, UpstreamError> {
         status,
         content_type,
         retry_after,
-        body: Zeroizing::new(body.to_vec()),
+        // Its own memory, where nobody else holds it.
+        body: Zeroizing::new(Vec::from(body)),
     })
 }
 
@@ -150,14 +137,9 @@ impl Relayed {
             ),
             Err(IssueError::Refused { .. }) => Verdict::Refused,
             Err(IssueError::Malformed(what)) => Verdict::Unfit(what),
-            Err(IssueError::Throttled { .. } | IssueError::Unavailable(_)) => Verdict::Failed,
+            Err(IssueError::Throttled { retry_after }) => Verdict::Throttled(retry_after),
+            Err(IssueError::Unavailable(_)) => Verdict::Failed,
         }
-    }
-
-    /// Whether it holds this refresh token.
-    pub fn has_refresh(&self, refresh: &[u8]) -> bool {
-        matches!(self.parse(), Ok(Issued { refresh: Some(own), .. })
-            if own.expose().as_bytes().ct_eq(refresh).into())
     }
 
     /// The body with another lifetime of its token, for somebody who gets it later.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use zeroize::Zeroizing;
 
-use super::grant::Access;
+use super::grant::{Access, FORM};
 
 /// A log-in's form. Unknown fields are passed over.
 pub struct TokenForm {
@@ -138,6 +138,47 @@ impl TokenForm {
     /// Says that it is not there, or no text.
     pub fn text(&self, name: &'static str) -> Result<&str, FormFault> {
         std::str::from_utf8(self.field(name)?).map_err(|_| FormFault::Value(name))
+    }
+
+    /// The form as a console gets it: what was read, written anew. Were the bytes passed on as they
+    /// came, a console that reads them in another way would judge another name than the gateway.
+    pub fn written(&self) -> Zeroizing<Vec<u8>> {
+        let fields: &[&'static str] = match self.grant {
+            GrantType::As => &[],
+            GrantType::AuthorizationCode => &["code", "readOnly"],
+            GrantType::Mfa => &["mfa_token", "mfa_code", "readOnly"],
+            GrantType::Password => &["username", "password", "readOnly"],
+            GrantType::PublicKey => &["public_key", "readOnly"],
+            GrantType::Refresh => &["refresh_token", "readOnly"],
+        };
+        let present = || {
+            let value = |name: &&'static str| Some((*name, find(&self.fields, name)?));
+            fields.iter().filter_map(value)
+        };
+        // Reserved in full, so that growing leaves no copy of a secret behind.
+        let length = present().map(|(name, value)| name.len() + 3 * value.len() + 2);
+        let mut form = Zeroizing::new(Vec::with_capacity(64 + length.sum::<usize>()));
+        form.extend_from_slice(b"grant_type=");
+        form.extend_from_slice(self.grant.as_str().as_bytes());
+        for (name, value) in present() {
+            form.push(b'&');
+            form.extend_from_slice(name.as_bytes());
+            form.push(b'=');
+            for piece in percent_encoding::percent_encode(value, FORM) {
+                form.extend_from_slice(piece.as_bytes());
+            }
+        }
+        form
+    }
+
+    /// Every value that there is, as it was read.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let plain = self.plain_password.iter();
+        self.fields
+            .iter()
+            .flatten()
+            .chain(plain)
+            .map(|value| value.as_slice())
     }
 
     /// The password as the form's encoding says, and as it reads where the form was not encoded:
@@ -317,6 +358,22 @@ mod tests {
             .unwrap();
         assert_eq!(form.text("username"), Ok(r"acme\tool"));
         assert_eq!(passwords(&form), ["a+b%&"]);
+    }
+
+    #[tokio::test]
+    async fn a_form_is_written_anew_from_what_was_read() {
+        let body = b"grant_type=password&username=A\\b&password=a+b%26c\xff&x=y&mfa_token=z\r\n";
+        let body = Bytes::from_static(body);
+        let form = TokenForm::read(None, &body).await.unwrap();
+        let written = String::from_utf8(form.written().to_vec()).unwrap();
+        assert_eq!(
+            written,
+            "grant_type=password&username=A%5Cb&password=a%20b%26c%FF"
+        );
+        let again = Bytes::from(written);
+        let again = TokenForm::read(None, &again).await.unwrap();
+        assert_eq!(again.field("password"), form.field("password"));
+        assert_eq!(again.field("username"), form.field("username"));
     }
 
     #[tokio::test]

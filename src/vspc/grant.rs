@@ -33,6 +33,16 @@ pub enum Access {
     ReadOnly,
 }
 
+impl Access {
+    /// The field that asks for it, where one is needed.
+    fn field(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Full => None,
+            Self::ReadOnly => Some(("readOnly", "true")),
+        }
+    }
+}
+
 /// One request to the token endpoint.
 #[derive(Debug)]
 pub enum Grant<'a> {
@@ -56,6 +66,8 @@ pub enum Grant<'a> {
     Refresh {
         /// The refresh token that was issued last.
         refresh: &'a Secret,
+        /// What the token may do.
+        access: Access,
     },
 }
 
@@ -67,27 +79,21 @@ impl Grant<'_> {
                 refresh,
                 target,
                 access,
-            } => {
-                let target = target.to_string();
-                let read_only = match access {
-                    Access::Full => None,
-                    Access::ReadOnly => Some(("readOnly", "true")),
-                };
-                encode(&[
-                    Some(("grant_type", "as")),
-                    Some(("refresh_token", refresh.expose())),
-                    Some(("userUid", &target)),
-                    read_only,
-                ])
-            }
+            } => encode(&[
+                Some(("grant_type", "as")),
+                Some(("refresh_token", refresh.expose())),
+                Some(("userUid", &target.to_string())),
+                access.field(),
+            ]),
             Self::Password { username, password } => encode(&[
                 Some(("grant_type", "password")),
                 Some(("username", username)),
                 Some(("password", password.expose())),
             ]),
-            Self::Refresh { refresh } => encode(&[
+            Self::Refresh { refresh, access } => encode(&[
                 Some(("grant_type", "refresh_token")),
                 Some(("refresh_token", refresh.expose())),
+                access.field(),
             ]),
         }
     }
@@ -121,6 +127,16 @@ pub enum IssueError {
     Unavailable(Outage),
 }
 
+impl IssueError {
+    /// Whether it is a refusal by its status only, whose body nobody could read.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if **error == *UNREADABLE)
+    }
+}
+
+/// The error of a refusal whose body cannot be read.
+const UNREADABLE: &str = "unreadable";
+
 /// The second step that the token endpoint asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Challenge {
@@ -153,7 +169,7 @@ pub enum Outage {
 }
 
 /// What the form encoding leaves as it is; all else becomes `%XX`.
-const FORM: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const FORM: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'*')
     .remove(b'-')
     .remove(b'.')

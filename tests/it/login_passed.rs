@@ -10,7 +10,7 @@ use vspc_simulator::seed::{
 };
 use vspc_simulator::{Action, Fault, totp_code};
 
-use crate::harness::{ADMIN, Answer, FORM, World, ZABBIX, encoded, ok, unsigned, until_true};
+use crate::harness::{ADMIN, Answer, FORM, World, ZABBIX, encoded, ok, unsigned};
 
 const ME: &str = "/api/v3/users/me";
 const USER: &str = r"Acme\administrator";
@@ -364,26 +364,66 @@ async fn what_asks_for_a_second_step_beside_a_token_is_not_passed_on() {
 #[tokio::test]
 async fn what_the_console_cannot_do_is_said_in_its_words_and_not_remembered() {
     let world = world("").await;
-    for (action, status) in [
-        (Action::ServerError, 520),
-        (
-            Action::Throttle {
-                retry_after: Some(7),
-            },
-            429,
-        ),
-    ] {
-        world
-            .simulator
-            .fault(Fault::new(action).under("/api/v3/token"));
-        assert_eq!(log_in(&world).await.status, status);
-    }
-    assert!(ok(&log_in(&world).await));
+    world
+        .simulator
+        .fault(Fault::new(Action::ServerError).under("/api/v3/token"));
+    assert_eq!(log_in(&world).await.status, 520);
+    let login = log_in(&world).await;
+    assert!(ok(&login));
     world
         .simulator
         .fault(Fault::new(Action::CutBeforeHead).under("/api/v3/token"));
     let cut = token(&world, &password(USER, "another")).await;
     assert_eq!((cut.status, cut.code()), (502, "upstream_unreachable"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_that_asks_for_patience_is_left_alone_by_all() {
+    let world = Arc::new(world("").await);
+    let throttle = Action::Throttle {
+        retry_after: Some(2),
+    };
+    let fault = Fault::new(throttle)
+        .under("/api/v3/token")
+        .grant("password");
+    world.simulator.fault(fault.times(0));
+    let before = form_grants(&world, "password");
+    let calls = (0..100).map(|number| {
+        let world = Arc::clone(&world);
+        let secret = format!("secret {}", number % 10);
+        tokio::spawn(async move { token(&world, &password(USER, &secret)).await })
+    });
+    for answer in join_all(calls).await {
+        assert_eq!(answer.unwrap().status, 429);
+    }
+    // Two ask at once; whoever comes after that knows.
+    assert!(form_grants(&world, "password") <= before + 2);
+    world.simulator.clear_faults();
+    until_true_async(async || ok(&log_in(&world).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_locks_the_gateways_own_account_out_or_drives_many_calls_at_once() {
+    let world = Arc::new(world("").await);
+    let before = world.simulator.requests().len();
+    for name in [r"VSPC\svc-gateway", r"vspc\SVC-Gateway"] {
+        let refused = token(&world, &password(name, "a guess")).await;
+        assert_eq!((refused.status, refused.code()), (400, "bad_credentials"));
+    }
+    assert_eq!(world.simulator.requests().len(), before);
+    let slow = Fault::new(Action::Delay).delay(Duration::from_millis(50));
+    world
+        .simulator
+        .fault(slow.under("/api/v3/token").grant("password").times(0));
+    let calls = (0..40).map(|number| {
+        let world = Arc::clone(&world);
+        let user = format!(r"CORP\jane{number}");
+        tokio::spawn(async move { token(&world, &password(&user, "a guess")).await })
+    });
+    for answer in join_all(calls).await {
+        assert_eq!(answer.unwrap().status, 400);
+    }
+    assert!(world.simulator.state().in_flight_max <= 4);
 }
 
 #[tokio::test]
@@ -444,24 +484,32 @@ async fn turning_the_logins_off_ends_their_tokens() {
 }
 
 #[tokio::test]
-async fn a_form_is_passed_on_as_it_came() {
-    let world = world("").await;
-    let plain = format!("grant_type=password&username={USER}&password={ADMINISTRATOR_PASSWORD}");
+async fn the_console_gets_the_form_that_the_gateway_read() {
+    let world = world("client_version = \"3.6.2\"").await;
+    let plain = format!(
+        "x=y&grant_type=password&username={USER}&password={ADMINISTRATOR_PASSWORD}&mfa_code=1\r\n"
+    );
     let headers = [
-        FORM,
-        ("x-client-version", "3.6.2"),
+        (
+            "content-type",
+            "application/x-www-form-urlencoded; charset=utf-16",
+        ),
+        ("x-client-version", "3.7"),
         ("authorization", "Basic Og=="),
     ];
-    let path = "/api/v3/Token?select=x";
-    let answer = world.call("POST", path, &headers, plain.clone()).await;
+    let path = "/api/v3/Token?select=access_token";
+    let answer = world.call("POST", path, &headers, plain).await;
     assert!(ok(&answer), "{answer:?}");
     let seen = world.simulator.requests().into_iter();
     let seen = seen.last().unwrap();
-    assert_eq!(String::from_utf8_lossy(&seen.body), plain);
-    assert_eq!(seen.header("x-client-version"), Some("3.6.2"));
+    let written = encoded(&[("username", USER), ("password", ADMINISTRATOR_PASSWORD)]);
+    let body = String::from_utf8_lossy(&seen.body);
+    assert_eq!(body, format!("grant_type=password&{written}"));
     assert_eq!(seen.header("content-type"), Some(FORM.1));
-    assert_eq!(seen.target, "/api/v3/token?select=x");
+    assert_eq!(seen.header("x-client-version"), Some("3.6.2"));
+    assert_eq!(seen.target, "/api/v3/token");
     assert_eq!(seen.authorization_headers, 0);
+    // The same name and secret, however they are written.
     let other = encoded(&[
         ("grant_type", "password"),
         ("username", USER),
@@ -471,6 +519,5 @@ async fn a_form_is_passed_on_as_it_came() {
     assert!(ok(&world
         .call("POST", "/api/v3/token", &[FORM], other)
         .await));
-    // The same name and secret, however they are written.
-    until_true(|| world.simulator.requests().len() == count).await;
+    assert_eq!(world.simulator.requests().len(), count);
 }

@@ -19,9 +19,11 @@ mod forwarding;
 mod harness;
 mod identity;
 mod login;
+mod login_misuse;
 mod login_passed;
 mod process;
 mod query;
 mod refusals;
+
 mod tokens;
 mod upstream_tls;

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::Table;
+use crate::vspc::grant::Subject;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
 
@@ -28,7 +30,8 @@ fn holder() -> Holder {
         name: "zabbix".to_owned(),
         key: "01234567".to_owned(),
         tenant: "acme".to_owned(),
-        target: None,
+        target: Subject(uuid::Uuid::from_u128(1)),
+        is_named: false,
     }
 }
 
@@ -183,9 +186,72 @@ fn what_has_ended_is_cleared_away() {
     };
     use_one(NOW);
     use_one(later(3600));
-    assert_eq!(state.all(crate::state::Table::Logins).unwrap().len(), 2);
-    use_one(later(49 * 3600 - 1));
-    assert_eq!(state.all(crate::state::Table::Logins).unwrap().len(), 2);
+    assert_eq!(state.all(Table::Logins).unwrap().len(), 2);
+    let days = 24 * 3600;
+    use_one(later(9 * days + 3599));
+    assert_eq!(state.all(Table::Logins).unwrap().len(), 2);
+    use_one(later(9 * days + 2 * 3600));
+    assert_eq!(state.all(Table::Logins).unwrap().len(), 2);
+}
+
+#[test]
+fn a_used_token_stays_used_when_its_life_is_shortened_or_the_clock_jumps() {
+    for (life, jump) in [(90 * 24, 0), (48, 3 * 24)] {
+        let state = state();
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let long = Lifetimes {
+            refresh: hours(life),
+            ..lifetimes()
+        };
+        let tokens = GatewayTokens::open(Arc::clone(&state), long, NOW).unwrap();
+        let pair = log_in(&tokens);
+        let presented = tokens.read_refresh(bytes(&pair.refresh), NOW).unwrap();
+        tokens.exchange(&presented, Access::Full, NOW).unwrap();
+        let short = GatewayTokens::open(Arc::clone(&state), lifetimes(), NOW).unwrap();
+        let used = short.exchange(&presented, Access::Full, later(100));
+        assert!(matches!(used, Err(TurnError::Fault(TokenFault::Used))));
+        // Somebody else's exchange clears away what has ended.
+        let other = log_in(&short);
+        let other = short.read_refresh(bytes(&other.refresh), NOW).unwrap();
+        let then = later(if jump > 0 { jump * 3600 } else { 49 * 3600 });
+        short.exchange(&other, Access::Full, then).unwrap();
+        let back = if jump > 0 { later(7200) } else { then };
+        let used = short.exchange(&presented, Access::Full, back);
+        assert!(matches!(used, Err(TurnError::Fault(TokenFault::Used))));
+    }
+}
+
+#[test]
+fn a_log_in_that_ended_takes_its_access_tokens_along_also_after_a_restart() {
+    let state = state();
+    let tokens = open(&state);
+    let pair = log_in(&tokens);
+    let presented = tokens.read_refresh(bytes(&pair.refresh), NOW).unwrap();
+    for _ in 0..2 {
+        assert!(!tokens.has_ended(presented.login));
+        tokens.exchange(&presented, Access::Full, NOW).unwrap();
+    }
+    assert!(
+        tokens
+            .exchange(&presented, Access::Full, later(100))
+            .is_err()
+    );
+    assert!(tokens.has_ended(presented.login));
+    assert!(open(&state).has_ended(presented.login));
+}
+
+#[test]
+fn what_is_or_claims_to_be_a_token_of_the_gateway_is_known() {
+    let tokens = open(&state());
+    let pair = log_in(&tokens);
+    for token in [&pair.access, &pair.refresh] {
+        assert!(GatewayTokens::is_own(bytes(token)));
+        let text = token.expose().replacen("eyJ", "xxx", 1);
+        assert!(GatewayTokens::is_own(text.as_bytes()));
+    }
+    for other in ["", "a.b.c", "eyJ.eyJ.", "eyJhIjoxfQ.eyJpc3MiOiJ2c3BjIn0.x"] {
+        assert!(!GatewayTokens::is_own(other.as_bytes()), "{other}");
+    }
 }
 
 #[test]
@@ -242,7 +308,7 @@ proptest! {
             now += passed;
             let turn = model.current.saturating_sub(back / 2);
             let expected = model.take(turn, now);
-            let taken = turns::take(&state, login, turn, now, 172_800, &swept).unwrap();
+            let taken = turns::take(&state, login, turn, now, now + 172_800, &swept).unwrap();
             prop_assert_eq!(taken, expected);
         }
     }

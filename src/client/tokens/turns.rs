@@ -18,12 +18,14 @@ struct Turns {
 
 /// Uses the refresh token of a turn and gives the turn of the next one; none if it is not good.
 /// Then the log-in ends.
+///
+/// `ends` is when the last token ends that comes of it.
 pub(super) fn take(
     state: &State,
     login: LoginId,
     turn: u32,
     now: i64,
-    life: i64,
+    ends: i64,
     swept: &AtomicI64,
 ) -> Result<Option<u32>, StateError> {
     let name = login.0.as_bytes();
@@ -32,14 +34,15 @@ pub(super) fn take(
             sweep(change, now)?;
             swept.store(now, Ordering::Relaxed);
         }
-        let turns = Turns::read(change.get(name)?.as_deref().map(Vec::as_slice));
+        let turns = Turns::stored(change, name)?;
         let (next, taken) = match turns.judge(turn, now) {
             Judged::Current => (turn.saturating_add(1), now),
             // The answer was lost: its repeat is worth as much, and no more.
             Judged::Predecessor => return Ok(Some(turns.current)),
             Judged::Used => (ENDED, now),
         };
-        let ends = now.saturating_add(life);
+        // Whatever the lifetimes were when its tokens were issued.
+        let ends = ends.max(turns.ends);
         let current = next;
         change.put(
             name,
@@ -56,9 +59,12 @@ pub(super) fn take(
 
 /// Whether the refresh token of a turn is good.
 pub(super) fn look(state: &State, login: LoginId, turn: u32, now: i64) -> Result<bool, StateError> {
-    let stored = state.get(Table::Logins, login.0.as_bytes())?;
-    let judged = Turns::read(stored.as_deref().map(Vec::as_slice)).judge(turn, now);
-    Ok(judged != Judged::Used)
+    let turns = match state.get(Table::Logins, login.0.as_bytes()) {
+        Ok(stored) => Turns::read(stored.as_deref().map(Vec::as_slice)),
+        Err(StateError::Damaged) => Turns::UNREADABLE,
+        Err(error) => return Err(error),
+    };
+    Ok(turns.judge(turn, now) != Judged::Used)
 }
 
 #[derive(Eq, PartialEq)]
@@ -83,6 +89,21 @@ impl Turns {
         }
     }
 
+    fn stored(change: &Change<'_>, name: &[u8]) -> Result<Self, StateError> {
+        match change.get(name) {
+            Ok(stored) => Ok(Self::read(stored.as_deref().map(Vec::as_slice))),
+            Err(StateError::Damaged) => Ok(Self::UNREADABLE),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What cannot be read is not good.
+    const UNREADABLE: Self = Self {
+        current: ENDED,
+        taken: 0,
+        ends: 0,
+    };
+
     /// A log-in that was never refreshed has no number.
     fn read(stored: Option<&[u8]>) -> Self {
         let parse = |bytes: &[u8]| {
@@ -97,12 +118,7 @@ impl Turns {
         let Some(bytes) = stored else {
             return Self::default();
         };
-        // What cannot be read is not good.
-        parse(bytes).unwrap_or(Self {
-            current: ENDED,
-            taken: 0,
-            ends: i64::MAX,
-        })
+        parse(bytes).unwrap_or(Self::UNREADABLE)
     }
 
     fn written(self) -> Vec<u8> {
@@ -115,10 +131,25 @@ impl Turns {
     }
 }
 
-/// Forgets the log-ins of which no token can be good any more.
+/// The log-ins that have ended before their tokens did, and when the last of these does.
+pub(super) fn ended(state: &State) -> Result<Vec<(LoginId, i64)>, StateError> {
+    let all = state.all(Table::Logins)?.into_iter();
+    Ok(all
+        .filter_map(|(name, value)| {
+            let turns = Turns::read(Some(&value));
+            let login = LoginId(uuid::Uuid::from_slice(&name).ok()?);
+            (turns.current == ENDED).then_some((login, turns.ends))
+        })
+        .collect())
+}
+
+/// Forgets the log-ins of which no token can be good any more. A clock that was wrong for some
+/// days does not make them good again. What cannot be read is left: it is not good, and somebody
+/// may want to look at it.
 fn sweep(change: &mut Change<'_>, now: i64) -> Result<(), StateError> {
-    for (name, value) in change.all()? {
-        if Turns::read(Some(&value)).ends < now {
+    for name in change.names()? {
+        let turns = Turns::stored(change, &name)?;
+        if turns.ends > 0 && turns.ends.saturating_add(MARGIN) < now {
             change.remove(&name)?;
         }
     }
@@ -130,3 +161,5 @@ const GRACE: i64 = 60;
 /// No token has this turn.
 const ENDED: u32 = u32::MAX;
 const SWEEP_EVERY: i64 = 60 * 60;
+/// For clocks that are wrong, in seconds.
+const MARGIN: i64 = 7 * 24 * 60 * 60;

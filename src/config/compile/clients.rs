@@ -28,7 +28,7 @@ pub(super) fn clients(
             .required("name")
             .and_then(|item| item.read_with(name));
         if let Some(name) = &name
-            && !names.insert(name.clone())
+            && !names.insert(name.to_lowercase())
         {
             section.fault("name", format!("another client is called {name:?} already"));
         }
@@ -57,6 +57,12 @@ pub(super) fn clients(
             index: policies.len(),
             tenants: scope.unwrap_or_else(|| Tenants::Named(HashSet::new())),
             targets,
+        });
+        directory.keys_of(&client);
+        let keys = keys.inspect(|item| {
+            if item.raw().as_array().is_some_and(|keys| keys.is_empty()) {
+                item.fault("an empty list would let nobody call");
+            }
         });
         for item in keys.and_then(|item| item.elements()).unwrap_or_default() {
             add_key(&item, &client, &mut directory);

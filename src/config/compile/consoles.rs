@@ -91,6 +91,9 @@ fn passthrough(
         None => Some(default_rules(&name)),
         Some(item) => item.section().map(|mut section| {
             let rules = clients::rules(&mut section, &name);
+            if rules.allow.is_empty() {
+                section.fault("allow", "is missing: nothing listed is nothing allowed");
+            }
             section.finish();
             rules
         }),
@@ -104,7 +107,8 @@ fn passthrough(
     (passthrough, rules.filter(|_| on))
 }
 
-/// Whatever the console allows its user, less the roads that give out keys or log everybody out.
+/// Whatever the console allows its user, less the roads that give out keys, which would lead round
+/// the gateway, or log everybody out.
 fn default_rules(name: &str) -> Rules {
     let rule = |rule: &str, methods, paths: &[&str]| Rule {
         name: Arc::from(format!("{name}.{rule}")),
@@ -122,6 +126,11 @@ fn default_rules(name: &str) -> Rules {
                 "deny[1]",
                 Methods::Listed(vec![Method::DELETE]),
                 &["/api/v3/users/*/tokens"],
+            ),
+            rule(
+                "deny[2]",
+                Methods::Listed(vec![Method::POST]),
+                &["/api/v3/users/*/logins/**"],
             ),
         ],
         allow: vec![rule("allow[0]", Methods::Any, &["/api/v3/**"])],

@@ -1,26 +1,29 @@
 //! Log-ins of a console's own users, passed through.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::HeaderName;
-use http::header::CONTENT_TYPE;
-use http::uri::PathAndQuery;
+use http::HeaderValue;
+use tokio::time::Instant;
 
 use super::{Exchange, Gateway, LogIn, Rejection, TokenReply};
-use crate::client::{Holder, LoginId, TokenFault, Unidentified};
+use crate::client::{GatewayTokens, Holder, LoginId, TokenFault, Unidentified};
 use crate::clock::Timestamp;
 use crate::request::KEY_START;
-use crate::token::{Known, Logins, Place, TokenError};
+use crate::token::{Given, Known, Logins, Place, TokenError};
 use crate::upstream::{Console, UpstreamError};
-use crate::vspc::grant::Access;
-use crate::vspc::{Form, FormFault, Relayed, Verdict, relay};
+use crate::vspc::grant::{Access, Issued};
+use crate::vspc::{FormFault, Relayed, Verdict, relay};
 
 /// The console whose own users may log in through the gateway.
 #[derive(Debug)]
 pub struct Passthrough {
     /// The console.
     pub console: Arc<Console>,
+    /// The name of the gateway's own account there, in lower case: nobody else logs in with it.
+    pub own_name: String,
+    /// Sent as `X-Client-Version`.
+    pub client_version: Option<HeaderValue>,
     /// Whether callers get the console's own tokens.
     pub expose: bool,
     /// What is known of log-ins there.
@@ -32,6 +35,18 @@ struct Visitor {
     access: Access,
     login: LoginId,
     user: Option<Arc<str>>,
+    place: Weak<Place>,
+}
+
+impl Visitor {
+    fn new(access: Access, user: Option<Arc<str>>) -> Result<Self, Rejection> {
+        Ok(Self {
+            access,
+            login: LoginId::new().map_err(|_| Rejection::Internal)?,
+            user,
+            place: Weak::new(),
+        })
+    }
 }
 
 impl Gateway {
@@ -45,41 +60,37 @@ impl Gateway {
     ) -> Result<TokenReply, Rejection> {
         let form = &log_in.form;
         let (name, secret) = (form.field("username")?, form.field("password")?);
-        // A client's name, or what looks like a key of one, is never shown to a console.
-        let is_key = |text: &[u8]| text.starts_with(KEY_START);
-        let ours = is_client || is_key(name) || form.passwords().any(is_key);
-        let passthrough = self.passthrough.as_ref().filter(|_| !ours);
+        let access = form.access()?;
+        let text = String::from_utf8_lossy(name);
+        let passthrough = self.passthrough.as_ref().filter(|to| {
+            // Anybody could lock it out, and all tenants with it.
+            !is_client && text.to_lowercase() != to.own_name
+        });
         let passthrough = passthrough.ok_or(Unidentified::Bad)?;
-        self.refuse_tenant(log_in)?;
-        let user: Arc<str> = Arc::from(String::from_utf8_lossy(name));
+        self.refuse_unfit(log_in)?;
+        let user: Arc<str> = Arc::from(text);
         exchange.saw_visitor(passthrough.console.id(), Some(&user));
 
-        let access = form.access()?;
         let place = passthrough.logins.place(name, secret, access);
         if let Some(reply) = self.reply_known(exchange, &place).await? {
             return Ok(reply);
         }
-        let Ok(_turn) = tokio::time::timeout(self.token_wait, place.turn()).await else {
-            return Err(TokenError::TimedOut {
-                retry_after: Duration::from_secs(1),
-            }
-            .into());
-        };
+        let deadline = Instant::now() + self.token_wait;
+        let turn = tokio::time::timeout_at(deadline, place.turn()).await;
+        let _turn = turn.map_err(|_| TokenError::TimedOut {
+            retry_after: Duration::from_secs(1),
+        })?;
         // Whoever had the turn before may have found it out.
         if let Some(reply) = self.reply_known(exchange, &place).await? {
             return Ok(reply);
         }
-        let answer = self.ask(exchange, passthrough, log_in).await?;
-        let visitor = Visitor {
-            access,
-            login: LoginId::new().map_err(|_| Rejection::Internal)?,
-            user: Some(user),
-        };
+        let mut visitor = Visitor::new(access, Some(user))?;
+        visitor.place = Arc::downgrade(&place);
+        let answer = self.ask(exchange, passthrough, log_in, deadline).await?;
         if matches!(answer.read(), Verdict::Refused) {
             place.wrong(Arc::clone(&answer));
         }
-        self.welcome(exchange, passthrough, &answer, visitor, Some(&place))
-            .await
+        self.welcome(exchange, passthrough, &answer, visitor).await
     }
 
     /// A second step, or the first of a log-in by key pair: passed on, never answered from memory.
@@ -89,18 +100,15 @@ impl Gateway {
         log_in: &LogIn<'_>,
     ) -> Result<TokenReply, Rejection> {
         let passthrough = self.passthrough.as_ref().ok_or(FormFault::Grant)?;
-        self.refuse_tenant(log_in)?;
+        let access = log_in.form.access()?;
+        self.refuse_unfit(log_in)?;
         let step = log_in.form.field("mfa_token").ok();
         let user = step.and_then(|step| passthrough.logins.of_second_step(step));
         exchange.saw_visitor(passthrough.console.id(), user.as_ref());
-        let answer = self.ask(exchange, passthrough, log_in).await?;
-        let visitor = Visitor {
-            access: log_in.form.access()?,
-            login: LoginId::new().map_err(|_| Rejection::Internal)?,
-            user,
-        };
-        self.welcome(exchange, passthrough, &answer, visitor, None)
-            .await
+        let visitor = Visitor::new(access, user)?;
+        let deadline = Instant::now() + self.token_wait;
+        let answer = self.ask(exchange, passthrough, log_in, deadline).await?;
+        self.welcome(exchange, passthrough, &answer, visitor).await
     }
 
     /// A refresh token of the console itself, which callers have only where they are given it.
@@ -111,21 +119,40 @@ impl Gateway {
     ) -> Result<TokenReply, Rejection> {
         let passthrough = self.passthrough.as_ref().filter(|to| to.expose);
         let passthrough = passthrough.ok_or(TokenFault::Invalid)?;
-        self.refuse_tenant(log_in)?;
-        exchange.saw_visitor(passthrough.console.id(), None);
-        let answer = self.ask(exchange, passthrough, log_in).await?;
-        passthrough.logins.used(log_in.form.field("refresh_token")?);
+        let access = log_in.form.access()?;
+        self.refuse_unfit(log_in)?;
+        let refresh = log_in.form.field("refresh_token")?;
+        // One that nobody was given here is none.
+        let given = passthrough.logins.use_given(refresh);
+        let given = given.ok_or(TokenFault::Invalid)?;
+        exchange.saw_visitor(passthrough.console.id(), given.user.as_ref());
         let visitor = Visitor {
-            access: log_in.form.access()?,
-            login: LoginId::new().map_err(|_| Rejection::Internal)?,
-            user: None,
+            access: access.max(given.access),
+            login: given.login,
+            user: given.user,
+            place: Weak::new(),
         };
-        self.welcome(exchange, passthrough, &answer, visitor, None)
-            .await
+        let deadline = Instant::now() + self.token_wait;
+        let answer = self.ask(exchange, passthrough, log_in, deadline).await?;
+        self.welcome(exchange, passthrough, &answer, visitor).await
     }
 
-    /// Whoever acts as itself has no tenant: to name one is a mistake that must not pass unseen.
-    fn refuse_tenant(&self, log_in: &LogIn<'_>) -> Result<(), Rejection> {
+    /// Refuses what must not be shown to a console: keys and tokens of the gateway, in whatever
+    /// field somebody put them. And whoever acts as itself has no tenant: to name one is a mistake
+    /// that must not pass unseen.
+    fn refuse_unfit(&self, log_in: &LogIn<'_>) -> Result<(), Rejection> {
+        let is_ours = |text: &[u8]| {
+            text.starts_with(KEY_START)
+                || self.clients.of_key(text).is_some()
+                || GatewayTokens::is_own(text)
+        };
+        let parts = |value: &[u8]| {
+            // A key may stand where the client's name is expected.
+            is_ours(value) || value.split(|byte| *byte == b'\\').any(is_ours)
+        };
+        if log_in.form.values().any(parts) {
+            return Err(Unidentified::Bad.into());
+        }
         Ok(self.mapping.refuse_named(log_in.head.headers)?)
     }
 
@@ -149,7 +176,7 @@ impl Gateway {
             Ok(_) => {}
             // The console has ended the session: it is to be asked again.
             Err(Rejection::Unidentified(Unidentified::Token(TokenFault::Ended))) => {
-                place.forget();
+                place.forget(session.id);
                 return Ok(None);
             }
             Err(rejection) => return Err(rejection),
@@ -160,34 +187,38 @@ impl Gateway {
         }
         let login = LoginId::new().map_err(|_| Rejection::Internal)?;
         exchange.saw_login(login);
-        self.own_tokens(login, &Holder::Login(session)).map(Some)
+        let access = session.access;
+        self.own_tokens(login, &Holder::Login(session), access)
+            .map(Some)
     }
 
-    /// Sends the form to the console as it came. That somebody tries to log in there is on the disk
+    /// Asks the console, when it is its turn. That somebody tries to log in there is on the disk
     /// before.
     async fn ask(
         &self,
         exchange: &mut Exchange,
         passthrough: &Passthrough,
         log_in: &LogIn<'_>,
+        deadline: Instant,
     ) -> Result<Arc<Relayed>, Rejection> {
-        exchange.intend().await?;
-        exchange.sending();
-        let header = |name: HeaderName| log_in.head.headers.get(name).cloned();
-        let target = log_in.parts.uri.query().map_or_else(
-            || Ok(PathAndQuery::from_static(TOKEN_PATH)),
-            |query| PathAndQuery::try_from(format!("{TOKEN_PATH}?{query}")),
-        );
-        let form = Form {
-            body: log_in.raw.clone(),
-            content_type: header(CONTENT_TYPE),
-            client_version: header(HeaderName::from_static("x-client-version")),
-            target: target.map_err(|_| Rejection::Internal)?,
+        let (console, logins) = (&passthrough.console, &passthrough.logins);
+        let asking = async {
+            if let Some(answer) = logins.paused() {
+                return Ok(answer);
+            }
+            exchange.intend().await?;
+            exchange.sending();
+            let started = Instant::now();
+            let version = passthrough.client_version.as_ref();
+            let answer = relay(console, log_in.form.written(), version).await;
+            exchange.times.upstream += started.elapsed();
+            let answer = Arc::new(answer?);
+            if let Verdict::Throttled(so_long) = answer.read() {
+                logins.pause(Arc::clone(&answer), so_long);
+            }
+            Ok(answer)
         };
-        let started = tokio::time::Instant::now();
-        let answer = relay(&passthrough.console, form).await;
-        exchange.times.upstream += started.elapsed();
-        Ok(Arc::new(answer?))
+        self.broker.in_turn(console.id(), deadline, asking).await?
     }
 
     /// Answers the caller as the console answered, but for tokens: those stay here, unless the
@@ -198,59 +229,95 @@ impl Gateway {
         passthrough: &Passthrough,
         answer: &Arc<Relayed>,
         visitor: Visitor,
-        place: Option<&Place>,
     ) -> Result<TokenReply, Rejection> {
-        let Visitor {
-            access,
-            login,
-            user,
-        } = visitor;
-        let mut issued = match answer.read() {
+        let issued = match answer.read() {
             Verdict::Issued(issued) => issued,
             Verdict::SecondStep(step) => {
-                if let (Some(step), Some(user)) = (step, user) {
+                if let (Some(step), Some(user)) = (step, visitor.user) {
                     let step = step.expose().as_bytes();
                     passthrough.logins.expect_second_step(step, user);
                 }
                 return Ok(TokenReply::relayed(answer));
             }
-            Verdict::Failed | Verdict::Refused => return Ok(TokenReply::relayed(answer)),
+            Verdict::Failed | Verdict::Refused | Verdict::Throttled(_) => {
+                return Ok(TokenReply::relayed(answer));
+            }
             Verdict::Unfit(what) => {
                 return Err(UpstreamError::Invalid(what.to_owned()).into());
             }
         };
-        exchange.saw_login(login);
-        let lifetime = issued.lifetime;
-        let given = passthrough.expose.then(|| issued.access.duplicate());
-        if given.is_some() {
-            // The caller renews it itself; two would take the token from one another.
-            issued.refresh = None;
+        exchange.saw_login(visitor.login);
+        if passthrough.expose {
+            return self
+                .expose(exchange, passthrough, answer, visitor, issued)
+                .await;
         }
+        let (access, lifetime) = (visitor.access, issued.lifetime);
         let console = passthrough.console.id();
-        let (session, lease) = self.broker.adopt(console, user, issued, access).await?;
+        let adopted = self.broker.adopt(console, visitor.user, issued, access);
+        let (session, lease) = adopted.await?;
         exchange.saw_lease(&lease);
-        if let Some(place) = place {
-            let shared = given.is_some().then(|| Arc::clone(answer));
-            place.right(session.clone(), login, shared, lifetime);
+        if let Some(place) = visitor.place.upgrade() {
+            place.right(session.clone(), visitor.login, None, lifetime);
         }
-        let Some(given) = given else {
-            return self.own_tokens(login, &Holder::Login(session));
-        };
+        self.own_tokens(visitor.login, &Holder::Login(session), access)
+    }
+
+    /// Gives the console's own answer, and remembers it: its token to know the caller by, and its
+    /// refresh token to know whose that is.
+    async fn expose(
+        &self,
+        exchange: &mut Exchange,
+        passthrough: &Passthrough,
+        answer: &Arc<Relayed>,
+        visitor: Visitor,
+        mut issued: Issued,
+    ) -> Result<TokenReply, Rejection> {
+        let Visitor {
+            access,
+            login,
+            user,
+            place,
+        } = visitor;
+        let (token, lifetime) = (issued.access.duplicate(), issued.lifetime);
+        // The caller renews it itself; two would take the token from one another.
+        let refresh = issued.refresh.take();
+        // It is the caller's to use to its end, and not to be given up a little before.
+        issued.lifetime += TO_ITS_END;
+        let console = passthrough.console.id();
+        let adopted = self.broker.adopt(console, user.clone(), issued, access);
+        let (session, lease) = adopted.await?;
+        exchange.saw_lease(&lease);
+        if let Some(refresh) = refresh {
+            let given = Given {
+                user,
+                login,
+                access,
+                place: place.clone(),
+            };
+            passthrough.logins.gave(refresh.expose().as_bytes(), given);
+        }
+        if let Some(place) = place.upgrade() {
+            let answer = Some(Arc::clone(answer));
+            place.right(session.clone(), login, answer, lifetime);
+        }
         let now = self.clock.now();
         let micros = i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX);
         let expires = Timestamp(now.0.saturating_add(micros));
-        self.clients.expose(&given, &session, login, expires, now);
+        self.clients.expose(&token, &session, login, expires, now);
         Ok(TokenReply::relayed(answer))
     }
 
-    fn own_tokens(&self, login: LoginId, holder: &Holder) -> Result<TokenReply, Rejection> {
-        let access = match holder {
-            Holder::Client { .. } => Access::Full,
-            Holder::Login(session) => session.access,
-        };
+    fn own_tokens(
+        &self,
+        login: LoginId,
+        holder: &Holder,
+        access: Access,
+    ) -> Result<TokenReply, Rejection> {
         let pair = self.tokens.issue(login, holder, access, self.clock.now())?;
         Ok(self.reply(&pair.access, &pair.refresh))
     }
 }
 
-const TOKEN_PATH: &str = "/api/v3/token";
+/// How long before its end a token is not used any more.
+const TO_ITS_END: Duration = Duration::from_secs(30);

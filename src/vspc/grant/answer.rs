@@ -100,7 +100,7 @@ pub fn parse_second_step(body: &[u8]) -> Option<Option<Secret>> {
 fn refused(body: &[u8]) -> IssueError {
     let Some(answer) = decode::<RefusalBody>(body) else {
         return IssueError::Refused {
-            error: Arc::from("unreadable"),
+            error: Arc::from(super::UNREADABLE),
             description: Arc::from(""),
         };
     };

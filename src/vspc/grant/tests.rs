@@ -51,7 +51,12 @@ fn impersonation_names_the_target_in_camel_case() {
 fn the_other_grants_ask_for_what_they_are() {
     let token = secret("abc");
     assert_eq!(
-        Grant::Refresh { refresh: &token }.form().expose(),
+        Grant::Refresh {
+            refresh: &token,
+            access: Access::Full,
+        }
+        .form()
+        .expose(),
         "grant_type=refresh_token&refresh_token=abc"
     );
     let login = Grant::Password {
