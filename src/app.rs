@@ -22,7 +22,7 @@ use crate::listen::Drain;
 use crate::state::{State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{
-    Account, Broker, Logins, PolicyError, RefreshPolicy, RefreshSettings, VspcIssuer,
+    Account, Broker, Logins, PolicyError, RefreshPolicy, RefreshSettings, SessionStore, VspcIssuer,
 };
 use crate::upstream::{Console, ConsoleId, TrustError};
 
@@ -150,7 +150,8 @@ pub fn compose(
     let telemetry = Telemetry::default();
     let clock = Clock::System;
     let state = Arc::new(State::open(&settings.state)?);
-    let tokens = GatewayTokens::open(state, settings.server.lifetimes, clock.now())?;
+    let lifetimes = settings.server.lifetimes;
+    let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
     let tokens = Arc::new(tokens);
     let Connected {
         consoles,
@@ -167,7 +168,11 @@ pub fn compose(
         ..RefreshSettings::default()
     };
     let policy = RefreshPolicy::try_new(refresh)?;
-    let broker = Broker::new(issuer, policy, Arc::new(observer));
+    let store = SessionStore::sealed(state, clock.clone());
+    let broker = Broker::new(issuer, policy, Arc::new(observer), store);
+    if let Some(to) = &passthrough {
+        broker.restore_sessions(to.console.id());
+    }
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);

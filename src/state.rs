@@ -38,6 +38,8 @@ pub struct Settings {
 pub enum Table {
     /// Which refresh tokens of the gateway were used.
     Logins,
+    /// What the sessions of those live on by who act as themselves.
+    Sessions,
     /// The keys that sign the gateway's tokens.
     TokenKeys,
 }
@@ -304,6 +306,7 @@ impl Table {
     fn as_str(self) -> &'static str {
         match self {
             Self::Logins => "logins",
+            Self::Sessions => "sessions",
             Self::TokenKeys => "token_keys",
         }
     }

@@ -16,6 +16,7 @@ mod personal;
 mod policy;
 mod renew;
 mod slot;
+mod store;
 
 pub use issuer::{Account, Login, VspcIssuer};
 
@@ -23,6 +24,7 @@ pub use broker::{Broker, SessionState, TokenStats};
 pub use lease::{Generation, Lease};
 pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
+pub use store::SessionStore;
 
 use std::time::Duration;
 

@@ -21,6 +21,7 @@ use super::lease::{Generation, Lease};
 use super::personal::Sessions;
 use super::policy::RefreshPolicy;
 use super::slot::Slot;
+use super::store::SessionStore;
 use super::{ConsoleId, TokenError, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
 use crate::vspc::grant::{IssueError, Subject};
 
@@ -68,6 +69,7 @@ impl Broker {
         issuer: Arc<dyn TokenIssuer>,
         policy: RefreshPolicy,
         observer: Arc<dyn TokenObserver>,
+        store: SessionStore,
     ) -> Self {
         Self(Arc::new(Shared {
             calls: Semaphore::new(CALLS_IN_ALL),
@@ -84,6 +86,7 @@ impl Broker {
             observer,
             policy,
             sessions: Sessions::default(),
+            store,
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -279,6 +282,7 @@ pub(super) struct Shared {
     policy: RefreshPolicy,
     /// Of those who logged in as themselves.
     sessions: Sessions,
+    store: SessionStore,
     waiting: AtomicUsize,
 }
 
@@ -358,6 +362,11 @@ impl Shared {
     /// The sessions of those who logged in as themselves.
     pub(super) fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// Where sessions are kept over a restart.
+    pub(super) fn store(&self) -> &SessionStore {
+        &self.store
     }
 
     pub(super) fn next_cell(&self) -> u64 {

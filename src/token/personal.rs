@@ -1,7 +1,8 @@
 //! Sessions of those who logged in at a console as themselves.
 //!
-//! The gateway does not keep their passwords. A session lives on by its refresh token, and ends
-//! when the console refuses that, or when nobody has used it for as long as such a token lives.
+//! The gateway does not keep their passwords. A session lives on by its refresh token, also over a
+//! restart, and ends when the console refuses that, or when nobody has used it for as long as such a
+//! token lives.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::desk::{Desk, Obtained, Purpose};
 use super::lease::Lease;
 use super::renew::Queue;
 use super::slot::Upkeep;
+use super::store::Stored;
 use super::{Broker, GrantKind, TokenError};
 use crate::client::SessionKey;
 use crate::secret::{Secret, SecretError};
@@ -100,14 +102,7 @@ impl Broker {
         let key = SessionKey::new(console, access).map_err(internal)?;
         let shared = &self.0;
         shared.sessions().make_room(shared);
-        let kind = Personal {
-            desk: shared.desk(console),
-            key: key.clone(),
-            kept: Mutex::new(Kept::Granted(issued)),
-            user,
-        };
-        let cell = Arc::new(Cell::new(shared.next_cell(), kind));
-        shared.sessions().0.insert(key.id, Arc::clone(&cell));
+        let cell = shared.list_session(&key, user, Kept::Granted(issued));
         // The answer is there already: this waits for nothing but its turn.
         let lease = cell.obtain(shared, Instant::now() + TAKING_OVER).await;
         Ok((key, lease.unwrap_or_else(|_| Err(TokenError::internal()))?))
@@ -132,6 +127,26 @@ impl Broker {
         Ok(call.await)
     }
 
+    /// Takes up the sessions of a console that were kept. Blocks.
+    pub fn restore_sessions(&self, console: &ConsoleId) {
+        for stored in self.0.store().all() {
+            if stored.key.console == *console {
+                self.take_up(stored);
+            }
+        }
+    }
+
+    /// A session that another process began, and kept.
+    async fn find_kept(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
+        let stored = self.0.store().load(key.id).await?;
+        (stored.key == *key).then(|| self.take_up(stored))
+    }
+
+    fn take_up(&self, stored: Stored) -> Arc<Cell<Personal>> {
+        let kept = Kept::Session(Arc::new(stored.refresh));
+        self.0.list_session(&stored.key, stored.user, kept)
+    }
+
     /// The name of whom a session belongs to, where it is known.
     pub fn user_of(&self, key: &SessionKey) -> Option<Arc<str>> {
         self.0.sessions().get(key)?.kind.user.clone()
@@ -144,7 +159,10 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Lease, TokenError> {
         let ended = || TokenError::new(ended(), Duration::ZERO);
-        let cell = self.0.sessions().get(key).ok_or_else(ended)?;
+        let cell = match self.0.sessions().get(key) {
+            Some(cell) => cell,
+            None => self.find_kept(key).await.ok_or_else(ended)?,
+        };
         if let Some(lease) = cell.hot(Instant::now(), &self.0) {
             return Ok(lease);
         }
@@ -162,9 +180,11 @@ impl Kind for Personal {
             Step::Take(issued) => {
                 Obtained::new(issued, shared.next_generation()).map_err(Setback::Failed)?
             }
-            Step::Refresh(refresh) => self.refresh(shared, &refresh).await?,
+            Step::Refresh(refresh) => self.renew(shared, refresh).await?,
         };
         if let Some(refresh) = obtained.refresh {
+            let user = self.user.as_deref();
+            shared.store().save(&self.key, user, &refresh).await;
             *self.kept.lock() = Kept::Session(Arc::new(refresh));
         }
         Ok(Fresh {
@@ -206,7 +226,37 @@ impl Personal {
         }
     }
 
-    async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, Setback> {
+    /// Exchanges the refresh token, the one that was kept last: another process may have renewed
+    /// the session, and may be about to.
+    async fn renew(&self, shared: &Shared, refresh: Arc<Secret>) -> Result<Obtained, Setback> {
+        let mut refresh = self.newest(shared).await.unwrap_or(refresh);
+        loop {
+            let error = match self.refresh(shared, &refresh).await {
+                Ok(obtained) => return Ok(obtained),
+                Err(error) => error,
+            };
+            let ends = matches!(error, IssueError::Challenge(_) | IssueError::Refused { .. });
+            // What is no answer of the endpoint, a page of something before it perhaps, ends nothing.
+            if !ends || error.is_unreadable() {
+                return Err(Setback::Failed(error));
+            }
+            match self.newest(shared).await {
+                Some(newer) if newer != refresh => refresh = newer,
+                _ => {
+                    shared.store().remove(self.key.id).await;
+                    *self.kept.lock() = Kept::Ended;
+                    return Err(blocked(error));
+                }
+            }
+        }
+    }
+
+    async fn newest(&self, shared: &Shared) -> Option<Arc<Secret>> {
+        let stored = shared.store().load(self.key.id).await?;
+        Some(Arc::new(stored.refresh))
+    }
+
+    async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, IssueError> {
         let purpose = Purpose {
             access: self.key.access,
             grant: GrantKind::Refresh,
@@ -216,16 +266,26 @@ impl Personal {
         let _turn = self.desk.visitor_turn(shared).await;
         let (issuer, console) = (shared.issuer(), &self.key.console);
         let call = issuer.refresh(console, refresh, self.key.access);
-        let result = self.desk.call(shared, purpose, call).await;
-        result.map_err(|error| match error {
-            // What is no answer of the endpoint, a page of something before it perhaps, ends nothing.
-            error if error.is_unreadable() => Setback::Failed(error),
-            error @ (IssueError::Challenge(_) | IssueError::Refused { .. }) => {
-                *self.kept.lock() = Kept::Ended;
-                blocked(error)
-            }
-            error => Setback::Failed(error),
-        })
+        self.desk.call(shared, purpose, call).await
+    }
+}
+
+impl Shared {
+    fn list_session(
+        &self,
+        key: &SessionKey,
+        user: Option<Arc<str>>,
+        kept: Kept,
+    ) -> Arc<Cell<Personal>> {
+        let kind = Personal {
+            desk: self.desk(&key.console),
+            key: key.clone(),
+            kept: Mutex::new(kept),
+            user,
+        };
+        let cell = Arc::new(Cell::new(self.next_cell(), kind));
+        // Whoever came first stays: there is one renewal at a time.
+        Arc::clone(&self.sessions().0.entry(key.id).or_insert(cell))
     }
 }
 

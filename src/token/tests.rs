@@ -186,6 +186,7 @@ impl World {
             Arc::clone(&issuer) as _,
             RefreshPolicy::default(),
             Arc::clone(&notes) as _,
+            SessionStore::nowhere(),
         );
         Self {
             broker,
@@ -315,6 +316,7 @@ async fn a_panic_beside_the_endpoint_hangs_nobody_either() {
         FakeIssuer::new(),
         RefreshPolicy::default(),
         Arc::new(Fragile::default()),
+        SessionStore::nowhere(),
     );
     let before = Instant::now();
     let result = broker.lease_for(&key(1), soon()).await;
@@ -908,6 +910,7 @@ async fn threads_that_ask_and_retire_never_meet_in_two_fetches_for_one_user() {
         Arc::clone(&issuer) as _,
         RefreshPolicy::default(),
         Arc::new(Notes::default()),
+        SessionStore::nowhere(),
     );
     let mut threads = JoinSet::new();
     for thread in 0..8_u128 {

@@ -1,0 +1,160 @@
+//! What sessions live on by, kept over a restart.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::client::SessionKey;
+use crate::clock::Clock;
+use crate::secret::Secret;
+use crate::state::{State, StateError, Table};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::Access;
+
+/// Keeps the refresh tokens of sessions, sealed in the state directory, or nowhere.
+#[derive(Clone)]
+pub struct SessionStore {
+    clock: Clock,
+    state: Option<Arc<State>>,
+}
+
+/// A session as it is kept.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) key: SessionKey,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) refresh: Secret,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Written {
+    console: String,
+    read_only: bool,
+    user: Option<String>,
+    refresh: String,
+    /// In seconds since 1970.
+    saved: i64,
+}
+
+impl SessionStore {
+    /// Keeps nothing: sessions end with the process.
+    pub fn nowhere() -> Self {
+        Self {
+            clock: Clock::System,
+            state: None,
+        }
+    }
+
+    /// Keeps them in the state.
+    pub fn sealed(state: Arc<State>, clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Some(state),
+        }
+    }
+
+    /// All sessions that are kept; those are forgotten whose refresh tokens cannot live any more.
+    /// Blocks.
+    pub(super) fn all(&self) -> Vec<Stored> {
+        let Some(state) = &self.state else {
+            return Vec::new();
+        };
+        let now = self.clock.now().0.div_euclid(1_000_000);
+        let all = state.change(Table::Sessions, |change| {
+            let mut all = Vec::new();
+            for (name, value) in change.all()? {
+                match read(&name, &value) {
+                    Some((saved, stored)) if saved.saturating_add(LIFE) > now => all.push(stored),
+                    _ => change.remove(&name)?,
+                }
+            }
+            Ok(all)
+        });
+        report(all).unwrap_or_default()
+    }
+
+    /// A session, as whichever process left it last.
+    pub(super) async fn load(&self, id: Uuid) -> Option<Stored> {
+        let state = Arc::clone(self.state.as_ref()?);
+        let load = move || {
+            let value = report(state.get(Table::Sessions, id.as_bytes()))??;
+            Some(read(id.as_bytes(), &value)?.1)
+        };
+        tokio::task::spawn_blocking(load).await.ok()?
+    }
+
+    /// Keeps a session: it is on the disk when this returns. Where that fails, it lives on in
+    /// memory.
+    pub(super) async fn save(&self, key: &SessionKey, user: Option<&str>, refresh: &Secret) {
+        let Some(state) = self.state.as_ref().map(Arc::clone) else {
+            return;
+        };
+        let mut written = Written {
+            console: key.console.to_string(),
+            read_only: key.access == Access::ReadOnly,
+            user: user.map(str::to_owned),
+            refresh: refresh.expose().to_owned(),
+            saved: self.clock.now().0.div_euclid(1_000_000),
+        };
+        let length = 2 * refresh.expose().len() + 6 * user.unwrap_or_default().len() + 512;
+        let mut value = Zeroizing::new(Vec::with_capacity(length));
+        // Writing plain members to memory cannot fail.
+        drop(serde_json::to_writer(&mut *value, &written));
+        written.refresh.zeroize();
+        let id = key.id;
+        let save = move || {
+            report(state.change(Table::Sessions, |change| change.put(id.as_bytes(), &value)));
+        };
+        drop(tokio::task::spawn_blocking(save).await);
+    }
+
+    /// Forgets a session that has ended.
+    pub(super) async fn remove(&self, id: Uuid) {
+        let Some(state) = self.state.as_ref().map(Arc::clone) else {
+            return;
+        };
+        let remove = move || {
+            report(state.change(Table::Sessions, |change| change.remove(id.as_bytes())));
+        };
+        drop(tokio::task::spawn_blocking(remove).await);
+    }
+}
+
+impl fmt::Debug for SessionStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionStore").finish_non_exhaustive()
+    }
+}
+
+fn read(name: &[u8], value: &[u8]) -> Option<(i64, Stored)> {
+    let id = Uuid::from_slice(name).ok()?;
+    let written: Written = serde_json::from_slice(value).ok()?;
+    let access = match written.read_only {
+        true => Access::ReadOnly,
+        false => Access::Full,
+    };
+    let console = ConsoleId::new(&written.console);
+    let stored = Stored {
+        key: SessionKey {
+            console,
+            id,
+            access,
+        },
+        user: written.user.map(Arc::from),
+        refresh: Secret::new(written.refresh),
+    };
+    Some((written.saved, stored))
+}
+
+/// A session that cannot be kept is a log-in more, later; nothing is refused for it.
+fn report<T>(result: Result<T, StateError>) -> Option<T> {
+    result
+        .map_err(|error| tracing::error!(%error, "a session cannot be kept or read"))
+        .ok()
+}
+
+/// As long as a console's refresh tokens live, in seconds.
+const LIFE: i64 = 48 * 60 * 60;
