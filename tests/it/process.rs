@@ -756,3 +756,41 @@ async fn another_state_key_is_refused_with_what_helps() {
     );
     assert!(!log.contains("abab"), "{log}");
 }
+
+#[tokio::test]
+async fn two_processes_on_one_state_share_the_sessions_of_a_consoles_users() {
+    let simulator = simulator().await;
+    let (access, refresh) = (Duration::from_secs(2), Duration::from_secs(3600));
+    simulator.set_lifetimes(access, refresh);
+    let home = Home::new(&simulator.url());
+    home.edit(
+        "name = \"main\"",
+        "name = \"main\"\npassthrough_logins = true",
+    );
+    let _one = home.start().await;
+    let (address, admin) = (free_address(), free_address());
+    home.edit(&home.address.to_string(), &address.to_string());
+    home.edit(&home.admin.to_string(), &admin.to_string());
+    let other = home.run(&[]);
+    other.logged("clients are served").await;
+
+    let user = vspc_simulator::seed::ACME_ADMINISTRATOR;
+    let form = [
+        ("grant_type", "password"),
+        ("username", user.name),
+        ("password", vspc_simulator::seed::ADMINISTRATOR_PASSWORD),
+    ];
+    let login = token(home.address, &form).await;
+    let renewals = || {
+        let seen = simulator.requests().into_iter();
+        seen.filter(|seen| seen.grant == Some("refresh_token"))
+            .count()
+    };
+    let before = renewals();
+    while renewals() < before + 8 {
+        for address in [home.address, address] {
+            assert_eq!(me(address, &login).await, 200);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
