@@ -150,6 +150,11 @@ pub fn compose(
     let telemetry = Telemetry::default();
     let clock = Clock::System;
     let state = Arc::new(State::open(&settings.state)?);
+    if state.is_new() {
+        let directory = settings.state.directory.display();
+        tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
+        note_lifecycle(auditor, "state.begun");
+    }
     let lifetimes = settings.server.lifetimes;
     let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
     let tokens = Arc::new(tokens);

@@ -84,7 +84,9 @@ impl<'a> RequestHead<'a> {
         }
         let path = CanonicalPath::parse(parts.uri.path())?;
         if parts.uri.query().is_some_and(carries_key)
-            || path.segment_bytes().any(|s| s.starts_with(KEY_START))
+            || path
+                .segment_bytes()
+                .any(|segment| is_credential(segment.iter().copied()))
         {
             return Err(HeadFault::KeyInQuery);
         }
@@ -254,11 +256,20 @@ fn carries_key(query: &str) -> bool {
     })
 }
 
-/// Whether a percent-encoded text begins as the keys do that `keys new` makes.
+/// Whether a percent-encoded text looks like a key or a token.
 fn is_key(text: &str) -> bool {
-    percent_encoding::percent_decode_str(text)
-        .take(KEY_START.len())
-        .eq(KEY_START.iter().copied())
+    is_credential(percent_encoding::percent_decode_str(text))
+}
+
+/// Whether a text begins as the keys do that `keys new` makes, or is built as a token (JWT) is.
+fn is_credential(text: impl Iterator<Item = u8> + Clone) -> bool {
+    let begins = |start: &[u8]| {
+        let beginning = text.clone().take(start.len());
+        beginning
+            .map(|byte| byte.to_ascii_lowercase())
+            .eq(start.iter().copied())
+    };
+    begins(KEY_START) || (begins(b"eyj") && text.filter(|byte| *byte == b'.').count() >= 2)
 }
 
 /// How the keys begin that `keys new` makes.

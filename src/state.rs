@@ -9,9 +9,11 @@ mod tests;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use redb::backends::InMemoryBackend;
 use redb::{
@@ -46,7 +48,10 @@ pub enum Table {
 
 /// An opened state directory.
 pub struct State {
-    database: Database,
+    database: ArcSwap<Database>,
+    /// The file, and which one it was when it was opened; none in memory.
+    file: Option<(PathBuf, (u64, u64))>,
+    is_new: bool,
     seal: Seal,
 }
 
@@ -71,6 +76,29 @@ pub enum StateError {
         path: String,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// The database is there, but the key that sealed it is not.
+    #[error(
+        "{0} is missing, and state.redb beside it was sealed with it: bring it back, or move \
+         state.redb away, which ends all log-ins at the gateway"
+    )]
+    KeyMissing(String),
+    /// The database was moved or deleted while it was in use.
+    #[error(
+        "{0} is not the file that was opened: it was moved or deleted; bring it back, or start the \
+         gateway anew"
+    )]
+    Moved(String),
+    /// The database cannot be opened.
+    #[error(
+        "{path} cannot be used ({source}): bring a copy back, or move it away, which ends all \
+         log-ins at the gateway"
+    )]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: Box<redb::Error>,
     },
     /// The key could not be had.
     #[error("the state key: {0}")]
@@ -104,11 +132,12 @@ impl State {
             .mode(0o700)
             .create(directory)
             .map_err(|source| file_error("cannot make the state directory", directory, source))?;
+        let path = directory.join("state.redb");
+        let is_new = fs::metadata(&path).map_or(0, |file| file.len()) == 0;
         let key = match &settings.key {
             Some(source) => source.read()?,
-            None => own_key(&directory.join("key"))?,
+            None => own_key(&directory.join("key"), is_new)?,
         };
-        let path = directory.join("state.redb");
         // Made beforehand, so that nobody else may ever read it.
         fs::OpenOptions::new()
             .create(true)
@@ -116,8 +145,24 @@ impl State {
             .mode(0o600)
             .open(&path)
             .map_err(|source| file_error("cannot open", &path, source))?;
-        let database = builder().create(&path)?;
-        Self::with(database, &key, directory)
+        let unusable = |error: redb::Error| StateError::Unusable {
+            path: path.display().to_string(),
+            source: Box::new(error),
+        };
+        let database = builder()
+            .create(&path)
+            .map_err(|error| unusable(error.into()))?;
+        let identity = identity(&path)?;
+        let state = Self {
+            database: ArcSwap::from_pointee(database),
+            file: Some((path.clone(), identity)),
+            is_new,
+            seal: Seal::new(&key).ok_or(StateError::NotAKey)?,
+        };
+        match state.check_key(directory) {
+            Err(StateError::Database(error)) => Err(unusable(*error)),
+            checked => checked.map(|()| state),
+        }
     }
 
     /// A state that ends with its process: for tests and measurements.
@@ -126,31 +171,70 @@ impl State {
     /// Fails when the operating system gives no randomness.
     pub fn in_memory() -> Result<Self, StateError> {
         let database = Builder::new().create_with_backend(InMemoryBackend::new())?;
-        Self::with(database, &new_key()?, Path::new("memory"))
+        let state = Self {
+            database: ArcSwap::from_pointee(database),
+            file: None,
+            is_new: true,
+            seal: Seal::new(&new_key()?).ok_or(StateError::NotAKey)?,
+        };
+        state.check_key(Path::new("memory"))?;
+        Ok(state)
     }
 
-    fn with(database: Database, key: &Secret, place: &Path) -> Result<Self, StateError> {
-        let seal = Seal::new(key).ok_or(StateError::NotAKey)?;
-        let state = Self { database, seal };
-        let transaction = state.database.begin_write()?;
+    /// Whether there was nothing before: what was given out under another state is not known.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Whether the key is the one that sealed what is there.
+    fn check_key(&self, place: &Path) -> Result<(), StateError> {
+        let transaction = self.database.load().begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
             let stored = meta.get(CHECK)?.map(|value| value.value().to_vec());
             match stored {
                 Some(sealed) => {
-                    let opened = state.seal.open("meta", CHECK, &sealed);
+                    let opened = self.seal.open("meta", CHECK, &sealed);
                     if opened.is_none_or(|opened| opened.as_slice() != CHECK) {
                         return Err(StateError::WrongKey(place.display().to_string()));
                     }
                 }
                 None => {
-                    let sealed = state.seal.seal("meta", CHECK, CHECK)?;
+                    let sealed = self.seal.seal("meta", CHECK, CHECK)?;
                     meta.insert(CHECK, sealed.as_slice())?;
                 }
             }
         }
         transaction.commit()?;
-        Ok(state)
+        Ok(())
+    }
+
+    /// The database, if it is still the file that was opened.
+    fn write(&self) -> Result<WriteTransaction, StateError> {
+        if let Some((path, opened)) = &self.file
+            && identity(path).ok() != Some(*opened)
+        {
+            return Err(StateError::Moved(path.display().to_string()));
+        }
+        Ok(self.database.load().begin_write()?)
+    }
+
+    /// After a disk was full or failed the database takes nothing more: it is opened anew for
+    /// whoever comes next.
+    fn settled<T>(&self, result: Result<T, StateError>) -> Result<T, StateError> {
+        let Err(error) = &result else {
+            return result;
+        };
+        tracing::error!(%error, "the state cannot be read or written");
+        let failed = matches!(error, StateError::Database(error)
+            if matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo));
+        if let (true, Some((path, _))) = (failed, &self.file) {
+            match builder().open(path) {
+                Ok(database) => self.database.store(Arc::new(database)),
+                Err(error) => tracing::error!(%error, "the state cannot be opened anew"),
+            }
+        }
+        result
     }
 
     /// All values of a kind that can be opened, by their names. Reads the disk.
@@ -158,13 +242,14 @@ impl State {
     /// # Errors
     /// Fails when the database does.
     pub fn all(&self, table: Table) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
-        let transaction = self.database.begin_read()?;
-        let stored = match transaction.open_table(table.definition()) {
-            Ok(stored) => stored,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        self.opened(table, &stored)
+        self.settled((|| {
+            let transaction = self.database.load().begin_read()?;
+            match transaction.open_table(table.definition()) {
+                Ok(stored) => self.opened(table, &stored),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+                Err(error) => Err(error.into()),
+            }
+        })())
     }
 
     /// The value of a name. Reads the disk.
@@ -172,16 +257,18 @@ impl State {
     /// # Errors
     /// Fails when the database does, and on a damaged value.
     pub fn get(&self, table: Table, name: &[u8]) -> Result<Option<Opened>, StateError> {
-        let transaction = self.database.begin_read()?;
-        let stored = match transaction.open_table(table.definition()) {
-            Ok(stored) => stored,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let sealed = stored.get(name)?.map(|value| value.value().to_vec());
-        sealed
-            .map(|sealed| self.opened_value(table, name, &sealed))
-            .transpose()
+        self.settled((|| {
+            let transaction = self.database.load().begin_read()?;
+            let stored = match transaction.open_table(table.definition()) {
+                Ok(stored) => stored,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let sealed = stored.get(name)?.map(|value| value.value().to_vec());
+            sealed
+                .map(|sealed| self.opened_value(table, name, &sealed))
+                .transpose()
+        })())
     }
 
     /// Changes values of one kind; when it returns, the change is on the disk, whole. One change
@@ -194,15 +281,17 @@ impl State {
         table: Table,
         change: impl FnOnce(&mut Change<'_>) -> Result<T, StateError>,
     ) -> Result<T, StateError> {
-        let transaction = self.database.begin_write()?;
-        let mut changing = Change {
-            state: self,
-            table,
-            transaction: &transaction,
-        };
-        let result = change(&mut changing)?;
-        transaction.commit()?;
-        Ok(result)
+        self.settled((|| {
+            let transaction = self.write()?;
+            let mut changing = Change {
+                state: self,
+                table,
+                transaction: &transaction,
+            };
+            let result = change(&mut changing)?;
+            transaction.commit()?;
+            Ok(result)
+        })())
     }
 
     fn opened(
@@ -331,11 +420,20 @@ pub fn is_key(key: &Secret) -> bool {
     Seal::new(key).is_some()
 }
 
-/// The key in the state directory, made if it is not there.
-fn own_key(path: &Path) -> Result<Secret, StateError> {
+/// Which file it is.
+fn identity(path: &Path) -> Result<(u64, u64), StateError> {
+    let metadata = fs::metadata(path).map_err(|source| file_error("cannot read", path, source))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// The key in the state directory, made if there is nothing yet that another one sealed.
+fn own_key(path: &Path, is_new: bool) -> Result<Secret, StateError> {
     let source = SecretSource::File(path.to_owned());
     if path.exists() {
         return Ok(source.read()?);
+    }
+    if !is_new {
+        return Err(StateError::KeyMissing(path.display().to_string()));
     }
     // Written beside and linked into place: never half a key, and of two processes that start at
     // once one gives the key to both.

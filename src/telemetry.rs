@@ -50,6 +50,7 @@ struct ExchangeLabels {
 struct LoginLabels {
     grant: &'static str,
     code: &'static str,
+    status: u16,
 }
 
 impl Telemetry {
@@ -69,7 +70,7 @@ impl Telemetry {
         );
         registry.register(
             "logins",
-            "Calls of the gateway's own /token by grant, and by outcome as in requests",
+            "Calls of the gateway's own /token by grant, outcome as in requests, and status",
             inner.logins.clone(),
         );
         registry.register(
@@ -128,8 +129,14 @@ impl Telemetry {
     }
 
     /// Counts a finished call of the gateway's own `/token`.
-    pub fn login_finished(&self, grant: &'static str, code: &'static str) {
-        let labels = LoginLabels { grant, code };
+    ///
+    /// `status` is 0 where nobody was left to be answered.
+    pub fn login_finished(&self, grant: &'static str, code: &'static str, status: u16) {
+        let labels = LoginLabels {
+            grant,
+            code,
+            status,
+        };
         self.0.logins.get_or_create(&labels).inc();
     }
 

@@ -213,6 +213,7 @@ struct View<'a> {
     #[serde(borrow)]
     kind: Cow<'a, str>,
     client: Option<Cow<'a, str>>,
+    user: Option<Cow<'a, str>>,
     tenant: Option<Cow<'a, str>>,
     console: Option<Cow<'a, str>>,
     target: Option<TargetView<'a>>,
@@ -291,6 +292,10 @@ impl View<'_> {
             self.tenant.as_deref(),
             self.console.as_deref(),
         ) {
+            (None, None, console) if self.user.is_some() => {
+                let user = self.user.as_deref().unwrap_or_default();
+                format!("{user}→{}{target}", console.unwrap_or("-"))
+            }
             (None, None, None) => "-".to_owned(),
             (None, None, Some(console)) => format!("gateway→{console}{target}"),
             (client, tenant, _) => {

@@ -83,6 +83,12 @@ pub enum TokenFault {
     /// The client or the key that it was issued for is not there any more.
     #[error("the client, or the key, of this token is not known any more")]
     Revoked,
+    /// An access token where a refresh token is expected, or the other way round.
+    #[error(
+        "the token is of the other kind: the access token is the bearer, the refresh token is for \
+         /token"
+    )]
+    Kind,
     /// A refresh token that was used already. The log-in has ended, since two hold its tokens.
     #[error("the refresh token was used before: log in again")]
     Used,
@@ -312,7 +318,7 @@ impl GatewayTokens {
             .map_err(|_| TokenFault::Invalid)?
             .claims;
         if claims.purpose != purpose {
-            return Err(TokenFault::Invalid);
+            return Err(TokenFault::Kind);
         }
         if claims.exp <= seconds(now) {
             return Err(TokenFault::Expired);

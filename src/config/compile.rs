@@ -31,6 +31,11 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     }
     let log = server::log(root);
     let state = server::state(root, folder);
+    if let (Some(audit), Some(state)) = (&audit, &state)
+        && audit.directory == state.directory
+    {
+        root.fault("state.directory", "is where the audit log is kept");
+    }
     let consoles = consoles::consoles(root, folder);
     let mapping = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);

@@ -218,8 +218,63 @@ fn single_faults_say_what_would_be_right() {
         ),
         (
             "aliases = [\"1001\"]",
-            "aliases = [\"ACME\"]",
+            "aliases = [\"acme\"]",
             "already stands for",
+        ),
+        (
+            "tenants = [\"*\"]",
+            "tenants = [\"*\"]\ntargets = [\"me\"]",
+            "targets[0]: must be the userUid",
+        ),
+        (
+            "tenants = [\"*\"]",
+            "tenants = [\"*\"]\ntargets = []",
+            "leave it out",
+        ),
+        (
+            "tenants = [\"*\"]",
+            "tenants = [\"*\"]\ntargets = [\"*\", \"b3ffc78b-7982-44f3-ae66-1384415f2bea\"]",
+            "stands alone",
+        ),
+        (
+            "[server]",
+            "[server]\ntoken_lifetime = \"1s\"",
+            "server.token_lifetime: must be between",
+        ),
+        (
+            "[server]",
+            "[server]\ntoken_lifetime = \"2h\"\nrefresh_lifetime = \"1h\"",
+            "server.refresh_lifetime: must be between token_lifetime",
+        ),
+        (
+            "[server]",
+            "[state]\n[server]",
+            "state.directory: is missing",
+        ),
+        (
+            "[server]",
+            "[state]\ndirectory = \"audit\"\n[server]",
+            "where the audit log is kept",
+        ),
+        (
+            "[server]",
+            "[state]\ndirectory = \"s\"\nkey = { env = \"CARGO_PKG_NAME\" }\n[server]",
+            "state.key: must be 64 hex digits",
+        ),
+        (
+            "name = \"main\"",
+            "name = \"main\"\nexpose_tokens = true",
+            "nothing without passthrough_logins",
+        ),
+        (
+            "name = \"main\"",
+            "name = \"main\"\npassthrough_rules = {}",
+            "nothing without passthrough_logins",
+        ),
+        (
+            "name = \"main\"",
+            "name = \"main\"\npassthrough_logins = true\npassthrough_rules = { deny = [] }",
+            "passthrough_rules.allow: is missing",
         ),
         (
             "aliases = [\"1001\"]",

@@ -280,7 +280,8 @@ impl Exchange {
         self.telemetry.request_finished(code.as_str());
         let record = entry.record();
         if let Some(grant) = record.grant {
-            self.telemetry.login_finished(grant, code.as_str());
+            let status = record.status.unwrap_or(0);
+            self.telemetry.login_finished(grant, code.as_str(), status);
         }
         record.bytes_in = Some(self.body.as_ref().map_or(0, BodyProgress::received));
         record.bytes_out = Some(bytes_out);

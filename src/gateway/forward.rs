@@ -133,7 +133,14 @@ impl Gateway {
         let lease = self.await_lease(exchange, permit).await?;
         let body = again.ok_or(Rejection::TokenRenewed)?;
         if lease.generation() == stale.generation() {
-            return Err(Rejection::RefusedToken);
+            // Too young for a newer one to do better: somebody revoked it at the console.
+            return Err(match permit.acting() {
+                Acting::For(_) => Rejection::RefusedToken,
+                Acting::Itself(session) => {
+                    self.broker.end_session(session).await;
+                    TokenFault::Ended.into()
+                }
+            });
         }
         exchange.saw_lease(&lease);
         self.telemetry.replayed();

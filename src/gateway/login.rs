@@ -83,9 +83,9 @@ impl Gateway {
         let name = UserName::parse(user);
         let of_key = |key| self.clients.of_key(key);
         let Some((client, key)) = log_in.form.passwords().find_map(of_key) else {
-            if let Some(name) = name.filter(|name| name.is_clear(self)) {
-                // Whose key somebody is guessing, or has forgotten to replace.
-                exchange.saw_claim(name.text);
+            if let Ok(()) = self.refuse_ours(log_in) {
+                // Whose key somebody is guessing, has mistyped, or has forgotten to replace.
+                exchange.saw_claim(&String::from_utf8_lossy(user));
             }
             let is_client = name.is_some_and(|name| self.clients.named(name.client).is_some());
             return self.pass_password(exchange, log_in, is_client).await;
@@ -275,7 +275,6 @@ impl Gateway {
 /// The user name of a log-in, as far as it can be one of a client: `client` or `tenant\client`.
 #[derive(Clone, Copy)]
 struct UserName<'a> {
-    text: &'a str,
     tenant: Option<&'a str>,
     client: &'a str,
 }
@@ -287,19 +286,7 @@ impl<'a> UserName<'a> {
             Some((tenant, client)) => (Some(tenant), client),
             None => (None, text),
         };
-        Some(Self {
-            text,
-            tenant,
-            client,
-        })
-    }
-
-    /// Whether all of it is names of the configuration, so that it can be no secret.
-    fn is_clear(self, gateway: &Gateway) -> bool {
-        gateway.clients.named(self.client).is_some()
-            && self
-                .tenant
-                .is_none_or(|tenant| gateway.tenants.get(tenant).is_some())
+        Some(Self { tenant, client })
     }
 }
 

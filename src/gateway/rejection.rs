@@ -246,7 +246,7 @@ impl Rejection {
         match self {
             Self::Denied(Denied::Moved) | Self::Unidentified(_) if as_vspc => "invalid_request",
             Self::Denied(Denied::Moved) | Self::Unidentified(_) => "invalid_grant",
-            Self::Form(FormFault::Grant) => "unsupported_grant_type",
+            Self::Form(FormFault::Grant | FormFault::NotHere) => "unsupported_grant_type",
             Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
             _ => "invalid_request",

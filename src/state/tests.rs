@@ -101,3 +101,43 @@ fn a_change_that_fails_changes_nothing() {
     assert!(failed.is_err());
     assert!(state.all(Table::Logins).unwrap().is_empty());
 }
+
+#[test]
+fn a_key_that_is_missing_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder);
+    assert!(State::open(&settings).unwrap().is_new());
+    assert!(!State::open(&settings).unwrap().is_new());
+    let key = settings.directory.join("key");
+    fs::remove_file(&key).unwrap();
+    let refused = State::open(&settings).unwrap_err();
+    assert!(matches!(refused, StateError::KeyMissing(_)), "{refused}");
+    assert!(!key.exists());
+    // With nothing sealed there is nothing to lose.
+    fs::write(settings.directory.join("state.redb"), "").unwrap();
+    assert!(State::open(&settings).unwrap().is_new());
+}
+
+#[test]
+fn a_database_that_is_damaged_or_moved_is_told_with_what_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder);
+    let state = State::open(&settings).unwrap();
+    let path = settings.directory.join("state.redb");
+    fs::rename(&path, settings.directory.join("elsewhere")).unwrap();
+    let refused = state.change(Table::Logins, |change| change.put(b"a", b"1"));
+    assert!(matches!(refused, Err(StateError::Moved(_))));
+    fs::rename(settings.directory.join("elsewhere"), &path).unwrap();
+    state
+        .change(Table::Logins, |change| change.put(b"a", b"1"))
+        .unwrap();
+    drop(state);
+    for damage in [&b"not a database at all"[..], &[0; 8192]] {
+        fs::write(&path, damage).unwrap();
+        let refused = State::open(&settings).unwrap_err().to_string();
+        assert!(
+            refused.contains("state.redb") && refused.contains("move it away"),
+            "{refused}"
+        );
+    }
+}

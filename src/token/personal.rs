@@ -147,6 +147,15 @@ impl Broker {
         self.0.list_session(&stored.key, stored.user, kept)
     }
 
+    /// Ends a session that the console refuses, so that whoever logs in again gets another.
+    pub async fn end_session(&self, key: &SessionKey) {
+        self.0.store().remove(key.id).await;
+        if let Some(cell) = self.0.sessions().get(key) {
+            *cell.kind.kept.lock() = Kept::Ended;
+            cell.discard(&self.0);
+        }
+    }
+
     /// The name of whom a session belongs to, where it is known.
     pub fn user_of(&self, key: &SessionKey) -> Option<Arc<str>> {
         self.0.sessions().get(key)?.kind.user.clone()

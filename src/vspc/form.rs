@@ -46,11 +46,17 @@ pub enum FormFault {
     #[error("send the fields as application/x-www-form-urlencoded, not as JSON")]
     Json,
     /// It is no form.
-    #[error("the body is not a form")]
+    #[error("the body is not a form: send it as application/x-www-form-urlencoded")]
     Malformed,
     /// A field that is needed is not there, or is empty.
-    #[error("the field {0} is missing")]
+    #[error("the field {0} is missing or empty")]
     Missing(&'static str),
+    /// A grant for a console's own users, where those may not log in.
+    #[error(
+        "this grant is for the console's own users, who may not log in through this gateway \
+         (passthrough_logins)"
+    )]
+    NotHere,
     /// A field comes twice.
     #[error("the field {0} comes more than once")]
     Repeated(&'static str),
@@ -96,9 +102,8 @@ impl TokenForm {
             .and_then(|kind| kind.split(';').next())
             .unwrap_or_default()
             .trim();
-        if essence.eq_ignore_ascii_case("application/json")
-            || body.trim_ascii_start().starts_with(b"{")
-        {
+        // By what it is and not by what it says: tools label forms as JSON.
+        if body.trim_ascii_start().starts_with(b"{") {
             return Err(FormFault::Json);
         }
         let mut fields = [const { None }; NAMES.len()];
@@ -408,6 +413,8 @@ mod tests {
             FormFault::Repeated("password")
         );
         let json = r#"{"grant_type":"password"}"#;
+        let labelled = "grant_type=refresh_token";
+        assert!(read(Some("application/json"), labelled).await.is_ok());
         assert_eq!(fault(Some("application/json"), json).await, FormFault::Json);
         assert_eq!(fault(None, json).await, FormFault::Json);
         for (kind, body) in [

@@ -452,3 +452,91 @@ async fn a_second_factor_is_asked_for_by_each_and_remembered_by_nobody() {
     assert_eq!(again.json()["access_token"], Value::Null);
     assert_eq!(world.token(&form).await.status, 400, "a code is good once");
 }
+
+#[tokio::test]
+async fn a_key_with_something_around_it_is_still_a_key() {
+    let world = passthrough("").await;
+    let before = world.simulator.requests().len();
+    for mangled in [
+        format!(" {BILLING}"),
+        format!("\t{BILLING}"),
+        format!("\u{a0}{BILLING}"),
+        format!("\u{feff}{BILLING}"),
+        format!("\"{BILLING}\""),
+        format!("Bearer {BILLING}"),
+        format!("billing:{BILLING}"),
+        BILLING.to_uppercase(),
+    ] {
+        for (name, secret) in [("jane", mangled.as_str()), (mangled.as_str(), "x")] {
+            let refused = world.log_in(name, secret).await;
+            assert_eq!((refused.status, refused.code()), (400, "bad_credentials"));
+            assert_eq!(
+                world.outcome(&refused).await["user"],
+                Value::Null,
+                "{mangled:?}"
+            );
+        }
+    }
+    assert_eq!(world.simulator.requests().len(), before);
+    let (console, audit) = shown(&world, &BILLING[4..]);
+    assert!(!console && !audit);
+}
+
+#[tokio::test]
+async fn a_token_in_the_target_is_refused_and_not_recorded() {
+    let world = World::start().await;
+    let login = world.log_in("billing", BILLING).await;
+    for token in [login.text("access_token"), login.text("refresh_token")] {
+        for target in [
+            format!("/api/v3/users/{token}"),
+            format!("/api/v3/users/me/{token}?a=b"),
+            format!("/api/v3/users/me?x={token}"),
+            format!("/api/v3/users/me?{token}"),
+        ] {
+            let refused = world
+                .call("GET", &target, &[("x-api-key", BILLING)], "")
+                .await;
+            assert_eq!((refused.status, refused.code()), (400, "key_in_query"));
+            world.outcome(&refused).await;
+        }
+        let signature = token.rsplit('.').next().unwrap();
+        assert_eq!(shown(&world, signature), (false, false));
+    }
+    assert_eq!(world.reached(), []);
+}
+
+#[tokio::test]
+async fn who_tried_to_log_in_is_in_the_record() {
+    let world = World::start().await;
+    for name in [r"acme\Zabbix", r"DOMAIN\svc-billing", r"acme\zabbix"] {
+        let refused = world.log_in(name, "not its key").await;
+        assert_eq!((refused.status, refused.code()), (400, "bad_credentials"));
+        assert_eq!(world.outcome(&refused).await["user"], name);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_revoked_just_now_ends_and_the_next_log_in_is_another() {
+    let world = passthrough("").await;
+    let login = world.log_in(USER, ADMINISTRATOR_PASSWORD).await;
+    assert!(ok(&world.get_as(&login.text("access_token"), ME).await));
+    world.simulator.end_sessions(Some(ACME_ADMINISTRATOR.uid));
+    let refused = world.get_as(&login.text("access_token"), ME).await;
+    assert_eq!((refused.status, refused.code()), (401, "bad_credentials"));
+    let again = world.log_in(USER, ADMINISTRATOR_PASSWORD).await;
+    assert!(ok(&world.get_as(&again.text("access_token"), ME).await));
+    assert_eq!(refresh(&world, &login).await.code(), "bad_credentials");
+}
+
+#[tokio::test]
+async fn a_grant_for_others_says_what_would_allow_it() {
+    let world = World::start().await;
+    let form = [("grant_type", "mfa"), ("mfa_token", "x"), ("mfa_code", "1")];
+    let refused = world.token(&form).await;
+    assert_eq!(refused.json()["error"], "unsupported_grant_type");
+    assert!(
+        refused
+            .text("error_description")
+            .contains("passthrough_logins")
+    );
+}

@@ -67,9 +67,9 @@ fn a_token_says_what_it_was_issued_for_until_it_ends() {
 fn one_token_is_not_taken_for_the_other() {
     let tokens = open(&state());
     let pair = log_in(&tokens);
-    let invalid = Err(TokenFault::Invalid);
-    assert_eq!(tokens.read_access(bytes(&pair.refresh), NOW), invalid);
-    assert_eq!(tokens.read_refresh(bytes(&pair.access), NOW), invalid);
+    let other = Err(TokenFault::Kind);
+    assert_eq!(tokens.read_access(bytes(&pair.refresh), NOW), other);
+    assert_eq!(tokens.read_refresh(bytes(&pair.access), NOW), other);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::config::reader::{Item, Section};
 use crate::config::value::{Size, Time, path, secret};
 use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
 use crate::request::Limits;
+use crate::secret::SecretSource;
 use crate::state;
 
 pub(super) fn server(
@@ -32,8 +33,7 @@ pub(super) fn server(
     let target_limit = section.or("target_limit", Size(16 * 1024));
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
-    let token_lifetime = section.or("token_lifetime", Time(HOUR));
-    let refresh_lifetime = section.or("refresh_lifetime", Time(48 * HOUR));
+    let lifetimes = lifetimes(&mut section);
     let vspc_errors = section.or("vspc_errors", false);
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
@@ -52,7 +52,6 @@ pub(super) fn server(
     if replay_limit.is_some_and(|limit| limit.0 > 16 << 20) {
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
-    let lifetimes = lifetimes(&section, token_lifetime, refresh_lifetime);
     section.finish();
     let limits = Limits {
         target: usize::try_from(target_limit?.0).ok()?,
@@ -75,31 +74,37 @@ pub(super) fn server(
 }
 
 /// How long the gateway's own tokens live.
-fn lifetimes(
-    section: &Section<'_>,
-    access: Option<Time>,
-    refresh: Option<Time>,
-) -> Option<Lifetimes> {
-    let (access, refresh) = (access?.0, refresh?.0);
-    if !(MINUTE..=24 * HOUR).contains(&access) {
-        section.fault("token_lifetime", "must be between 1m and 24h");
-    }
-    if refresh < access || refresh > 90 * 24 * HOUR {
-        section.fault(
-            "refresh_lifetime",
-            "must be between token_lifetime and 2160h (90 days)",
-        );
-    }
-    Some(Lifetimes { access, refresh })
+fn lifetimes(section: &mut Section<'_>) -> Option<Lifetimes> {
+    let access = section
+        .optional("token_lifetime")
+        .map_or(Some(HOUR), |item| {
+            item.read_with(|life: Time| match life.0 {
+                life if (MINUTE..=24 * HOUR).contains(&life) => Ok(life),
+                _ => Err("must be between 1m and 24h"),
+            })
+        });
+    let refresh = section
+        .optional("refresh_lifetime")
+        .map_or(Some(48 * HOUR), |item| {
+            item.read_with(|life: Time| match life.0 {
+                life if life >= access.unwrap_or(life) && life <= 90 * 24 * HOUR => Ok(life),
+                _ => Err("must be between token_lifetime and 2160h (90 days)"),
+            })
+        });
+    Some(Lifetimes {
+        access: access?,
+        refresh: refresh?,
+    })
 }
 
 pub(super) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Settings> {
-    let default = state::Settings {
-        directory: folder.join("state"),
-        key: None,
-    };
     let Some(item) = root.optional("state") else {
-        return Some(default);
+        let directory = folder.join("state");
+        own_key(&directory, |fault| root.fault("state", fault));
+        return Some(state::Settings {
+            directory,
+            key: None,
+        });
     };
     let mut section = item.section()?;
     let directory = section
@@ -115,11 +120,27 @@ pub(super) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Sett
             Some(Some(source))
         }),
     };
+    if let (Some(directory), Some(None)) = (&directory, &key) {
+        own_key(directory, |fault| section.fault("directory", fault));
+    }
     section.finish();
     Some(state::Settings {
         directory: directory?,
         key: key?,
     })
+}
+
+/// Whether the key in a state directory, if there is one yet, can be used.
+fn own_key(directory: &Path, fault: impl FnOnce(String)) {
+    let path = directory.join("key");
+    if !path.exists() {
+        return;
+    }
+    match SecretSource::File(path.clone()).read() {
+        Ok(key) if state::is_key(&key) => {}
+        Ok(_) => fault(format!("{} must hold 64 hex digits", path.display())),
+        Err(error) => fault(error.to_string()),
+    }
 }
 
 pub(super) fn admin(root: &mut Section<'_>, folder: &Path) -> Option<Option<AdminListener>> {

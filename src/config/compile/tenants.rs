@@ -97,7 +97,10 @@ fn tenant(
     let others = aliases.iter().flatten().map(|alias| ("aliases", alias));
     for (key, taken) in own.chain(others) {
         let owner = name.clone().unwrap_or_default();
-        if let Some(other) = names.insert(taken.to_lowercase(), owner) {
+        let spelled_otherwise = key == "aliases" && name.as_ref().is_some_and(|own| own != taken);
+        if let Some(other) = names.insert(taken.to_lowercase(), owner.clone())
+            && !(spelled_otherwise && other == owner)
+        {
             let message = format!("{taken:?} already stands for tenant {other:?}");
             section.fault(key, message);
         }

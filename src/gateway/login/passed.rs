@@ -67,9 +67,10 @@ impl Gateway {
             !is_client && text.to_lowercase() != to.own_name
         });
         let passthrough = passthrough.ok_or(Unidentified::Bad)?;
-        self.refuse_unfit(log_in)?;
+        self.refuse_ours(log_in)?;
         let user: Arc<str> = Arc::from(text);
         exchange.saw_visitor(passthrough.console.id(), Some(&user));
+        self.refuse_tenant(log_in)?;
 
         let place = passthrough.logins.place(name, secret, access);
         if let Some(reply) = self.reply_known(exchange, &place).await? {
@@ -99,9 +100,10 @@ impl Gateway {
         exchange: &mut Exchange,
         log_in: &LogIn<'_>,
     ) -> Result<TokenReply, Rejection> {
-        let passthrough = self.passthrough.as_ref().ok_or(FormFault::Grant)?;
+        let passthrough = self.passthrough.as_ref().ok_or(FormFault::NotHere)?;
         let access = log_in.form.access()?;
-        self.refuse_unfit(log_in)?;
+        self.refuse_ours(log_in)?;
+        self.refuse_tenant(log_in)?;
         let step = log_in.form.field("mfa_token").ok();
         let user = step.and_then(|step| passthrough.logins.of_second_step(step));
         exchange.saw_visitor(passthrough.console.id(), user.as_ref());
@@ -120,7 +122,8 @@ impl Gateway {
         let passthrough = self.passthrough.as_ref().filter(|to| to.expose);
         let passthrough = passthrough.ok_or(TokenFault::Invalid)?;
         let access = log_in.form.access()?;
-        self.refuse_unfit(log_in)?;
+        self.refuse_ours(log_in)?;
+        self.refuse_tenant(log_in)?;
         let refresh = log_in.form.field("refresh_token")?;
         // One that nobody was given here is none.
         let given = passthrough.logins.use_given(refresh);
@@ -138,21 +141,27 @@ impl Gateway {
     }
 
     /// Refuses what must not be shown to a console: keys and tokens of the gateway, in whatever
-    /// field somebody put them. And whoever acts as itself has no tenant: to name one is a mistake
-    /// that must not pass unseen.
-    fn refuse_unfit(&self, log_in: &LogIn<'_>) -> Result<(), Rejection> {
+    /// field somebody put them, and whatever stands around them.
+    pub(super) fn refuse_ours(&self, log_in: &LogIn<'_>) -> Result<(), Rejection> {
         let is_ours = |text: &[u8]| {
-            text.starts_with(KEY_START)
+            begins_as_key(text)
                 || self.clients.of_key(text).is_some()
                 || GatewayTokens::is_own(text)
         };
-        let parts = |value: &[u8]| {
-            // A key may stand where the client's name is expected.
-            is_ours(value) || value.split(|byte| *byte == b'\\').any(is_ours)
+        let around = |byte: &u8| !byte.is_ascii_graphic() || b"\\/:;,@\"'<>()[]".contains(byte);
+        // A key may have blanks of its own: it is looked for beside a backslash alone, too.
+        let beside = |byte: &u8| *byte == b'\\';
+        let holds_ours = |value: &[u8]| {
+            is_ours(value) || value.split(beside).any(is_ours) || value.split(around).any(is_ours)
         };
-        if log_in.form.values().any(parts) {
+        if log_in.form.values().any(holds_ours) {
             return Err(Unidentified::Bad.into());
         }
+        Ok(())
+    }
+
+    /// Whoever acts as itself has no tenant: to name one is a mistake that must not pass unseen.
+    fn refuse_tenant(&self, log_in: &LogIn<'_>) -> Result<(), Rejection> {
         Ok(self.mapping.refuse_named(log_in.head.headers)?)
     }
 
@@ -317,6 +326,12 @@ impl Gateway {
         let pair = self.tokens.issue(login, holder, access, self.clock.now())?;
         Ok(self.reply(&pair.access, &pair.refresh))
     }
+}
+
+/// Whether a text begins as the keys do that `keys new` makes, in any case.
+fn begins_as_key(text: &[u8]) -> bool {
+    text.get(..KEY_START.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(KEY_START))
 }
 
 /// How long before its end a token is not used any more.
