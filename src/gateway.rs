@@ -8,6 +8,7 @@ mod inject;
 mod location;
 mod login;
 mod rejection;
+mod reply;
 mod subject;
 
 pub use answer::{AnswerBody, AnswerCut};

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 use super::headers;
-use super::login::TokenReply;
+use super::reply::TokenReply;
 use crate::audit::Code;
 
 /// What a request is answered with.

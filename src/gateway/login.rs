@@ -1,10 +1,8 @@
 //! `POST /token`: log-ins answered from the gateway's own sessions.
 
 mod passed;
-mod reply;
 
 pub use passed::Passthrough;
-pub(super) use reply::TokenReply;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +17,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::exchange::Exchange;
+use super::reply::TokenReply;
 use super::{Answer, Gateway, Rejection};
 use crate::client::{
     Aim, Client, Holder, LoginId, Pair, Presented, TenantClaim, TokenFault, TurnError, Unidentified,

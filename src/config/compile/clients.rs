@@ -3,14 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use http::Method;
-
 use super::consoles::name;
+use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject};
 use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
-use crate::policy::{Methods, PathPattern, Policy, Rule, Rules};
-use crate::request::METHODS;
+use crate::policy::{Policy, Rules};
 use crate::secret::KeyDigest;
 use crate::tenant::Mapping;
 
@@ -132,68 +130,4 @@ fn targets(item: &Item<'_>) -> Option<Targets> {
         item.fault("an empty list allows nobody: leave it out");
     }
     Some(Targets::Listed(listed))
-}
-
-/// The rules of a section; `name` is what records call it.
-pub(super) fn rules(section: &mut Section<'_>, name: &str) -> Rules {
-    let mut read = |key: &'static str| {
-        let sections = section.sections(key).into_iter().enumerate();
-        sections
-            .filter_map(|(index, section)| {
-                rule(section, format!("{name}.{key}[{index}]"), key == "deny")
-            })
-            .collect()
-    };
-    Rules {
-        deny: read("deny"),
-        allow: read("allow"),
-    }
-}
-
-fn rule(mut section: Section<'_>, name: String, denies: bool) -> Option<Rule> {
-    let methods = match section.optional("methods") {
-        Some(item) => methods(&item),
-        None if denies => Some(Methods::Any),
-        None => {
-            section.fault("methods", r#"is missing: list them, or write ["*"]"#);
-            None
-        }
-    };
-    let paths = section.required("paths").and_then(|item| paths(&item));
-    section.finish();
-    Some(Rule {
-        name: Arc::from(name),
-        methods: methods?,
-        paths: paths?,
-    })
-}
-
-fn methods(item: &Item<'_>) -> Option<Methods> {
-    let mut listed = Vec::new();
-    for element in item.elements()? {
-        let text = element.read::<String>()?;
-        if text == "*" {
-            return Some(Methods::Any);
-        }
-        if !METHODS.split(", ").any(|served| served == text) {
-            element.fault(format!("must be \"*\" or one of {METHODS}"));
-        }
-        listed.extend(Method::from_bytes(text.as_bytes()));
-    }
-    if listed.is_empty() {
-        item.fault("an empty list would match nothing");
-    }
-    Some(Methods::Listed(listed))
-}
-
-fn paths(item: &Item<'_>) -> Option<Vec<PathPattern>> {
-    let elements = item.elements()?;
-    if elements.is_empty() {
-        item.fault("an empty list would match nothing");
-    }
-    let read: Vec<_> = elements
-        .iter()
-        .map(|item| item.read_with(|text: String| PathPattern::parse(&text)))
-        .collect();
-    read.into_iter().collect()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 use http::uri::{Authority, Scheme};
 
-use super::clients;
+use super::rules;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path, secret};
 use crate::config::{Console, Passthrough};
@@ -90,7 +90,7 @@ fn passthrough(
     let rules = match rules {
         None => Some(default_rules(&name)),
         Some(item) => item.section().map(|mut section| {
-            let rules = clients::rules(&mut section, &name);
+            let rules = rules::rules(&mut section, &name);
             if rules.allow.is_empty() {
                 section.fault("allow", "is missing: nothing listed is nothing allowed");
             }

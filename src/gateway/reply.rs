@@ -8,12 +8,12 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::gateway::AnswerBody;
+use super::AnswerBody;
 use crate::secret::Secret;
 use crate::vspc::Relayed;
 
 /// An answer of `/token`. Its memory is wiped once it is sent.
-pub(in crate::gateway) struct TokenReply {
+pub(super) struct TokenReply {
     status: StatusCode,
     content_type: HeaderValue,
     retry_after: Option<HeaderValue>,
@@ -75,7 +75,7 @@ impl TokenReply {
     }
 
     /// As an answer for the caller, which must not be kept by anybody on the way.
-    pub(in crate::gateway) fn into_response(self) -> Response<AnswerBody> {
+    pub(super) fn into_response(self) -> Response<AnswerBody> {
         let mut response = Response::new(AnswerBody::full(Bytes::from_owner(self.body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
