@@ -2,9 +2,14 @@
 //!
 //! Two processes may use one directory at a time, as they do during an upgrade.
 
+mod change;
+mod error;
 mod seal;
 #[cfg(test)]
 mod tests;
+
+pub use change::Change;
+pub use error::StateError;
 
 use std::fmt;
 use std::fs;
@@ -57,68 +62,6 @@ pub struct State {
 
 /// A value that was sealed.
 pub type Opened = Zeroizing<Vec<u8>>;
-
-/// Why the state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// A value was changed, or belongs to another place.
-    #[error("a value of the state directory is damaged or was moved")]
-    Damaged,
-    /// The database failed.
-    #[error("the state database: {0}")]
-    Database(Box<redb::Error>),
-    /// A file or the directory failed.
-    #[error("{what} {path}: {source}")]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// With which file.
-        path: String,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The database is there, but the key that sealed it is not.
-    #[error(
-        "{0} is missing, and state.redb beside it was sealed with it: bring it back, or move \
-         state.redb away, which ends all log-ins at the gateway"
-    )]
-    KeyMissing(String),
-    /// The database was moved or deleted while it was in use.
-    #[error(
-        "{0} is not the file that was opened: it was moved or deleted; bring it back, or start the \
-         gateway anew"
-    )]
-    Moved(String),
-    /// The database cannot be opened.
-    #[error(
-        "{path} cannot be used ({source}): bring a copy back, or move it away, which ends all \
-         log-ins at the gateway"
-    )]
-    Unusable {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        source: Box<redb::Error>,
-    },
-    /// The key could not be had.
-    #[error("the state key: {0}")]
-    Key(#[from] SecretError),
-    /// The key is not one.
-    #[error("the state key must be 64 hex digits, as `openssl rand -hex 32` prints")]
-    NotAKey,
-    /// The key is not the one that sealed what is there.
-    #[error(
-        "the state in {0} was sealed with another key: give that one, or move state.redb away, \
-         which ends all log-ins at the gateway"
-    )]
-    WrongKey(String),
-}
-
-impl<E: Into<redb::Error>> From<E> for StateError {
-    fn from(error: E) -> Self {
-        Self::Database(Box::new(error.into()))
-    }
-}
 
 impl State {
     /// Opens a state directory, which is made if it is not there.
@@ -283,12 +226,7 @@ impl State {
     ) -> Result<T, StateError> {
         self.settled((|| {
             let transaction = self.write()?;
-            let mut changing = Change {
-                state: self,
-                table,
-                transaction: &transaction,
-            };
-            let result = change(&mut changing)?;
+            let result = change(&mut Change::new(self, table, &transaction))?;
             transaction.commit()?;
             Ok(result)
         })())
@@ -324,70 +262,6 @@ impl State {
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").finish_non_exhaustive()
-    }
-}
-
-/// A change of values of one kind that is under way.
-pub struct Change<'a> {
-    state: &'a State,
-    table: Table,
-    transaction: &'a WriteTransaction,
-}
-
-impl Change<'_> {
-    /// The value of a name.
-    ///
-    /// # Errors
-    /// Fails when the database does, and on a damaged value.
-    pub fn get(&self, name: &[u8]) -> Result<Option<Opened>, StateError> {
-        let stored = self.transaction.open_table(self.table.definition())?;
-        let sealed = stored.get(name)?.map(|value| value.value().to_vec());
-        sealed
-            .map(|sealed| self.state.opened_value(self.table, name, &sealed))
-            .transpose()
-    }
-
-    /// The names of all values.
-    ///
-    /// # Errors
-    /// Fails when the database does.
-    pub fn names(&self) -> Result<Vec<Vec<u8>>, StateError> {
-        let stored = self.transaction.open_table(self.table.definition())?;
-        let mut names = Vec::new();
-        for entry in stored.iter()? {
-            names.push(entry?.0.value().to_vec());
-        }
-        Ok(names)
-    }
-
-    /// All values that can be opened, by their names.
-    ///
-    /// # Errors
-    /// Fails when the database does.
-    pub fn all(&self) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
-        let stored = self.transaction.open_table(self.table.definition())?;
-        self.state.opened(self.table, &stored)
-    }
-
-    /// Sets the value of a name.
-    ///
-    /// # Errors
-    /// Fails when the database does.
-    pub fn put(&mut self, name: &[u8], value: &[u8]) -> Result<(), StateError> {
-        let sealed = self.state.seal.seal(self.table.as_str(), name, value)?;
-        let mut stored = self.transaction.open_table(self.table.definition())?;
-        stored.insert(name, sealed.as_slice())?;
-        Ok(())
-    }
-
-    /// Forgets a name.
-    ///
-    /// # Errors
-    /// Fails when the database does.
-    pub fn remove(&mut self, name: &[u8]) -> Result<(), StateError> {
-        let mut stored = self.transaction.open_table(self.table.definition())?;
-        stored.remove(name)?;
-        Ok(())
     }
 }
 

@@ -237,13 +237,21 @@ fn names_at(tokens: &[Token<'_>], start: usize) -> Vec<Edge> {
         .collect()
 }
 
-/// How many lines stand before the tests: before `#[cfg(test)]` on a module.
+/// How many lines stand before the tests: before `#[cfg(test)]` on a module that has a body here. One
+/// that is a file of its own is only named, wherever that is.
 fn lines_before_tests(text: &str) -> usize {
     let tokens = lex(text);
     let cfg = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
     let tests = tokens
-        .windows(cfg.len())
-        .find(|window| window.iter().map(|token| token.text).eq(cfg))
+        .windows(cfg.len() + 2)
+        .find(|window| {
+            let begins = window
+                .iter()
+                .map(|token| token.text)
+                .take(cfg.len())
+                .eq(cfg);
+            begins && window.last().is_some_and(|token| token.text == "{")
+        })
         .and_then(|window| window.first());
     tests.map_or_else(|| text.lines().count(), |token| token.line - 1)
 }
@@ -428,6 +436,14 @@ mod the_scanner {
             faults(&["middle"], planted),
             ["src/middle.rs:3: `middle` uses `high`, which comes after it in src/lib.rs"]
         );
+    }
+
+    #[test]
+    fn only_tests_that_are_written_in_the_file_end_its_code() {
+        let named = "mod a;\n#[cfg(test)]\nmod tests;\nfn f() {}\n";
+        assert_eq!(lines_before_tests(named), 4);
+        let written = "mod a;\n#[cfg(test)]\nmod tests {\n}\n";
+        assert_eq!(lines_before_tests(written), 1);
     }
 
     #[test]
