@@ -218,6 +218,7 @@ struct View<'a> {
     console: Option<Cow<'a, str>>,
     target: Option<TargetView<'a>>,
     operation: Option<Cow<'a, str>>,
+    grant: Option<Cow<'a, str>>,
     method: Option<Cow<'a, str>>,
     path: Option<Cow<'a, str>>,
     query: Option<Cow<'a, str>>,
@@ -313,7 +314,11 @@ impl View<'_> {
             (Some(method), Some(path)) => format!("{method} {path}"),
             _ => self.operation.as_deref().unwrap_or("-").to_owned(),
         };
-        for (mark, more) in [("?", &self.query), ("  ", &self.detail)] {
+        for (mark, more) in [
+            ("?", &self.query),
+            ("  ", &self.grant),
+            ("  ", &self.detail),
+        ] {
             if let Some(more) = more {
                 what.push_str(mark);
                 what.push_str(more);

@@ -155,3 +155,22 @@ fn events_and_damaged_records_have_rows_too() {
     assert!(rows[1].ends_with("audit.repaired  d"), "{text}");
     assert_eq!(rows[2], "record 1 cannot be read");
 }
+
+#[test]
+fn a_row_says_who_logged_in_and_how() {
+    let row = |json: &[u8]| {
+        let mut out = Vec::new();
+        Table.row(7, json, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let json = br#"{"seq":7,"time":"t","kind":"request","user":"ACME\\ann","console":"main",
+        "grant":"password","method":"POST","path":"/api/v3/token","code":"ok","status":400}"#;
+    let text = row(json);
+    assert!(text.contains("ACME\\ann→main"), "{text}");
+    assert!(
+        text.trim_end().ends_with("POST /api/v3/token  password"),
+        "{text}"
+    );
+    let json = br#"{"seq":8,"time":"t","kind":"request","user":"zabbix","code":"bad_credentials"}"#;
+    assert!(row(json).contains("zabbix→-"));
+}
