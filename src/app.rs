@@ -226,7 +226,7 @@ fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
                 own_name: console.login.username.to_lowercase(),
                 client_version: console.client_version.clone(),
                 expose: console.passthrough == config::Passthrough::Exposed,
-                logins: Logins::new().map_err(StateError::from)?,
+                logins: Arc::new(Logins::new().map_err(StateError::from)?),
             });
         }
         let account = Account {

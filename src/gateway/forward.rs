@@ -130,17 +130,18 @@ impl Gateway {
     ) -> Result<Response<Incoming>, Rejection> {
         self.broker.rejected(permit, stale);
         let again = replay.again();
-        let lease = self.await_lease(exchange, permit).await?;
+        let mut lease = self.await_lease(exchange, permit).await?;
         let body = again.ok_or(Rejection::TokenRenewed)?;
         if lease.generation() == stale.generation() {
-            // Too young for a newer one to do better: somebody revoked it at the console.
-            return Err(match permit.acting() {
-                Acting::For(_) => Rejection::RefusedToken,
+            match permit.acting() {
+                Acting::For(_) => return Err(Rejection::RefusedToken),
+                // Too young for a newer one to do better, or revoked at the console: that is found
+                // out, since nobody else will.
                 Acting::Itself(session) => {
-                    self.broker.end_session(session).await;
-                    TokenFault::Ended.into()
+                    self.broker.give_up(session);
+                    lease = self.await_lease(exchange, permit).await?;
                 }
-            });
+            }
         }
         exchange.saw_lease(&lease);
         self.telemetry.replayed();

@@ -304,7 +304,7 @@ impl<K: Kind> Cell<K> {
         flight
     }
 
-    fn touch(&self, now: Instant, shared: &Shared) {
+    pub(super) fn touch(&self, now: Instant, shared: &Shared) {
         let second = shared.second(now);
         // Written once a second at most, so that the cores do not fight over it.
         if self.used.load(Ordering::Relaxed) != second {

@@ -105,10 +105,13 @@ impl Logins {
     /// Remembers whose log-in a refresh token belongs to that a caller was given.
     pub fn gave(&self, refresh: &[u8], given: Given) {
         self.sweep();
-        if self.given.len() < PLACES {
-            let until = Instant::now() + REFRESH_LIFE;
-            self.given.insert(self.digest(&[refresh]), (given, until));
+        if self.given.len() >= PLACES {
+            let oldest = self.given.iter().min_by_key(|entry| entry.1);
+            let oldest = oldest.map(|entry| *entry.key());
+            oldest.map(|digest| self.given.remove(&digest));
         }
+        let until = Instant::now() + REFRESH_LIFE;
+        self.given.insert(self.digest(&[refresh]), (given, until));
     }
 
     /// Whose log-in a refresh token belongs to that is about to be used. What was answered with it

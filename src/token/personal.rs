@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -31,6 +32,8 @@ pub(super) struct Personal {
     desk: Arc<Desk>,
     key: SessionKey,
     kept: Mutex<Kept>,
+    /// What is kept in memory could not be saved: it is newer than what is stored.
+    unsaved: AtomicBool,
     user: Option<Arc<str>>,
 }
 
@@ -72,6 +75,9 @@ impl Sessions {
         if self.0.len() < SESSIONS && !self.1.is_due(now) {
             return;
         }
+        let store = shared.store().clone();
+        // What is too old is forgotten on the disk as well.
+        drop(tokio::task::spawn_blocking(move || drop(store.all())));
         self.0
             .retain(|_, cell| now.saturating_duration_since(cell.used(shared)) < IDLE);
         if self.0.len() >= SESSIONS {
@@ -139,7 +145,9 @@ impl Broker {
     /// A session that another process began, and kept.
     async fn find_kept(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
         let stored = self.0.store().load(key.id).await?;
-        (stored.key == *key).then(|| self.take_up(stored))
+        // A token may be narrower than its session, never wider.
+        let is_its = stored.key.console == key.console && stored.key.access <= key.access;
+        is_its.then(|| self.take_up(stored))
     }
 
     fn take_up(&self, stored: Stored) -> Arc<Cell<Personal>> {
@@ -147,11 +155,10 @@ impl Broker {
         self.0.list_session(&stored.key, stored.user, kept)
     }
 
-    /// Ends a session that the console refuses, so that whoever logs in again gets another.
-    pub async fn end_session(&self, key: &SessionKey) {
-        self.0.store().remove(key.id).await;
+    /// Gives the token of a session up that the console refuses, however young it is: whoever asks
+    /// next has it renewed, or finds out that the session has ended.
+    pub fn give_up(&self, key: &SessionKey) {
         if let Some(cell) = self.0.sessions().get(key) {
-            *cell.kind.kept.lock() = Kept::Ended;
             cell.discard(&self.0);
         }
     }
@@ -185,7 +192,11 @@ impl Kind for Personal {
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
         let obtained = match self.next() {
-            Step::End => return Err(blocked(ended())),
+            // Another process may have gone on with it.
+            Step::End => match self.newest(shared).await {
+                Some(refresh) => self.renew(shared, refresh).await?,
+                None => return Err(blocked(ended())),
+            },
             Step::Take(issued) => {
                 Obtained::new(issued, shared.next_generation()).map_err(Setback::Failed)?
             }
@@ -193,7 +204,8 @@ impl Kind for Personal {
         };
         if let Some(refresh) = obtained.refresh {
             let user = self.user.as_deref();
-            shared.store().save(&self.key, user, &refresh).await;
+            let saved = shared.store().save(&self.key, user, &refresh).await;
+            self.unsaved.store(!saved, Ordering::Relaxed);
             *self.kept.lock() = Kept::Session(Arc::new(refresh));
         }
         Ok(Fresh {
@@ -237,27 +249,47 @@ impl Personal {
 
     /// Exchanges the refresh token, the one that was kept last: another process may have renewed
     /// the session, and may be about to.
-    async fn renew(&self, shared: &Shared, refresh: Arc<Secret>) -> Result<Obtained, Setback> {
-        let mut refresh = self.newest(shared).await.unwrap_or(refresh);
+    async fn renew(&self, shared: &Shared, kept: Arc<Secret>) -> Result<Obtained, Setback> {
+        let stored = self.newest(shared).await;
+        let mut refresh = match stored {
+            Some(stored) if !self.unsaved.load(Ordering::Relaxed) => stored,
+            _ => kept,
+        };
         loop {
             let error = match self.refresh(shared, &refresh).await {
                 Ok(obtained) => return Ok(obtained),
                 Err(error) => error,
             };
-            let ends = matches!(error, IssueError::Challenge(_) | IssueError::Refused { .. });
             // What is no answer of the endpoint, a page of something before it perhaps, ends nothing.
-            if !ends || error.is_unreadable() {
+            if error.is_unreadable() {
+                let unreadable = IssueError::Malformed("a refusal that cannot be read");
+                return Err(Setback::Failed(unreadable));
+            }
+            if !matches!(error, IssueError::Challenge(_) | IssueError::Refused { .. }) {
                 return Err(Setback::Failed(error));
             }
-            match self.newest(shared).await {
-                Some(newer) if newer != refresh => refresh = newer,
-                _ => {
-                    shared.store().remove(self.key.id).await;
+            match self.newer_than(shared, &refresh).await {
+                Some(newer) => refresh = newer,
+                None => {
                     *self.kept.lock() = Kept::Ended;
                     return Err(blocked(error));
                 }
             }
         }
+    }
+
+    /// What another process has made of a refused refresh token, or is just making of it. Where it
+    /// has made nothing, the session is forgotten.
+    async fn newer_than(&self, shared: &Shared, refused: &Secret) -> Option<Arc<Secret>> {
+        for _ in 0..LOOKS {
+            match self.newest(shared).await {
+                Some(newer) if *newer != *refused => return Some(newer),
+                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                None => return None,
+            }
+        }
+        shared.store().remove(self.key.id, refused).await;
+        self.newest(shared).await
     }
 
     async fn newest(&self, shared: &Shared) -> Option<Arc<Secret>> {
@@ -290,9 +322,11 @@ impl Shared {
             desk: self.desk(&key.console),
             key: key.clone(),
             kept: Mutex::new(kept),
+            unsaved: AtomicBool::new(false),
             user,
         };
         let cell = Arc::new(Cell::new(self.next_cell(), kind));
+        cell.touch(Instant::now(), self);
         // Whoever came first stays: there is one renewal at a time.
         Arc::clone(&self.sessions().0.entry(key.id).or_insert(cell))
     }
@@ -331,6 +365,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// For an answer that is there already.
 const TAKING_OVER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(30);
+/// How often another process is looked for, and how long it may take to save what it got.
+const LOOKS: u32 = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// As long as a console's refresh tokens live.
 const IDLE: Duration = Duration::from_secs(48 * 60 * 60);
 /// The most sessions that are kept.

@@ -86,11 +86,16 @@ impl SessionStore {
         tokio::task::spawn_blocking(load).await.ok()?
     }
 
-    /// Keeps a session: it is on the disk when this returns. Where that fails, it lives on in
+    /// Keeps a session: it is on the disk when this returns true. Where that fails, it lives on in
     /// memory.
-    pub(super) async fn save(&self, key: &SessionKey, user: Option<&str>, refresh: &Secret) {
+    pub(super) async fn save(
+        &self,
+        key: &SessionKey,
+        user: Option<&str>,
+        refresh: &Secret,
+    ) -> bool {
         let Some(state) = self.state.as_ref().map(Arc::clone) else {
-            return;
+            return false;
         };
         let mut written = Written {
             console: key.console.to_string(),
@@ -106,18 +111,26 @@ impl SessionStore {
         written.refresh.zeroize();
         let id = key.id;
         let save = move || {
-            report(state.change(Table::Sessions, |change| change.put(id.as_bytes(), &value)));
+            report(state.change(Table::Sessions, |change| change.put(id.as_bytes(), &value)))
         };
-        drop(tokio::task::spawn_blocking(save).await);
+        matches!(tokio::task::spawn_blocking(save).await, Ok(Some(())))
     }
 
-    /// Forgets a session that has ended.
-    pub(super) async fn remove(&self, id: Uuid) {
+    /// Forgets a session whose refresh token was refused, unless another one was kept since.
+    pub(super) async fn remove(&self, id: Uuid, refused: &Secret) {
         let Some(state) = self.state.as_ref().map(Arc::clone) else {
             return;
         };
+        let refused = refused.duplicate();
         let remove = move || {
-            report(state.change(Table::Sessions, |change| change.remove(id.as_bytes())));
+            report(state.change(Table::Sessions, |change| {
+                let stored = change.get(id.as_bytes())?;
+                let stored = stored.and_then(|value| read(id.as_bytes(), &value));
+                match stored {
+                    Some((_, stored)) if stored.refresh != refused => Ok(()),
+                    _ => change.remove(id.as_bytes()),
+                }
+            }));
         };
         drop(tokio::task::spawn_blocking(remove).await);
     }

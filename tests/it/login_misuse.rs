@@ -311,11 +311,11 @@ async fn an_exposed_token_that_may_have_been_used_is_not_given_out_again() {
 #[tokio::test]
 async fn an_exposed_token_is_good_to_its_end() {
     let world = passthrough("expose_tokens = true").await;
-    let (access, refresh) = (Duration::from_secs(4), Duration::from_secs(3600));
+    let (access, refresh) = (Duration::from_secs(8), Duration::from_secs(3600));
     world.simulator.set_lifetimes(access, refresh);
     let begun = tokio::time::Instant::now();
     let login = world.log_in(USER, ADMINISTRATOR_PASSWORD).await;
-    tokio::time::sleep_until(begun + Duration::from_millis(3800)).await;
+    tokio::time::sleep_until(begun + Duration::from_millis(7300)).await;
     let answer = world.get_as(&login.text("access_token"), ME).await;
     assert!(ok(&answer), "{answer:?}");
 }
@@ -465,6 +465,9 @@ async fn a_key_with_something_around_it_is_still_a_key() {
         format!("\"{BILLING}\""),
         format!("Bearer {BILLING}"),
         format!("billing:{BILLING}"),
+        format!("key={BILLING}"),
+        format!("acme|{BILLING}"),
+        format!("acme.{BILLING}"),
         BILLING.to_uppercase(),
     ] {
         for (name, secret) in [("jane", mangled.as_str()), (mangled.as_str(), "x")] {
@@ -539,4 +542,56 @@ async fn a_grant_for_others_says_what_would_allow_it() {
             .text("error_description")
             .contains("passthrough_logins")
     );
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_have_a_wrong_password_asked_again() {
+    let world = passthrough("").await;
+    let slow = Fault::new(Action::Delay).delay(Duration::from_millis(400));
+    world.simulator.fault(slow.under(TOKEN).times(1));
+    let form = encoded(&[
+        ("grant_type", "password"),
+        ("username", USER),
+        ("password", "wrong"),
+    ]);
+    let impatient = world.call("POST", TOKEN, &[FORM], form);
+    let waited = tokio::time::timeout(Duration::from_millis(150), impatient).await;
+    assert!(waited.is_err(), "the console was not slow");
+    let refused = world.log_in(USER, "wrong").await;
+    assert_eq!((refused.status, refused.code()), (400, ""));
+    let seen = world.simulator.requests().into_iter();
+    let asked = seen.filter(|seen| String::from_utf8_lossy(&seen.body).contains("wrong"));
+    assert_eq!(asked.count(), 1);
+}
+
+#[tokio::test]
+async fn a_page_of_something_before_the_console_ends_no_session() {
+    let world = passthrough("").await;
+    let (access, refresh) = (Duration::from_secs(1), Duration::from_secs(3600));
+    world.simulator.set_lifetimes(access, refresh);
+    let login = world.log_in(USER, ADMINISTRATOR_PASSWORD).await;
+    let page = Action::Answer {
+        status: 403,
+        body: Some("<html>blocked</html>".to_owned()),
+        content_type: Some("text/html".to_owned()),
+        headers: Vec::new(),
+    };
+    let page = Fault::new(page).under(TOKEN).grant("refresh_token");
+    world.simulator.fault(page.times(0));
+    let token = login.text("access_token");
+    let ill = loop {
+        let answer = world.get_as(&token, ME).await;
+        if !ok(&answer) {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((ill.status, ill.code()), (503, "token_unavailable"));
+    world.simulator.clear_faults();
+    let well = tokio::time::timeout(Duration::from_secs(20), async {
+        while !ok(&world.get_as(&token, ME).await) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert!(well.await.is_ok(), "the session did not come back");
 }

@@ -7,10 +7,10 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::{Exchange, Gateway, LogIn, Rejection, TokenReply};
-use crate::client::{GatewayTokens, Holder, LoginId, TokenFault, Unidentified};
+use crate::client::{GatewayTokens, Holder, KEY_LENGTH, LoginId, TokenFault, Unidentified};
 use crate::clock::Timestamp;
 use crate::request::KEY_START;
-use crate::token::{Given, Known, Logins, Place, TokenError};
+use crate::token::{Given, Known, Logins, Place, TokenError, Turn};
 use crate::upstream::{Console, UpstreamError};
 use crate::vspc::grant::{Access, Issued};
 use crate::vspc::{FormFault, Relayed, Verdict, relay};
@@ -27,8 +27,11 @@ pub struct Passthrough {
     /// Whether callers get the console's own tokens.
     pub expose: bool,
     /// What is known of log-ins there.
-    pub logins: Logins,
+    pub logins: Arc<Logins>,
 }
+
+/// The console's answer, and the turn to ask for it, which ends when all is done.
+type Asked = (Arc<Relayed>, Option<(Arc<Place>, Turn)>);
 
 /// Somebody who is logging in at the console.
 struct Visitor {
@@ -78,7 +81,7 @@ impl Gateway {
         }
         let deadline = Instant::now() + self.token_wait;
         let turn = tokio::time::timeout_at(deadline, place.turn()).await;
-        let _turn = turn.map_err(|_| TokenError::TimedOut {
+        let turn = turn.map_err(|_| TokenError::TimedOut {
             retry_after: Duration::from_secs(1),
         })?;
         // Whoever had the turn before may have found it out.
@@ -87,10 +90,9 @@ impl Gateway {
         }
         let mut visitor = Visitor::new(access, Some(user))?;
         visitor.place = Arc::downgrade(&place);
-        let answer = self.ask(exchange, passthrough, log_in, deadline).await?;
-        if matches!(answer.read(), Verdict::Refused) {
-            place.wrong(Arc::clone(&answer));
-        }
+        let asked = Some((Arc::clone(&place), turn));
+        let asking = self.ask(exchange, passthrough, log_in, deadline, asked);
+        let (answer, _turn) = asking.await?;
         self.welcome(exchange, passthrough, &answer, visitor).await
     }
 
@@ -109,7 +111,8 @@ impl Gateway {
         exchange.saw_visitor(passthrough.console.id(), user.as_ref());
         let visitor = Visitor::new(access, user)?;
         let deadline = Instant::now() + self.token_wait;
-        let answer = self.ask(exchange, passthrough, log_in, deadline).await?;
+        let asking = self.ask(exchange, passthrough, log_in, deadline, None);
+        let (answer, _turn) = asking.await?;
         self.welcome(exchange, passthrough, &answer, visitor).await
     }
 
@@ -136,7 +139,8 @@ impl Gateway {
             place: Weak::new(),
         };
         let deadline = Instant::now() + self.token_wait;
-        let answer = self.ask(exchange, passthrough, log_in, deadline).await?;
+        let asking = self.ask(exchange, passthrough, log_in, deadline, None);
+        let (answer, _turn) = asking.await?;
         self.welcome(exchange, passthrough, &answer, visitor).await
     }
 
@@ -144,15 +148,18 @@ impl Gateway {
     /// field somebody put them, and whatever stands around them.
     pub(super) fn refuse_ours(&self, log_in: &LogIn<'_>) -> Result<(), Rejection> {
         let is_ours = |text: &[u8]| {
-            begins_as_key(text)
-                || self.clients.of_key(text).is_some()
-                || GatewayTokens::is_own(text)
+            // Whatever is shorter is neither, and there may be many of them.
+            text.len() >= KEY_LENGTH
+                && (self.clients.of_key(text).is_some() || GatewayTokens::is_own(text))
         };
-        let around = |byte: &u8| !byte.is_ascii_graphic() || b"\\/:;,@\"'<>()[]".contains(byte);
         // A key may have blanks of its own: it is looked for beside a backslash alone, too.
         let beside = |byte: &u8| *byte == b'\\';
+        let around = |byte: &u8| !byte.is_ascii_graphic() || AROUND.contains(byte);
         let holds_ours = |value: &[u8]| {
-            is_ours(value) || value.split(beside).any(is_ours) || value.split(around).any(is_ours)
+            holds_key_start(value)
+                || is_ours(value)
+                || value.split(beside).any(is_ours)
+                || value.split(around).any(is_ours)
         };
         if log_in.form.values().any(holds_ours) {
             return Err(Unidentified::Bad.into());
@@ -209,23 +216,33 @@ impl Gateway {
         passthrough: &Passthrough,
         log_in: &LogIn<'_>,
         deadline: Instant,
-    ) -> Result<Arc<Relayed>, Rejection> {
+        place: Option<(Arc<Place>, Turn)>,
+    ) -> Result<Asked, Rejection> {
         let (console, logins) = (&passthrough.console, &passthrough.logins);
         let asking = async {
             if let Some(answer) = logins.paused() {
-                return Ok(answer);
+                return Ok((answer, None));
             }
             exchange.intend().await?;
             exchange.sending();
             let started = Instant::now();
-            let version = passthrough.client_version.as_ref();
-            let answer = relay(console, log_in.form.written(), version).await;
+            let (console, logins) = (Arc::clone(console), Arc::clone(logins));
+            let version = passthrough.client_version.clone();
+            let form = log_in.form.written();
+            // Goes on when the caller goes away: what the console says is remembered all the same,
+            // or an impatient tool would lock its user out.
+            let asked = tokio::spawn(async move {
+                let answer = Arc::new(relay(&console, form, version.as_ref()).await?);
+                match (answer.read(), &place) {
+                    (Verdict::Throttled(so_long), _) => logins.pause(Arc::clone(&answer), so_long),
+                    (Verdict::Refused, Some((place, _))) => place.wrong(Arc::clone(&answer)),
+                    _ => {}
+                }
+                Ok::<_, UpstreamError>((answer, place))
+            });
+            let asked = asked.await.map_err(|_| Rejection::Internal)?;
             exchange.times.upstream += started.elapsed();
-            let answer = Arc::new(answer?);
-            if let Verdict::Throttled(so_long) = answer.read() {
-                logins.pause(Arc::clone(&answer), so_long);
-            }
-            Ok(answer)
+            Ok(asked?)
         };
         self.broker.in_turn(console.id(), deadline, asking).await?
     }
@@ -328,11 +345,17 @@ impl Gateway {
     }
 }
 
-/// Whether a text begins as the keys do that `keys new` makes, in any case.
-fn begins_as_key(text: &[u8]) -> bool {
-    text.get(..KEY_START.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(KEY_START))
+/// Whether a word in a text begins as the keys do that `keys new` makes, in any case.
+fn holds_key_start(text: &[u8]) -> bool {
+    let mut before = b' ';
+    text.windows(KEY_START.len()).any(|window| {
+        let begins = window.eq_ignore_ascii_case(KEY_START) && !before.is_ascii_alphanumeric();
+        before = window.first().copied().unwrap_or(before);
+        begins
+    })
 }
 
+/// What may stand around a key or a token that somebody put in a wrong place.
+const AROUND: &[u8] = b"\\/:;,@\"'<>()[]{}=&|#?!*+";
 /// How long before its end a token is not used any more.
 const TO_ITS_END: Duration = Duration::from_secs(30);
