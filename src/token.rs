@@ -21,6 +21,7 @@ mod store;
 pub use issuer::{Account, Login, VspcIssuer};
 
 pub use broker::{Broker, SessionState, TokenStats};
+pub use desk::VisitorTurn;
 pub use lease::{Generation, Lease};
 pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};

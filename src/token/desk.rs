@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use super::broker::Shared;
@@ -17,21 +18,27 @@ use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
 
 /// What all calls to the token endpoint of one console share.
 pub(super) struct Desk {
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
     pub(super) id: ConsoleId,
     /// Lets one impersonation at a time queue for a call, so that a session never queues behind
     /// thousands of them.
     gate: Semaphore,
     pub(super) queue: Queue,
     /// Keeps those who act as themselves, known or not, to a part of the calls.
-    visitors: Semaphore,
+    visitors: Arc<Semaphore>,
 }
 
 /// The turn of one call; the next one follows when it is dropped.
 pub(super) struct Turn<'a> {
     _everywhere: Option<SemaphorePermit<'a>>,
     _here: Option<SemaphorePermit<'a>>,
-    _visitor: Option<SemaphorePermit<'a>>,
+}
+
+/// The turn of a call for somebody who acts as itself; it can be taken along by the call.
+#[derive(Debug)]
+pub struct VisitorTurn {
+    _here: Option<OwnedSemaphorePermit>,
+    _visitor: Option<OwnedSemaphorePermit>,
 }
 
 /// What a call is for.
@@ -57,11 +64,11 @@ pub(super) struct Obtained {
 impl Desk {
     pub(super) fn new(id: ConsoleId) -> Self {
         Self {
-            calls: Semaphore::new(CALLS_PER_CONSOLE),
+            calls: Arc::new(Semaphore::new(CALLS_PER_CONSOLE)),
             id,
             gate: Semaphore::new(1),
             queue: Queue::default(),
-            visitors: Semaphore::new(VISITORS_PER_CONSOLE),
+            visitors: Arc::new(Semaphore::new(VISITORS_PER_CONSOLE)),
         }
     }
 
@@ -70,7 +77,6 @@ impl Desk {
         Turn {
             _everywhere: shared.calls().acquire().await.ok(),
             _here: here,
-            _visitor: None,
         }
     }
 
@@ -81,18 +87,15 @@ impl Desk {
         Turn {
             _everywhere: shared.calls().acquire().await.ok(),
             _here: here,
-            _visitor: None,
         }
     }
 
     /// The turn of a call in nobody's name but the caller's: however many there are, the gateway's
     /// own are not behind them.
-    pub(super) async fn visitor_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
-        let visitor = self.visitors.acquire().await.ok();
-        let here = self.calls.acquire().await.ok();
-        Turn {
-            _everywhere: shared.calls().acquire().await.ok(),
-            _here: here,
+    pub(super) async fn visitor_turn(&self) -> VisitorTurn {
+        let visitor = Arc::clone(&self.visitors).acquire_owned().await.ok();
+        VisitorTurn {
+            _here: Arc::clone(&self.calls).acquire_owned().await.ok(),
             _visitor: visitor,
         }
     }

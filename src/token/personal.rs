@@ -4,7 +4,6 @@
 //! restart, and ends when the console refuses that, or when nobody has used it for as long as such a
 //! token lives.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use uuid::Uuid;
 
 use super::broker::Shared;
 use super::cell::{Cell, Fresh, Kind, Setback};
-use super::desk::{Desk, Obtained, Purpose};
+use super::desk::{Desk, Obtained, Purpose, VisitorTurn};
 use super::lease::Lease;
 use super::renew::Queue;
 use super::slot::Upkeep;
@@ -114,23 +113,20 @@ impl Broker {
         Ok((key, lease.unwrap_or_else(|_| Err(TokenError::internal()))?))
     }
 
-    /// Makes a call to a console's token endpoint for somebody who logs in there, when it is its
-    /// turn.
+    /// Waits for the turn to call a console's token endpoint for somebody who logs in there.
     ///
     /// # Errors
-    /// Fails when its turn does not come until `deadline`.
-    pub async fn in_turn<T>(
+    /// Fails when the turn does not come until `deadline`.
+    pub async fn visitor_turn(
         &self,
         console: &ConsoleId,
         deadline: Instant,
-        call: impl Future<Output = T>,
-    ) -> Result<T, TokenError> {
+    ) -> Result<VisitorTurn, TokenError> {
         let desk = self.0.desk(console);
-        let turn = timeout_at(deadline, desk.visitor_turn(&self.0)).await;
-        let _turn = turn.map_err(|_| TokenError::TimedOut {
+        let turn = timeout_at(deadline, desk.visitor_turn()).await;
+        turn.map_err(|_| TokenError::TimedOut {
             retry_after: Duration::from_secs(1),
-        })?;
-        Ok(call.await)
+        })
     }
 
     /// Takes up the sessions of a console that were kept. Blocks.
@@ -304,7 +300,7 @@ impl Personal {
             target: None,
             user: self.user.as_deref(),
         };
-        let _turn = self.desk.visitor_turn(shared).await;
+        let _turn = self.desk.visitor_turn().await;
         let (issuer, console) = (shared.issuer(), &self.key.console);
         let call = issuer.refresh(console, refresh, self.key.access);
         self.desk.call(shared, purpose, call).await

@@ -595,3 +595,17 @@ async fn a_page_of_something_before_the_console_ends_no_session() {
     });
     assert!(well.await.is_ok(), "the session did not come back");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_go_away_do_not_make_room_for_more() {
+    let world = passthrough("").await;
+    let slow = Fault::new(Action::Delay).delay(Duration::from_millis(300));
+    let slow = slow.under(TOKEN).grant("password");
+    world.simulator.fault(slow.times(0));
+    for round in 0..20 {
+        let name = format!("jane{round}");
+        let impatient = world.log_in(&name, "a guess");
+        drop(tokio::time::timeout(Duration::from_millis(20), impatient).await);
+    }
+    assert!(world.simulator.state().in_flight_max <= 3);
+}

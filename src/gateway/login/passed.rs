@@ -219,32 +219,31 @@ impl Gateway {
         place: Option<(Arc<Place>, Turn)>,
     ) -> Result<Asked, Rejection> {
         let (console, logins) = (&passthrough.console, &passthrough.logins);
-        let asking = async {
-            if let Some(answer) = logins.paused() {
-                return Ok((answer, None));
+        let visit = self.broker.visitor_turn(console.id(), deadline).await?;
+        if let Some(answer) = logins.paused() {
+            return Ok((answer, None));
+        }
+        exchange.intend().await?;
+        exchange.sending();
+        let started = Instant::now();
+        let (console, logins) = (Arc::clone(console), Arc::clone(logins));
+        let version = passthrough.client_version.clone();
+        let form = log_in.form.written();
+        // Goes on when the caller goes away: what the console says is remembered all the same, or
+        // an impatient tool would lock its user out. The turns are over when the call is.
+        let asked = tokio::spawn(async move {
+            let answer = Arc::new(relay(&console, form, version.as_ref()).await?);
+            drop(visit);
+            match (answer.read(), &place) {
+                (Verdict::Throttled(so_long), _) => logins.pause(Arc::clone(&answer), so_long),
+                (Verdict::Refused, Some((place, _))) => place.wrong(Arc::clone(&answer)),
+                _ => {}
             }
-            exchange.intend().await?;
-            exchange.sending();
-            let started = Instant::now();
-            let (console, logins) = (Arc::clone(console), Arc::clone(logins));
-            let version = passthrough.client_version.clone();
-            let form = log_in.form.written();
-            // Goes on when the caller goes away: what the console says is remembered all the same,
-            // or an impatient tool would lock its user out.
-            let asked = tokio::spawn(async move {
-                let answer = Arc::new(relay(&console, form, version.as_ref()).await?);
-                match (answer.read(), &place) {
-                    (Verdict::Throttled(so_long), _) => logins.pause(Arc::clone(&answer), so_long),
-                    (Verdict::Refused, Some((place, _))) => place.wrong(Arc::clone(&answer)),
-                    _ => {}
-                }
-                Ok::<_, UpstreamError>((answer, place))
-            });
-            let asked = asked.await.map_err(|_| Rejection::Internal)?;
-            exchange.times.upstream += started.elapsed();
-            Ok(asked?)
-        };
-        self.broker.in_turn(console.id(), deadline, asking).await?
+            Ok::<_, UpstreamError>((answer, place))
+        });
+        let asked = asked.await.map_err(|_| Rejection::Internal)?;
+        exchange.times.upstream += started.elapsed();
+        Ok(asked?)
     }
 
     /// Answers the caller as the console answered, but for tokens: those stay here, unless the
