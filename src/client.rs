@@ -9,7 +9,7 @@ mod remembered;
 mod tests;
 mod tokens;
 
-pub use caller::{Caller, Identified, TenantClaim};
+pub use caller::{Caller, Identified, TenantClaim, split_user};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
 
@@ -386,10 +386,7 @@ impl Directory {
         let (user, key) = decoded.split_at(colon);
         let user = std::str::from_utf8(user).ok()?;
         let mut identified = self.look_up(key.get(1..)?, Way::Basic)?;
-        let (tenant, name) = match user.split_once('\\') {
-            Some((tenant, name)) => (Some(tenant), name),
-            None => (None, user),
-        };
+        let (tenant, name) = split_user(user);
         if name != identified.client().name.as_ref() {
             return None;
         }

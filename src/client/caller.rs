@@ -149,3 +149,11 @@ pub(super) fn agree<'a>(
         _ => Err(Unidentified::Conflicting),
     }
 }
+
+/// Takes a user name apart that is `client` or `tenant\client`.
+pub fn split_user(user: &str) -> (Option<&str>, &str) {
+    match user.split_once('\\') {
+        Some((tenant, client)) => (Some(tenant), client),
+        None => (None, user),
+    }
+}

@@ -20,7 +20,8 @@ use super::exchange::Exchange;
 use super::reply::TokenReply;
 use super::{Answer, Gateway, Rejection};
 use crate::client::{
-    Aim, Client, Holder, LoginId, Pair, Presented, TenantClaim, TokenFault, TurnError, Unidentified,
+    Aim, Client, Holder, LoginId, Pair, Presented, TenantClaim, TokenFault, TurnError,
+    Unidentified, split_user,
 };
 use crate::policy::{Acting, Denied};
 use crate::request::{HeadFault, RequestHead};
@@ -79,23 +80,23 @@ impl Gateway {
         let user = log_in.form.field("username")?;
         log_in.form.field("password")?;
         let access = log_in.form.access()?;
-        let name = UserName::parse(user);
+        let name = std::str::from_utf8(user).ok().map(split_user);
         let of_key = |key| self.clients.of_key(key);
         let Some((client, key)) = log_in.form.passwords().find_map(of_key) else {
             if let Ok(()) = self.refuse_ours(log_in) {
                 // Whose key somebody is guessing, has mistyped, or has forgotten to replace.
                 exchange.saw_claim(&String::from_utf8_lossy(user));
             }
-            let is_client = name.is_some_and(|name| self.clients.named(name.client).is_some());
+            let is_client = name.is_some_and(|(_, name)| self.clients.named(name).is_some());
             return self.pass_password(exchange, log_in, is_client).await;
         };
         // Whose key it is, also where the name is wrong: it may be stolen.
         exchange.saw_login_of(client, "password", &key.label());
-        let name = name.filter(|name| name.client == &*client.name);
-        let name = name.ok_or(Unidentified::Bad)?;
+        let name = name.filter(|(_, name)| *name == &*client.name);
+        let (tenant, _) = name.ok_or(Unidentified::Bad)?;
 
         let headers = log_in.head.headers;
-        let claim = name.tenant.map(TenantClaim::NameOrAlias);
+        let claim = tenant.map(TenantClaim::NameOrAlias);
         let whom = self
             .mapping
             .resolve_for(headers, claim, client, &self.tenants)?;
@@ -268,24 +269,6 @@ impl Gateway {
 
     fn reply(&self, access: &Secret, refresh: &Secret) -> TokenReply {
         TokenReply::tokens(access, refresh, self.tokens.lifetimes().access)
-    }
-}
-
-/// The user name of a log-in, as far as it can be one of a client: `client` or `tenant\client`.
-#[derive(Clone, Copy)]
-struct UserName<'a> {
-    tenant: Option<&'a str>,
-    client: &'a str,
-}
-
-impl<'a> UserName<'a> {
-    fn parse(user: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(user).ok()?;
-        let (tenant, client) = match text.split_once('\\') {
-            Some((tenant, client)) => (Some(tenant), client),
-            None => (None, text),
-        };
-        Some(Self { tenant, client })
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Given {
 }
 
 /// The right to ask the console about one name and secret; the next caller's turn comes when it
-/// is dropped, also by a caller that goes away.
+/// is dropped. A call that was begun takes it along, also when its caller goes away.
 #[derive(Debug)]
 pub struct Turn {
     _gate: OwnedMutexGuard<()>,

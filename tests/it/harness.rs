@@ -462,6 +462,18 @@ pub(crate) async fn until_true(mut condition: impl FnMut() -> bool) {
     until(|| condition().then_some(())).await;
 }
 
+/// Waits for something that takes a call to find out.
+pub(crate) async fn until_true_async(mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the condition never came true"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 pub(crate) fn ok(answer: &Answer) -> bool {
     answer.status == StatusCode::OK.as_u16()
 }

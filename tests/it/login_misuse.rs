@@ -10,6 +10,7 @@ use vspc_simulator::{Action, Fault, totp_code};
 
 use crate::harness::{
     ACME, ADMIN, Answer, BILLING, FORM, GLOBEX, World, ZABBIX, encoded, ok, unsigned,
+    until_true_async,
 };
 
 const ME: &str = "/api/v3/users/me";
@@ -401,22 +402,16 @@ async fn a_read_only_session_is_renewed_as_one() {
         ("readOnly", "true"),
     ];
     let token = world.token(&form).await.text("access_token");
-    let asked = loop {
-        assert!(ok(&world.get_as(&token, ME).await));
-        let seen = world.simulator.requests();
-        let renewals = seen
-            .iter()
-            .filter(|seen| seen.grant == Some("refresh_token"));
-        let bodies = renewals.map(|seen| String::from_utf8_lossy(&seen.body).into_owned());
-        let own: Vec<_> = bodies
-            .filter(|body| body.contains("readOnly=true"))
-            .collect();
-        if !own.is_empty() {
-            break own;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let renewed_as_one = |world: &World| {
+        let seen = world.simulator.requests().into_iter();
+        let mut renewals = seen.filter(|seen| seen.grant == Some("refresh_token"));
+        renewals.any(|seen| String::from_utf8_lossy(&seen.body).contains("readOnly=true"))
     };
-    assert!(!asked.is_empty());
+    until_true_async(async || {
+        assert!(ok(&world.get_as(&token, ME).await));
+        renewed_as_one(&world)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -579,21 +574,17 @@ async fn a_page_of_something_before_the_console_ends_no_session() {
     let page = Fault::new(page).under(TOKEN).grant("refresh_token");
     world.simulator.fault(page.times(0));
     let token = login.text("access_token");
-    let ill = loop {
+    let mut ill = None;
+    until_true_async(async || {
         let answer = world.get_as(&token, ME).await;
-        if !ok(&answer) {
-            break answer;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+        ill = (!ok(&answer)).then_some(answer);
+        ill.is_some()
+    })
+    .await;
+    let ill = ill.unwrap();
     assert_eq!((ill.status, ill.code()), (503, "token_unavailable"));
     world.simulator.clear_faults();
-    let well = tokio::time::timeout(Duration::from_secs(20), async {
-        while !ok(&world.get_as(&token, ME).await) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
-    assert!(well.await.is_ok(), "the session did not come back");
+    until_true_async(async || ok(&world.get_as(&token, ME).await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

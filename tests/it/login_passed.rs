@@ -10,7 +10,7 @@ use vspc_simulator::seed::{
 };
 use vspc_simulator::{Action, Fault, totp_code};
 
-use crate::harness::{ADMIN, Answer, FORM, World, ZABBIX, encoded, ok, unsigned};
+use crate::harness::{ADMIN, Answer, FORM, World, ZABBIX, encoded, ok, unsigned, until_true_async};
 
 const ME: &str = "/api/v3/users/me";
 const USER: &str = r"Acme\administrator";
@@ -191,15 +191,6 @@ async fn a_changed_password_is_another_session_and_the_old_one_is_not_believed_f
     assert!(ok(&old) && ok(&new));
     until_true_async(async || log_in(&world).await.status == 400).await;
     assert!(ok(&world.get_as(&new.text("access_token"), ME).await));
-}
-
-/// Waits for something that takes a call to find out.
-async fn until_true_async(mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "never came true");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]

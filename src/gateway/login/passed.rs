@@ -7,7 +7,9 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::{Exchange, Gateway, LogIn, Rejection, TokenReply};
-use crate::client::{GatewayTokens, Holder, KEY_LENGTH, LoginId, TokenFault, Unidentified};
+use crate::client::{
+    GatewayTokens, Holder, KEY_LENGTH, LoginId, SessionKey, TokenFault, Unidentified,
+};
 use crate::clock::Timestamp;
 use crate::request::KEY_START;
 use crate::token::{Given, Known, Logins, Place, TokenError, Turn};
@@ -203,9 +205,7 @@ impl Gateway {
         }
         let login = LoginId::new().map_err(|_| Rejection::Internal)?;
         exchange.saw_login(login);
-        let access = session.access;
-        self.own_tokens(login, &Holder::Login(session), access)
-            .map(Some)
+        self.own_tokens(login, session).map(Some)
     }
 
     /// Asks the console, when it is its turn. That somebody tries to log in there is on the disk
@@ -285,7 +285,7 @@ impl Gateway {
         if let Some(place) = visitor.place.upgrade() {
             place.right(session.clone(), visitor.login, None, lifetime);
         }
-        self.own_tokens(visitor.login, &Holder::Login(session), access)
+        self.own_tokens(visitor.login, session)
     }
 
     /// Gives the console's own answer, and remembers it: its token to know the caller by, and its
@@ -333,13 +333,12 @@ impl Gateway {
         Ok(TokenReply::relayed(answer))
     }
 
-    fn own_tokens(
-        &self,
-        login: LoginId,
-        holder: &Holder,
-        access: Access,
-    ) -> Result<TokenReply, Rejection> {
-        let pair = self.tokens.issue(login, holder, access, self.clock.now())?;
+    fn own_tokens(&self, login: LoginId, session: SessionKey) -> Result<TokenReply, Rejection> {
+        let access = session.access;
+        let holder = Holder::Login(session);
+        let pair = self
+            .tokens
+            .issue(login, &holder, access, self.clock.now())?;
         Ok(self.reply(&pair.access, &pair.refresh))
     }
 }
