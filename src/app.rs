@@ -113,6 +113,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     });
     note_lifecycle(&auditor, "process.stopped");
     // The runtimes are gone and with them every request; what they left to be written is written.
+    gateway.broker.save();
     drop(gateway);
     writer
         .close()

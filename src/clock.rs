@@ -33,6 +33,10 @@ impl Timestamp {
 pub enum Clock {
     /// A clock that a test sets by hand, in microseconds since the epoch.
     Manual(Arc<AtomicI64>),
+    /// A clock that goes with tokio's own, from a fixed moment on; and that can be made to jump, by
+    /// seconds.
+    #[cfg(test)]
+    Paced(tokio::time::Instant, Arc<AtomicI64>),
     /// The machine's own clock.
     #[default]
     System,
@@ -43,6 +47,11 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Self::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
+            #[cfg(test)]
+            Self::Paced(origin, jump) => {
+                let gone = i64::try_from(origin.elapsed().as_micros()).unwrap();
+                Timestamp(1_700_000_000_000_000 + gone + jump.load(Ordering::Relaxed) * 1_000_000)
+            }
             Self::System => system_now(),
         }
     }

@@ -47,6 +47,10 @@ pub enum Table {
     Logins,
     /// What the sessions of those live on by who act as themselves.
     Sessions,
+    /// The sessions of the gateway's own identities.
+    Chains,
+    /// Impersonated tokens.
+    Leases,
     /// The keys that sign the gateway's tokens.
     TokenKeys,
 }
@@ -268,6 +272,8 @@ impl fmt::Debug for State {
 impl Table {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Chains => "chains",
+            Self::Leases => "leases",
             Self::Logins => "logins",
             Self::Sessions => "sessions",
             Self::TokenKeys => "token_keys",

@@ -1,5 +1,9 @@
 //! For whom: from what a request says to the tenant it acts for.
 
+mod identity;
+
+pub use identity::IdentityId;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

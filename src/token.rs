@@ -6,8 +6,10 @@
 
 mod broker;
 mod cell;
+mod claims;
 mod desk;
 mod fetch;
+mod health;
 mod issuer;
 mod lease;
 mod logins;
@@ -15,8 +17,11 @@ mod permitted;
 mod personal;
 mod policy;
 mod renew;
+mod session;
+mod shared;
 mod slot;
 mod store;
+mod upkeep;
 
 pub use issuer::{Account, Login, VspcIssuer};
 
@@ -32,7 +37,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::secret::{Fingerprint, Secret};
-use crate::tenant::TokenKey;
+use crate::tenant::{IdentityId, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Challenge, IssueError, Issued, Outage, Subject};
 
@@ -41,8 +46,15 @@ use crate::vspc::grant::{Access, Challenge, IssueError, Issued, Outage, Subject}
 /// The calls may be dropped when they take far too long, never because a caller went away.
 #[async_trait]
 pub trait TokenIssuer: Send + Sync {
-    /// Logs the gateway's own identity in.
-    async fn login(&self, console: &ConsoleId) -> Result<Issued, IssueError>;
+    /// Logs one of the gateway's own identities in.
+    async fn login(&self, identity: &IdentityId) -> Result<Issued, IssueError>;
+
+    /// Tells the credentials of an identity apart from those it had before: another name or secret
+    /// has another print. None where that is not known. Must not block for long.
+    fn credential_print(&self, identity: &IdentityId) -> Option<u64> {
+        let _ = identity;
+        None
+    }
 
     /// Exchanges the refresh token of a session.
     async fn refresh(
@@ -159,6 +171,14 @@ pub enum TokenError {
         /// When the gateway will try again.
         retry_after: Duration,
     },
+    /// The console gave a token of another user: it is not used.
+    #[error("{error}")]
+    WrongSubject {
+        /// Whose it was.
+        error: IssueError,
+        /// When the gateway will try again.
+        retry_after: Duration,
+    },
 }
 
 impl TokenError {
@@ -181,7 +201,8 @@ impl TokenError {
             | Self::Refused { retry_after, .. }
             | Self::Throttled { retry_after }
             | Self::TimedOut { retry_after }
-            | Self::Unavailable { retry_after, .. } => *retry_after,
+            | Self::Unavailable { retry_after, .. }
+            | Self::WrongSubject { retry_after, .. } => *retry_after,
         }
     }
 
@@ -192,6 +213,7 @@ impl TokenError {
                 retry_after,
             },
             IssueError::Refused { .. } => Self::Refused { error, retry_after },
+            IssueError::WrongSubject { .. } => Self::WrongSubject { error, retry_after },
             IssueError::Throttled { .. } => Self::Throttled { retry_after },
             IssueError::Malformed(_) | IssueError::Unavailable(_) => {
                 Self::Unavailable { error, retry_after }
@@ -203,7 +225,9 @@ impl TokenError {
     fn as_issue_error(&self) -> IssueError {
         match self {
             Self::Challenge { challenge, .. } => IssueError::Challenge(*challenge),
-            Self::Refused { error, .. } | Self::Unavailable { error, .. } => error.clone(),
+            Self::Refused { error, .. }
+            | Self::Unavailable { error, .. }
+            | Self::WrongSubject { error, .. } => error.clone(),
             Self::Throttled { retry_after } => IssueError::Throttled {
                 retry_after: *retry_after,
             },

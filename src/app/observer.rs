@@ -78,5 +78,6 @@ fn kind(error: &IssueError) -> &'static str {
         IssueError::Refused { .. } => "refused",
         IssueError::Throttled { .. } => "throttled",
         IssueError::Unavailable(_) => "unavailable",
+        IssueError::WrongSubject { .. } => "wrong_subject",
     }
 }

@@ -107,6 +107,9 @@ impl Rejection {
             Self::RefusedToken => ("upstream_refused_token", StatusCode::BAD_GATEWAY),
             Self::State(_) => ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenMethod => METHOD_REFUSED,
+            Self::Token(TokenError::WrongSubject { .. }) => {
+                ("wrong_subject", StatusCode::BAD_GATEWAY)
+            }
             Self::Token(error) if error.is_refusal() => ("login_refused", StatusCode::BAD_GATEWAY),
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
@@ -152,6 +155,9 @@ impl Rejection {
             Self::Denied(Denied::Token) => "log-ins are sent to /api/v3/token".into(),
             Self::Token(error) if error.is_refusal() => {
                 "the console refused the gateway's own login; the operator has the details".into()
+            }
+            Self::Token(TokenError::WrongSubject { .. }) => {
+                "the console gave a token of another user; it was not used".into()
             }
             Self::Token(_) => "no token can be had from the console just now".into(),
             Self::Upstream(UpstreamError::Cut(_)) => {

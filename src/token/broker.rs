@@ -1,28 +1,18 @@
 //! The keeper of all sessions and leases.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::cell::Cell;
-use super::desk::Desk;
-use super::fetch::{Console, Impersonation};
+use super::cell::Removed;
 use super::lease::{Generation, Lease};
-use super::personal::Sessions;
 use super::policy::RefreshPolicy;
+use super::shared::{Shared, Waiting};
 use super::slot::Slot;
 use super::store::SessionStore;
-use super::{ConsoleId, TokenError, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
+use super::{ConsoleId, TokenError, TokenIssuer, TokenKey, TokenObserver};
 use crate::vspc::grant::{IssueError, Subject};
 
 /// The keeper of all sessions and leases. A clone is another handle to the same keeper.
@@ -59,6 +49,8 @@ pub struct TokenStats {
     pub held: usize,
     /// Sessions held.
     pub sessions: usize,
+    /// Requests that waited for a fetch that another one had started, since the start.
+    pub followers: u64,
     /// Requests that wait for a token.
     pub waiting: usize,
 }
@@ -71,24 +63,13 @@ impl Broker {
         observer: Arc<dyn TokenObserver>,
         store: SessionStore,
     ) -> Self {
-        Self(Arc::new(Shared {
-            calls: Semaphore::new(CALLS_IN_ALL),
-            cells: AtomicU64::new(0),
-            consoles: DashMap::new(),
-            // Its first second is never the present one, so that a use in it is noted as well.
-            epoch: Instant::now()
-                .checked_sub(SECOND)
-                .unwrap_or_else(Instant::now),
-            generations: AtomicU64::new(0),
-            impersonations: DashMap::new(),
-            issuer,
-            new_console: Notify::new(),
-            observer,
-            policy,
-            sessions: Sessions::default(),
-            store,
-            waiting: AtomicUsize::new(0),
-        }))
+        Self(Arc::new(Shared::new(issuer, policy, observer, store)))
+    }
+
+    /// Says how many tenants there are: room is kept for the tokens of all of them and of some more
+    /// users. Beyond, those go that were not used for longest.
+    pub fn expect_tenants(&self, tenants: usize) {
+        self.0.expect(tenants);
     }
 
     /// Hands out a token for one request.
@@ -109,7 +90,7 @@ impl Broker {
             return Ok(lease);
         }
         let _waiting = Waiting::new(&self.0);
-        let deadline = deadline.min(now + self.0.policy.follower_wait());
+        let deadline = deadline.min(now + self.0.policy().follower_wait());
         loop {
             // Anew when the cell was emptied between the look-up and the demand.
             let cell = self.0.impersonation(key);
@@ -128,18 +109,23 @@ impl Broker {
         console: &ConsoleId,
         deadline: Instant,
     ) -> Result<Lease, TokenError> {
-        let now = Instant::now();
         let console = self.0.console(console);
-        if let Some(session) = console.session.hot(now, &self.0) {
-            return Ok(session.lease);
-        }
         let _waiting = Waiting::new(&self.0);
-        let deadline = deadline.min(now + self.0.policy.follower_wait());
-        loop {
-            if let Ok(result) = console.session.obtain(&self.0, deadline).await {
-                return result.map(|session| session.lease);
-            }
+        let deadline = deadline.min(Instant::now() + self.0.policy().follower_wait());
+        let session = match console.session.hot(Instant::now(), &self.0) {
+            Some(session) => session,
+            None => settled(console.session.obtain(&self.0, deadline).await)?,
+        };
+        if let Some(lease) = session.access(Instant::now()) {
+            return Ok(lease.clone());
         }
+        // The session goes on for days by its refresh token; its access token ended.
+        let renewed = console
+            .session
+            .renewed(&self.0, session.generation(), deadline);
+        let session = settled(renewed.await)?;
+        let lease = session.access(Instant::now()).cloned();
+        lease.ok_or_else(TokenError::internal)
     }
 
     /// Says that the console answered 401 to a lease of this generation.
@@ -154,12 +140,24 @@ impl Broker {
 
     /// As [`Broker::rejected`], for a lease of the session itself.
     pub fn session_rejected(&self, console: &ConsoleId, generation: Generation) {
-        self.0.console(console).session.reject(&self.0, generation);
+        let console = self.0.console(console);
+        console.session.renew(&self.0, generation);
     }
 
-    /// Drops all that is held for a user, because it was revoked or the user is gone.
+    /// Drops all that is held for a user, because it was revoked or the user is gone: what
+    /// impersonates it, and its own sessions.
     pub fn retire(&self, subject: Subject) {
         self.discard_where(|key| key.target == subject);
+        for session in self.0.sessions().of(subject) {
+            session.discard(&self.0);
+        }
+        let consoles: Vec<_> = self.0.consoles.iter().map(|it| Arc::clone(&it)).collect();
+        for console in consoles {
+            if console.session.kind.belongs_to(subject) {
+                console.session.discard(&self.0);
+                console.session.wake(&self.0);
+            }
+        }
     }
 
     /// Drops the session of a console and all that was obtained with it, because the identity
@@ -182,9 +180,9 @@ impl Broker {
         };
         console.session.look(|slot| match slot {
             Slot::Acquiring { .. } => SessionState::Acquiring,
-            Slot::CoolingOff { error, until, .. } => SessionState::CoolingOff {
-                error: error.clone(),
-                retry_in: until.saturating_duration_since(now),
+            Slot::CoolingOff(cooling) => SessionState::CoolingOff {
+                error: cooling.error.clone(),
+                retry_in: cooling.until.saturating_duration_since(now),
             },
             Slot::Empty | Slot::Held { .. } | Slot::Renewing(_) => {
                 let serves_until = slot.serves_until().filter(|until| now < *until);
@@ -209,27 +207,8 @@ impl Broker {
                 .iter()
                 .filter(|entry| entry.session.is_holding())
                 .count(),
-            waiting: shared.waiting.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Renews sessions, and the tokens that are in use, before they end. Returns once `stop` does.
-    pub async fn run_renewals(&self, stop: impl Future<Output = ()>) {
-        let mut stop = pin!(stop);
-        let mut known = HashSet::new();
-        let mut queues = FuturesUnordered::new();
-        loop {
-            for entry in &self.0.consoles {
-                if known.insert(entry.key().clone()) {
-                    let console = Arc::clone(entry.value());
-                    queues.push(async move { console.desk.queue.run(&self.0).await });
-                }
-            }
-            tokio::select! {
-                () = &mut stop => return,
-                () = self.0.new_console.notified() => {}
-                Some(()) = queues.next() => {}
-            }
+            followers: shared.followers(),
+            waiting: shared.waiting(),
         }
     }
 
@@ -268,128 +247,7 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// What all handles share. Hands out owned values only, never a guard of a map.
-pub(super) struct Shared {
-    calls: Semaphore,
-    cells: AtomicU64,
-    consoles: DashMap<ConsoleId, Arc<Console>>,
-    epoch: Instant,
-    generations: AtomicU64,
-    impersonations: DashMap<TokenKey, Arc<Cell<Impersonation>>>,
-    issuer: Arc<dyn TokenIssuer>,
-    new_console: Notify,
-    observer: Arc<dyn TokenObserver>,
-    policy: RefreshPolicy,
-    /// Of those who logged in as themselves.
-    sessions: Sessions,
-    store: SessionStore,
-    waiting: AtomicUsize,
+/// A session's cell is never taken off its list.
+fn settled<T>(result: Result<Result<T, TokenError>, Removed>) -> Result<T, TokenError> {
+    result.unwrap_or_else(|_| Err(TokenError::internal()))
 }
-
-impl Shared {
-    /// The semaphore of all calls to all token endpoints.
-    pub(super) fn calls(&self) -> &Semaphore {
-        &self.calls
-    }
-
-    /// The moment of a second of [`Shared::second`].
-    pub(super) fn instant(&self, second: u32) -> Instant {
-        self.epoch + Duration::from_secs(u64::from(second))
-    }
-
-    pub(super) fn issuer(&self) -> &dyn TokenIssuer {
-        &*self.issuer
-    }
-
-    pub(super) fn next_generation(&self) -> Generation {
-        Generation(self.generations.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub(super) fn observe(&self, event: &TokenEvent<'_>) {
-        self.observer.observe(event);
-    }
-
-    pub(super) fn policy(&self) -> &RefreshPolicy {
-        &self.policy
-    }
-
-    /// The second of a moment, counted from the start.
-    pub(super) fn second(&self, now: Instant) -> u32 {
-        u32::try_from((now - self.epoch).as_secs()).unwrap_or(u32::MAX)
-    }
-
-    /// Takes a cell that holds nothing off the list.
-    pub(super) fn unlist(&self, key: &TokenKey) {
-        self.impersonations
-            .remove_if(key, |_, cell| cell.close_if_empty());
-    }
-
-    pub(super) fn hot(&self, key: &TokenKey, now: Instant) -> Option<Lease> {
-        self.impersonations.get(key)?.hot(now, self)
-    }
-
-    fn find(&self, key: &TokenKey) -> Option<Arc<Cell<Impersonation>>> {
-        self.impersonations.get(key).map(|entry| Arc::clone(&entry))
-    }
-
-    fn console(&self, id: &ConsoleId) -> Arc<Console> {
-        if let Some(console) = self.consoles.get(id) {
-            return Arc::clone(&console);
-        }
-        let make = || Arc::new(Console::new(id.clone(), self.next_cell()));
-        let console = Arc::clone(&self.consoles.entry(id.clone()).or_insert_with(make));
-        self.new_console.notify_one();
-        console
-    }
-
-    fn impersonation(&self, key: &TokenKey) -> Arc<Cell<Impersonation>> {
-        if let Some(cell) = self.find(key) {
-            return cell;
-        }
-        let console = self.console(&key.console);
-        let make = || {
-            let kind = Impersonation::new(console, key.clone());
-            Arc::new(Cell::new(self.next_cell(), kind))
-        };
-        Arc::clone(&self.impersonations.entry(key.clone()).or_insert_with(make))
-    }
-
-    /// What all calls to the token endpoint of a console share.
-    pub(super) fn desk(&self, console: &ConsoleId) -> Arc<Desk> {
-        Arc::clone(&self.console(console).desk)
-    }
-
-    /// The sessions of those who logged in as themselves.
-    pub(super) fn sessions(&self) -> &Sessions {
-        &self.sessions
-    }
-
-    /// Where sessions are kept over a restart.
-    pub(super) fn store(&self) -> &SessionStore {
-        &self.store
-    }
-
-    pub(super) fn next_cell(&self) -> u64 {
-        self.cells.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// Counts a request that waits, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(&shared.waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Calls to all token endpoints that are under way at once.
-const CALLS_IN_ALL: usize = 16;
-const SECOND: Duration = Duration::from_secs(1);

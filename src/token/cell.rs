@@ -15,9 +15,10 @@ use tokio::time::{Instant, timeout_at};
 
 use self::flight::{Flight, Landing};
 use super::TokenError;
-use super::broker::Shared;
 use super::lease::Generation;
+use super::policy::Span;
 use super::renew::{Due, Queue, Rung};
+use super::shared::Shared;
 use super::slot::{Effect, Event, Slot, Timer, Upkeep};
 use crate::vspc::grant::{IssueError, Outage};
 
@@ -43,12 +44,15 @@ pub(super) trait Kind: Send + Sized + Sync + 'static {
 
     /// Whether the value is kept alive without a request.
     fn upkeep(&self, used: Instant) -> Upkeep;
+
+    /// When the endpoint last came back after an illness.
+    fn recovered_at(&self) -> Option<Instant>;
 }
 
 /// A value that was just obtained.
 pub(super) struct Fresh<V> {
     pub(super) generation: Generation,
-    pub(super) lifetime: Duration,
+    pub(super) span: Span,
     pub(super) value: V,
 }
 
@@ -143,7 +147,27 @@ impl<K: Kind> Cell<K> {
         shared: &Arc<Shared>,
         deadline: Instant,
     ) -> Result<Result<K::Value, TokenError>, Removed> {
-        let mut landing = match self.demand(shared) {
+        self.ask(shared, Event::Demand, deadline).await
+    }
+
+    /// What is held, once it is a newer one than `generation`; meanwhile that one is served.
+    pub(super) async fn renewed(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        generation: Generation,
+        deadline: Instant,
+    ) -> Result<Result<K::Value, TokenError>, Removed> {
+        let event = Event::Renew(generation);
+        self.ask(shared, event, deadline).await
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        event: Event<K::Value>,
+        deadline: Instant,
+    ) -> Result<Result<K::Value, TokenError>, Removed> {
+        let mut landing = match self.demand(shared, event) {
             Reply::Done(result) => return Ok(result),
             Reply::Removed => return Err(Removed),
             Reply::Wait(landing) => landing,
@@ -163,7 +187,12 @@ impl<K: Kind> Cell<K> {
     /// Starts what a demand would start, and waits for nothing.
     pub(super) fn wake(self: &Arc<Self>, shared: &Arc<Shared>) {
         // The answer is for those who come later.
-        drop(self.demand(shared));
+        drop(self.demand(shared, Event::Demand));
+    }
+
+    /// Starts to obtain a newer one than `generation`, and waits for nothing.
+    pub(super) fn renew(self: &Arc<Self>, shared: &Arc<Shared>, generation: Generation) {
+        drop(self.demand(shared, Event::Renew(generation)));
     }
 
     /// The console rejected this generation.
@@ -187,6 +216,18 @@ impl<K: Kind> Cell<K> {
         true
     }
 
+    /// Takes the cell off the list with what it holds, unless a fetch is in flight. To be called
+    /// where the list is locked.
+    pub(super) fn evict(self: &Arc<Self>, shared: &Shared) -> bool {
+        let mut state = self.state.lock();
+        if state.flight.is_some() {
+            return false;
+        }
+        self.step(shared, &mut state, Event::Drop, Instant::now());
+        state.listing = Listing::Removed;
+        true
+    }
+
     /// Lets the caller look at the slot, under its lock.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Slot<K::Value>) -> R) -> R {
         look(&self.state.lock().slot)
@@ -202,14 +243,17 @@ impl<K: Kind> Cell<K> {
         shared.instant(self.used.load(Ordering::Relaxed))
     }
 
-    fn demand(self: &Arc<Self>, shared: &Arc<Shared>) -> Reply<K::Value> {
+    fn demand(self: &Arc<Self>, shared: &Arc<Shared>, event: Event<K::Value>) -> Reply<K::Value> {
         let now = Instant::now();
         self.touch(now, shared);
         let mut state = self.state.lock();
         if state.listing == Listing::Removed {
             return Reply::Removed;
         }
-        let effect = self.step(shared, &mut state, Event::Demand, now);
+        if state.slot.is_ill_since(self.kind.recovered_at()) {
+            self.step(shared, &mut state, Event::Recovered, now);
+        }
+        let effect = self.step(shared, &mut state, event, now);
         let (reply, flight) = match effect {
             Effect::Fetch => {
                 let flight = self.board(shared, &mut state, None);
@@ -222,7 +266,10 @@ impl<K: Kind> Cell<K> {
                 Some(self.board(shared, &mut state, None)),
             ),
             Effect::Rest => (Reply::Done(Err(internal())), None),
-            Effect::Wait => (state.landing(), None),
+            Effect::Wait => {
+                shared.follows();
+                (state.landing(), None)
+            }
         };
         drop(state);
         if let Some(flight) = flight {

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use super::broker::Shared;
+use super::cell::Setback;
+use super::claims::Claims;
+use super::health::{Admission, Health};
 use super::lease::{Generation, Lease};
 use super::renew::Queue;
+use super::shared::Shared;
 use super::{ConsoleId, GrantKind, Granted, TokenEvent};
 use crate::secret::Secret;
 use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
@@ -20,11 +24,12 @@ use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
 pub(super) struct Desk {
     calls: Arc<Semaphore>,
     pub(super) id: ConsoleId,
+    health: Mutex<Health>,
     /// Lets one impersonation at a time queue for a call, so that a session never queues behind
     /// thousands of them.
     gate: Semaphore,
     pub(super) queue: Queue,
-    /// Keeps those who act as themselves, known or not, to a part of the calls.
+    /// Keeps those who act as themselves, known or not, to half of the calls.
     visitors: Arc<Semaphore>,
 }
 
@@ -49,26 +54,54 @@ pub(super) struct Purpose<'a> {
     pub(super) target: Option<Subject>,
     /// Whose session it is, where it is not the gateway's own.
     pub(super) user: Option<&'a str>,
+    /// Who asks, as far as its own tokens said.
+    pub(super) asker: Option<Subject>,
 }
 
 /// A token as it came from the endpoint.
 pub(super) struct Obtained {
+    pub(super) claims: Claims,
     pub(super) generation: Generation,
     pub(super) lease: Lease,
     pub(super) lifetime: Duration,
     pub(super) refresh: Option<Secret>,
 }
 
+/// A call that was let through to the endpoint; tells its health how it ended, or that it did not.
+struct Admitted<'a> {
+    admission: Option<Admission>,
+    health: &'a Mutex<Health>,
+}
+
+impl Admitted<'_> {
+    fn ended(mut self, fault: Option<&IssueError>, shared: &Shared) {
+        if let Some(admission) = self.admission.take() {
+            let settings = shared.policy().settings();
+            let now = Instant::now();
+            self.health.lock().ended(&admission, fault, now, settings);
+        }
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take() {
+            self.health.lock().abandoned(&admission);
+        }
+    }
+}
+
 // The semaphores are never closed, so a permit that fails to come cannot happen; if it did, the
 // call would go ahead.
 impl Desk {
-    pub(super) fn new(id: ConsoleId) -> Self {
+    pub(super) fn new(id: ConsoleId, calls: usize) -> Self {
         Self {
-            calls: Arc::new(Semaphore::new(CALLS_PER_CONSOLE)),
+            calls: Arc::new(Semaphore::new(calls)),
+            health: Mutex::default(),
             id,
             gate: Semaphore::new(1),
             queue: Queue::default(),
-            visitors: Arc::new(Semaphore::new(VISITORS_PER_CONSOLE)),
+            visitors: Arc::new(Semaphore::new(calls.div_ceil(2))),
         }
     }
 
@@ -100,13 +133,14 @@ impl Desk {
         }
     }
 
-    /// Makes one call and tells the observer how it ended.
+    /// Makes one call, unless the endpoint is to be left alone, and tells the observer how it ended.
     pub(super) async fn call(
         &self,
         shared: &Shared,
         purpose: Purpose<'_>,
         call: impl Future<Output = Result<Issued, IssueError>> + Send,
-    ) -> Result<Obtained, IssueError> {
+    ) -> Result<Obtained, Setback> {
+        let admitted = self.admit()?;
         let begun = Instant::now();
         let call = AssertUnwindSafe(call).catch_unwind();
         let answer = match timeout(shared.policy().call_limit(), call).await {
@@ -114,7 +148,11 @@ impl Desk {
             Ok(Err(_panic)) => Err(IssueError::Unavailable(Outage::Internal)),
             Err(_) => Err(IssueError::Unavailable(Outage::TimedOut)),
         };
-        let result = answer.and_then(|issued| Obtained::new(issued, shared.next_generation()));
+        let most = shared.policy().settings().most_lifetime;
+        let result = answer
+            .and_then(|issued| Obtained::new(issued, shared.next_generation(), most))
+            .and_then(|obtained| purpose.check(obtained));
+        admitted.ended(result.as_ref().err(), shared);
         let outcome = match &result {
             Ok(obtained) => Ok(Granted {
                 fingerprint: obtained.lease.fingerprint(),
@@ -128,6 +166,7 @@ impl Desk {
             grant,
             target,
             user,
+            asker: _,
         } = purpose;
         let duration = begun.elapsed();
         let console = &self.id;
@@ -140,12 +179,31 @@ impl Desk {
             outcome,
             duration,
         });
-        result
+        result.map_err(Setback::Failed)
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, Setback> {
+        match self.health.lock().admit(Instant::now()) {
+            Admission::Closed(until, error) => Err(Setback::Blocked { error, until }),
+            admission => Ok(Admitted {
+                admission: Some(admission),
+                health: &self.health,
+            }),
+        }
+    }
+
+    /// When the endpoint last came back after an illness.
+    pub(super) fn recovered_at(&self) -> Option<Instant> {
+        self.health.lock().recovered_at()
     }
 }
 
 impl Obtained {
-    pub(super) fn new(issued: Issued, generation: Generation) -> Result<Self, IssueError> {
+    pub(super) fn new(
+        issued: Issued,
+        generation: Generation,
+        most: Duration,
+    ) -> Result<Self, IssueError> {
         let Issued {
             access,
             refresh,
@@ -157,26 +215,35 @@ impl Obtained {
         let lease = Lease::new(&access, generation)
             .ok_or(IssueError::Malformed("an access token no header can carry"))?;
         Ok(Self {
+            claims: Claims::read(&access),
             generation,
             lease,
-            lifetime,
+            lifetime: lifetime.min(most),
             refresh,
         })
     }
 }
 
 impl Purpose<'_> {
-    pub(super) fn session(grant: GrantKind) -> Self {
+    pub(super) fn session(grant: GrantKind, asker: Option<Subject>) -> Self {
         Self {
             access: Access::Full,
             grant,
             target: None,
             user: None,
+            asker,
+        }
+    }
+
+    /// Refuses a token that says it is somebody else's. VSPC's own sample of an impersonated token
+    /// names the impersonator, so that one is believed too.
+    fn check(&self, obtained: Obtained) -> Result<Obtained, IssueError> {
+        let asked = self.target.or(self.asker);
+        match (asked, obtained.claims.subject) {
+            (Some(asked), Some(got)) if got != asked && Some(got) != self.asker => {
+                Err(IssueError::WrongSubject { asked, got })
+            }
+            _ => Ok(obtained),
         }
     }
 }
-
-/// Calls to the token endpoint of one console that are under way at once.
-const CALLS_PER_CONSOLE: usize = 4;
-/// Of these, calls of those who act as themselves.
-const VISITORS_PER_CONSOLE: usize = 2;

@@ -1,21 +1,23 @@
-//! How a session and an impersonated token are obtained.
+//! How an impersonated token is obtained: on the strength of the session, or from the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::broker::Shared;
 use super::cell::{Cell, Fresh, Kind, Setback};
-use super::desk::{Desk, Obtained, Purpose};
-use super::lease::{Generation, Lease};
-use super::policy::login_cooldown;
+use super::desk::{Desk, Purpose};
+use super::lease::Lease;
+use super::policy::Span;
 use super::renew::Queue;
+use super::session::{Session, SessionKind};
+use super::shared::Shared;
 use super::slot::Upkeep;
-use super::{ConsoleId, GrantKind, TokenError, TokenKey};
-use crate::secret::Secret;
-use crate::vspc::grant::{Access, IssueError, Outage};
+use super::{GrantKind, TokenError, TokenKey};
+use crate::tenant::IdentityId;
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::{IssueError, Outage};
 
 /// A console: its session, and what all calls to its token endpoint share.
 pub(super) struct Console {
@@ -23,38 +25,21 @@ pub(super) struct Console {
     pub(super) session: Arc<Cell<SessionKind>>,
 }
 
-/// A session of the gateway's own identity: all that a store would have to keep.
-#[derive(Clone)]
-pub(super) struct Session {
-    pub(super) lease: Lease,
-    refresh: Option<Arc<Secret>>,
-}
-
-pub(super) struct SessionKind {
-    desk: Arc<Desk>,
-    /// The session that was obtained last. Outlives its access token, because its refresh token
-    /// does.
-    kept: Mutex<Option<Session>>,
-    /// Failed refreshes of it in a row that were no refusals.
-    stumbles: AtomicU32,
-    /// Logins in a row that the console refused.
-    refusals: AtomicU32,
-}
-
+/// What obtains the tokens of one impersonated user.
 pub(super) struct Impersonation {
     console: Arc<Console>,
     key: TokenKey,
+    /// The store was asked already.
+    was_looked_up: AtomicBool,
+    /// It was refused under a session that had just proved good: the user is the cause.
+    is_at_fault: AtomicBool,
 }
 
 impl Console {
-    pub(super) fn new(id: ConsoleId, cell: u64) -> Self {
-        let desk = Arc::new(Desk::new(id));
-        let kind = SessionKind {
-            desk: Arc::clone(&desk),
-            kept: Mutex::new(None),
-            stumbles: AtomicU32::new(0),
-            refusals: AtomicU32::new(0),
-        };
+    pub(super) fn new(id: ConsoleId, cell: u64, calls: usize) -> Self {
+        let identity = IdentityId::service(&id);
+        let desk = Arc::new(Desk::new(id, calls));
+        let kind = SessionKind::new(identity, Arc::clone(&desk));
         Self {
             desk,
             session: Arc::new(Cell::new(cell, kind)),
@@ -62,122 +47,22 @@ impl Console {
     }
 }
 
-impl SessionKind {
-    /// Forgets a session whose refresh token is dead, unless it was replaced meanwhile.
-    fn forget(&self, session: &Session) {
-        self.kept
-            .lock()
-            .take_if(|kept| kept.lease.generation() == session.lease.generation());
-    }
-
-    async fn refresh(
-        &self,
-        shared: &Shared,
-        old: &Session,
-        refresh: &Arc<Secret>,
-    ) -> Result<Option<Fresh<Session>>, Setback> {
-        let purpose = Purpose::session(GrantKind::Refresh);
-        let issuer = shared.issuer();
-        let call = issuer.refresh(&self.desk.id, refresh, Access::Full);
-        match self.desk.call(shared, purpose, call).await {
-            // An answer without a refresh token leaves the old one good.
-            Ok(obtained) => Ok(Some(obtained.into_session(Some(Arc::clone(refresh))))),
-            Err(IssueError::Challenge(_) | IssueError::Refused { .. }) => {
-                self.forget(old);
-                Ok(None)
-            }
-            Err(error @ IssueError::Throttled { .. }) => Err(Setback::Failed(error)),
-            Err(error) => {
-                // What a dead refresh token is answered with is not documented. Should it look
-                // like an outage, the next attempts go by login.
-                if self.stumbles.fetch_add(1, Ordering::Relaxed) + 1 >= STUMBLES {
-                    self.forget(old);
-                }
-                Err(Setback::Failed(error))
-            }
-        }
-    }
-}
-
-impl Kind for SessionKind {
-    type Value = Session;
-
-    async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Session>, Setback> {
-        let _turn = self.desk.session_turn(shared).await;
-        let kept = self.kept.lock().clone();
-        if let Some(old) = kept
-            && let Some(refresh) = &old.refresh
-            && let Some(fresh) = self.refresh(shared, &old, refresh).await?
-        {
-            return Ok(fresh);
-        }
-        let call = shared.issuer().login(&self.desk.id);
-        match self
-            .desk
-            .call(shared, Purpose::session(GrantKind::Login), call)
-            .await
-        {
-            Ok(obtained) => Ok(obtained.into_session(None)),
-            Err(error @ (IssueError::Challenge(_) | IssueError::Refused { .. })) => {
-                let before = self.refusals.fetch_add(1, Ordering::Relaxed);
-                let until = Instant::now() + login_cooldown(before);
-                Err(Setback::Blocked { error, until })
-            }
-            Err(error) => Err(Setback::Failed(error)),
-        }
-    }
-
-    fn accept(&self, value: &Session) {
-        self.stumbles.store(0, Ordering::Relaxed);
-        self.refusals.store(0, Ordering::Relaxed);
-        *self.kept.lock() = Some(value.clone());
-    }
-
-    fn emptied(&self, _: &Shared) {
-        *self.kept.lock() = None;
-    }
-
-    fn queue(&self) -> &Queue {
-        &self.desk.queue
-    }
-
-    fn upkeep(&self, _: Instant) -> Upkeep {
-        Upkeep::Always
-    }
-}
-
-impl Obtained {
-    fn into_session(self, old: Option<Arc<Secret>>) -> Fresh<Session> {
-        let refresh = self.refresh.map(Arc::new).or(old);
-        let value = Session {
-            lease: self.lease,
-            refresh,
-        };
-        Fresh {
-            generation: self.generation,
-            lifetime: self.lifetime,
-            value,
-        }
-    }
-}
-
 impl Impersonation {
     pub(super) fn new(console: Arc<Console>, key: TokenKey) -> Self {
-        Self { console, key }
+        Self {
+            console,
+            key,
+            was_looked_up: AtomicBool::new(false),
+            is_at_fault: AtomicBool::new(false),
+        }
     }
 
     async fn session(&self, shared: &Arc<Shared>) -> Result<Session, Setback> {
-        // Long enough for a refresh and a login that both take all their time: the requests that
-        // wait for this fetch have deadlines of their own.
-        let deadline = Instant::now() + shared.policy().call_limit() * 3;
-        let blocked = |error: &TokenError| Setback::Blocked {
-            error: error.as_issue_error(),
-            until: Instant::now() + error.retry_after(),
-        };
-        match self.console.session.obtain(shared, deadline).await {
+        let session = &self.console.session;
+        match session.obtain(shared, deadline(shared)).await {
             Ok(result) => result.map_err(|error| blocked(&error)),
             // A session's cell is never taken off its list.
-            Err(_) => Err(Setback::Failed(IssueError::Unavailable(Outage::Internal))),
+            Err(_) => Err(internal()),
         }
     }
 
@@ -186,7 +71,7 @@ impl Impersonation {
         &self,
         shared: &Shared,
         session: Session,
-    ) -> (Generation, Result<Fresh<Lease>, IssueError>) {
+    ) -> (Session, Result<Fresh<Lease>, Setback>) {
         let desk = &self.console.desk;
         let _turn = desk.impersonation_turn(shared).await;
         // It may have been renewed while this waited for its turn, and the old refresh token is
@@ -196,12 +81,9 @@ impl Impersonation {
             .session
             .hot(Instant::now(), shared)
             .unwrap_or(session);
-        let used = session.lease.generation();
-        let Some(refresh) = &session.refresh else {
-            return (
-                used,
-                Err(IssueError::Malformed("a session without a refresh token")),
-            );
+        let Some(refresh) = session.refresh() else {
+            let error = IssueError::Malformed("a session without a refresh token");
+            return (session, Err(Setback::Failed(error)));
         };
         let TokenKey { target, access, .. } = self.key;
         let purpose = Purpose {
@@ -209,18 +91,64 @@ impl Impersonation {
             grant: GrantKind::Impersonate,
             target: Some(target),
             user: None,
+            asker: session.subject(),
         };
         let call = shared
             .issuer()
             .impersonate(&desk.id, refresh, target, access);
         let result = desk.call(shared, purpose, call).await;
         // The refresh token of the answer is the impersonator's own: it is dropped here.
-        let fresh = result.map(|obtained| Fresh {
-            generation: obtained.generation,
-            lifetime: obtained.lifetime,
-            value: obtained.lease,
+        let fresh = result.map(|obtained| {
+            let (lease, lifetime) = (obtained.lease, obtained.lifetime);
+            let store = shared.store();
+            store.shelve(&self.key, &lease, lifetime, session.print());
+            Fresh {
+                generation: obtained.generation,
+                span: Span::token(lifetime),
+                value: lease,
+            }
         });
-        (used, fresh)
+        (session, fresh)
+    }
+
+    /// The token that was kept before the start, asked for once.
+    async fn kept(&self, shared: &Shared) -> Option<Fresh<Lease>> {
+        if self.was_looked_up.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let print = self.console.session.kind.print(shared);
+        let store = shared.store();
+        let stored = store.shelved(&self.key, print).await?;
+        let span = stored.span(store.now())?;
+        let generation = shared.next_generation();
+        let value = Lease::new(&stored.access, generation)?;
+        Some(Fresh {
+            generation,
+            span,
+            value,
+        })
+    }
+
+    /// Whether the session was renewed meanwhile, or just is: its refresh token may have been
+    /// exchanged while it was used here.
+    fn has_moved(&self, used: &Session) -> bool {
+        let session = &self.console.session;
+        session.look(|slot| {
+            slot.servable()
+                .is_none_or(|(_, generation, _)| generation != used.generation())
+                || slot.is_flying()
+        })
+    }
+
+    /// Whether a refusal may come from a dead session, as far as is known of that.
+    fn doubts(&self, session: &Session) -> bool {
+        let trusted = match self.is_at_fault.load(Ordering::Relaxed) {
+            true => TRUSTED_AGAINST_A_CULPRIT,
+            false => TRUSTED,
+        };
+        session
+            .proved_at()
+            .is_none_or(|at| Instant::now() >= at + trusted)
     }
 }
 
@@ -228,25 +156,42 @@ impl Kind for Impersonation {
     type Value = Lease;
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
+        if let Some(fresh) = self.kept(shared).await {
+            return Ok(fresh);
+        }
         let session = self.session(shared).await?;
         let (used, result) = self.act(shared, session).await;
         let refusal = match result {
-            Err(error @ IssueError::Refused { .. }) => error,
-            other => return other.map_err(Setback::Failed),
+            Err(Setback::Failed(error @ IssueError::Refused { .. })) => error,
+            other => return other,
         };
-        // The answer does not say whether the target is refused or the session is dead. The
-        // session's own renewal tells: it is refreshed, or replaced when that is refused as well.
-        self.console.session.reject(shared, used);
-        let session = self.session(shared).await?;
-        if session.lease.generation() == used {
+        if !self.doubts(&used) && !self.has_moved(&used) {
+            self.is_at_fault.store(true, Ordering::Relaxed);
             return Err(Setback::Failed(refusal));
         }
-        self.act(shared, session).await.1.map_err(Setback::Failed)
+        // The answer does not say whether the user is refused or the session is dead. The session's
+        // own renewal tells: it is refreshed, or replaced when that is refused as well. Meanwhile
+        // others go on with it.
+        let renewed = self
+            .console
+            .session
+            .renewed(shared, used.generation(), deadline(shared));
+        let session = match renewed.await {
+            Ok(result) => result.map_err(|error| blocked(&error))?,
+            Err(_) => return Err(internal()),
+        };
+        let (_, result) = self.act(shared, session).await;
+        let is_refused = matches!(&result, Err(Setback::Failed(IssueError::Refused { .. })));
+        self.is_at_fault.store(is_refused, Ordering::Relaxed);
+        result
     }
 
-    fn accept(&self, _: &Lease) {}
+    fn accept(&self, _: &Lease) {
+        self.is_at_fault.store(false, Ordering::Relaxed);
+    }
 
     fn emptied(&self, shared: &Shared) {
+        shared.store().unshelve(&self.key);
         shared.unlist(&self.key);
     }
 
@@ -257,7 +202,31 @@ impl Kind for Impersonation {
     fn upkeep(&self, used: Instant) -> Upkeep {
         Upkeep::UsedAt(used)
     }
+
+    fn recovered_at(&self) -> Option<Instant> {
+        self.console.desk.recovered_at()
+    }
 }
 
-/// Failed refreshes after which a session is obtained by login.
-const STUMBLES: u32 = 3;
+/// Long enough for a refresh and a log-in that both take all their time: the requests that wait for
+/// this fetch have deadlines of their own.
+pub(super) fn deadline(shared: &Shared) -> Instant {
+    Instant::now() + shared.policy().call_limit() * 3
+}
+
+/// The failure of a fetch for want of a session.
+pub(super) fn blocked(error: &TokenError) -> Setback {
+    Setback::Blocked {
+        error: error.as_issue_error(),
+        until: Instant::now() + error.retry_after(),
+    }
+}
+
+pub(super) fn internal() -> Setback {
+    Setback::Failed(IssueError::Unavailable(Outage::Internal))
+}
+
+/// How long a session that just proved good is not doubted when a user is refused ...
+const TRUSTED: Duration = Duration::from_secs(60);
+/// ... and when that user was the cause the last time.
+const TRUSTED_AGAINST_A_CULPRIT: Duration = Duration::from_secs(10 * 60);

@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use super::TokenIssuer;
 use crate::secret::{Secret, SecretSource};
+use crate::tenant::IdentityId;
 use crate::upstream::{Console, ConsoleId};
 use crate::vspc::exchange;
 use crate::vspc::grant::{Access, Grant, IssueError, Issued, Outage, Subject};
@@ -56,7 +57,8 @@ impl VspcIssuer {
 
 #[async_trait]
 impl TokenIssuer for VspcIssuer {
-    async fn login(&self, console: &ConsoleId) -> Result<Issued, IssueError> {
+    async fn login(&self, identity: &IdentityId) -> Result<Issued, IssueError> {
+        let console = identity.console();
         let login = &self.account(console)?.login;
         let password = login.password.read().map_err(|error| {
             tracing::error!(%console, %error, "the password of the gateway's account cannot be read");

@@ -49,6 +49,18 @@ impl Lease {
         self.0.authorization.clone()
     }
 
+    /// The token itself, for the store.
+    pub(super) fn token(&self) -> &[u8] {
+        let value = self.0.authorization.as_bytes();
+        value.strip_prefix(b"Bearer ").unwrap_or(value)
+    }
+
+    /// A copy of the token, for the store.
+    pub(super) fn text(&self) -> String {
+        // Made from text.
+        String::from_utf8_lossy(self.token()).into_owned()
+    }
+
     /// Recognizes the token without showing it.
     pub fn fingerprint(&self) -> Fingerprint {
         self.0.fingerprint

@@ -4,33 +4,38 @@
 //! restart, and ends when the console refuses that, or when nobody has used it for as long as such a
 //! token lives.
 
-use std::sync::Arc;
+mod list;
+
+pub(super) use list::{Sessions, Sweeping};
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
-use super::broker::Shared;
 use super::cell::{Cell, Fresh, Kind, Setback};
+use super::claims::Claims;
 use super::desk::{Desk, Obtained, Purpose, VisitorTurn};
 use super::lease::Lease;
+use super::policy::Span;
 use super::renew::Queue;
+use super::shared::Shared;
 use super::slot::Upkeep;
-use super::store::Stored;
+use super::store::{Stored, StoredAccess};
 use super::{Broker, GrantKind, TokenError};
 use crate::client::SessionKey;
 use crate::secret::{Secret, SecretError};
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::{Access, IssueError, Issued};
+use crate::vspc::grant::{Access, IssueError, Issued, Subject};
 
 /// What obtains the tokens of one such session.
 pub(super) struct Personal {
     desk: Arc<Desk>,
     key: SessionKey,
     kept: Mutex<Kept>,
+    subject: OnceLock<Subject>,
     /// What is kept in memory could not be saved: it is newer than what is stored.
     unsaved: AtomicBool,
     user: Option<Arc<str>>,
@@ -40,6 +45,8 @@ pub(super) struct Personal {
 enum Kept {
     /// Nothing: it has ended.
     Ended,
+    /// An access token that was kept, and its refresh token.
+    Found(StoredAccess, Arc<Secret>),
     /// The answer to the log-in.
     Granted(Issued),
     /// Its newest refresh token.
@@ -49,45 +56,9 @@ enum Kept {
 /// What of it is asked next.
 enum Step {
     End,
+    Found(StoredAccess),
     Refresh(Arc<Secret>),
     Take(Issued),
-}
-
-/// All such sessions.
-#[derive(Default)]
-pub(super) struct Sessions(DashMap<Uuid, Arc<Cell<Personal>>>, Sweeping);
-
-impl Sessions {
-    pub(super) fn get(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
-        self.0.get(&key.id).map(|entry| Arc::clone(&entry))
-    }
-
-    /// Takes a session off the list that holds nothing and has nothing to go on by.
-    fn remove_empty(&self, key: &SessionKey) {
-        self.0.remove_if(&key.id, |_, cell| cell.close_if_empty());
-    }
-
-    /// Makes room for one more: those go that nobody has used for as long as a refresh token
-    /// lives, and where that is not enough the one that was not used for longest.
-    fn make_room(&self, shared: &Shared) {
-        let now = Instant::now();
-        if self.0.len() < SESSIONS && !self.1.is_due(now) {
-            return;
-        }
-        let store = shared.store().clone();
-        // What is too old is forgotten on the disk as well.
-        drop(tokio::task::spawn_blocking(move || drop(store.all())));
-        self.0
-            .retain(|_, cell| now.saturating_duration_since(cell.used(shared)) < IDLE);
-        if self.0.len() >= SESSIONS {
-            let oldest = self
-                .0
-                .iter()
-                .min_by_key(|entry| entry.used(shared))
-                .map(|entry| *entry.key());
-            oldest.map(|id| self.0.remove(&id));
-        }
-    }
 }
 
 impl Broker {
@@ -147,7 +118,11 @@ impl Broker {
     }
 
     fn take_up(&self, stored: Stored) -> Arc<Cell<Personal>> {
-        let kept = Kept::Session(Arc::new(stored.refresh));
+        let refresh = Arc::new(stored.refresh);
+        let kept = match stored.access {
+            Some(access) => Kept::Found(access, refresh),
+            None => Kept::Session(refresh),
+        };
         self.0.list_session(&stored.key, stored.user, kept)
     }
 
@@ -188,30 +163,43 @@ impl Kind for Personal {
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
         let obtained = match self.next() {
-            // Another process may have gone on with it.
-            Step::End => match self.newest(shared).await {
-                Some(refresh) => self.renew(shared, refresh).await?,
-                None => return Err(blocked(ended())),
+            Step::Found(access) => match self.found(shared, &access) {
+                Some(fresh) => return Ok(fresh),
+                None => match self.next() {
+                    Step::Refresh(refresh) => self.renew(shared, refresh).await?,
+                    _ => self.go_on(shared).await?,
+                },
             },
+            Step::End => self.go_on(shared).await?,
             Step::Take(issued) => {
-                Obtained::new(issued, shared.next_generation()).map_err(Setback::Failed)?
+                let most = shared.policy().settings().most_lifetime;
+                Obtained::new(issued, shared.next_generation(), most).map_err(Setback::Failed)?
             }
             Step::Refresh(refresh) => self.renew(shared, refresh).await?,
         };
         if let Some(refresh) = obtained.refresh {
             let user = self.user.as_deref();
-            let saved = shared.store().save(&self.key, user, &refresh).await;
+            let access = Secret::new(obtained.lease.text());
+            let kept = Some((&access, obtained.lifetime));
+            let saved = shared.store().save(&self.key, user, kept, &refresh).await;
             self.unsaved.store(!saved, Ordering::Relaxed);
             *self.kept.lock() = Kept::Session(Arc::new(refresh));
         }
+        if let Some(subject) = obtained.claims.subject {
+            self.subject.get_or_init(|| subject);
+        }
         Ok(Fresh {
             generation: obtained.generation,
-            lifetime: obtained.lifetime,
+            span: Span::token(obtained.lifetime),
             value: obtained.lease,
         })
     }
 
     fn accept(&self, _: &Lease) {}
+
+    fn recovered_at(&self) -> Option<Instant> {
+        self.desk.recovered_at()
+    }
 
     fn emptied(&self, shared: &Shared) {
         // An idle session goes on by its refresh token, when it is asked for again.
@@ -235,12 +223,43 @@ impl Personal {
         let mut kept = self.kept.lock();
         match std::mem::replace(&mut *kept, Kept::Ended) {
             Kept::Ended => Step::End,
+            Kept::Found(access, refresh) => {
+                *kept = Kept::Session(refresh);
+                Step::Found(access)
+            }
             Kept::Granted(issued) => Step::Take(issued),
             Kept::Session(refresh) => {
                 *kept = Kept::Session(Arc::clone(&refresh));
                 Step::Refresh(refresh)
             }
         }
+    }
+
+    /// Goes on with what is stored: another process may have renewed the session.
+    async fn go_on(&self, shared: &Shared) -> Result<Obtained, Setback> {
+        let refresh = self.newest(shared).await;
+        let refresh = refresh.ok_or_else(|| blocked(ended()))?;
+        self.renew(shared, refresh).await
+    }
+
+    /// A token that was kept, while it is good.
+    fn found(&self, shared: &Shared, stored: &StoredAccess) -> Option<Fresh<Lease>> {
+        let span = stored.span(shared.store().now())?;
+        let generation = shared.next_generation();
+        let value = Lease::new(&stored.access, generation)?;
+        if let Some(subject) = Claims::read(&stored.access).subject {
+            self.subject.get_or_init(|| subject);
+        }
+        Some(Fresh {
+            generation,
+            span,
+            value,
+        })
+    }
+
+    /// Whose session it is, as far as its tokens said.
+    pub(super) fn subject(&self) -> Option<Subject> {
+        self.subject.get().copied()
     }
 
     /// Exchanges the refresh token, the one that was kept last: another process may have renewed
@@ -254,7 +273,8 @@ impl Personal {
         loop {
             let error = match self.refresh(shared, &refresh).await {
                 Ok(obtained) => return Ok(obtained),
-                Err(error) => error,
+                Err(Setback::Failed(error)) => error,
+                Err(blocked) => return Err(blocked),
             };
             // What is no answer of the endpoint, a page of something before it perhaps, ends nothing.
             if error.is_unreadable() {
@@ -293,12 +313,13 @@ impl Personal {
         Some(Arc::new(stored.refresh))
     }
 
-    async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, IssueError> {
+    async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, Setback> {
         let purpose = Purpose {
             access: self.key.access,
             grant: GrantKind::Refresh,
             target: None,
             user: self.user.as_deref(),
+            asker: self.subject(),
         };
         let _turn = self.desk.visitor_turn().await;
         let (issuer, console) = (shared.issuer(), &self.key.console);
@@ -318,13 +339,13 @@ impl Shared {
             desk: self.desk(&key.console),
             key: key.clone(),
             kept: Mutex::new(kept),
+            subject: OnceLock::new(),
             unsaved: AtomicBool::new(false),
             user,
         };
         let cell = Arc::new(Cell::new(self.next_cell(), kind));
         cell.touch(Instant::now(), self);
-        // Whoever came first stays: there is one renewal at a time.
-        Arc::clone(&self.sessions().0.entry(key.id).or_insert(cell))
+        self.sessions().add(key.id, cell)
     }
 }
 
@@ -341,30 +362,9 @@ fn ended() -> IssueError {
     }
 }
 
-/// When what is over was last cleared away.
-#[derive(Debug, Default)]
-pub(super) struct Sweeping(Mutex<Option<Instant>>);
-
-impl Sweeping {
-    /// Whether it is time again; says so once.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        let mut last = self.0.lock();
-        let is_due = last.is_none_or(|last| now >= last + SWEEP_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
-
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// For an answer that is there already.
 const TAKING_OVER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(30);
 /// How often another process is looked for, and how long it may take to save what it got.
 const LOOKS: u32 = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// As long as a console's refresh tokens live.
-const IDLE: Duration = Duration::from_secs(48 * 60 * 60);
-/// The most sessions that are kept.
-const SESSIONS: usize = 10_000;

@@ -18,6 +18,22 @@ pub struct RefreshSettings {
     pub forced_gap: Duration,
     /// How long a request waits for a token.
     pub follower_wait: Duration,
+    /// Faults of a token endpoint in a row after which it is left alone.
+    pub breaker_faults: u32,
+    /// For how long.
+    pub breaker_pause: Duration,
+    /// Calls to the token endpoint of one console that are under way at once.
+    pub calls_per_console: usize,
+    /// Calls to all token endpoints that are under way at once.
+    pub calls: usize,
+    /// Refresh tokens live this long where they do not say themselves.
+    pub chain_lifetime: Duration,
+    /// A refresh token is exchanged after this part of its life, used or not.
+    pub keep_alive_percent: u32,
+    /// No answer of a console makes a token live longer than this.
+    pub most_lifetime: Duration,
+    /// Impersonated tokens that are kept at most, beside one for each tenant.
+    pub spare_tokens: usize,
     /// A renewal starts up to this part of the lifetime earlier, at random.
     pub jitter_percent: u32,
     /// The pacer may start a renewal this part of the lifetime early.
@@ -45,6 +61,14 @@ impl Default for RefreshSettings {
             forget_after: Duration::from_secs(600),
             forced_gap: Duration::from_secs(5),
             follower_wait: Duration::from_secs(10),
+            breaker_faults: 5,
+            breaker_pause: Duration::from_secs(30),
+            calls_per_console: 4,
+            calls: 16,
+            chain_lifetime: Duration::from_secs(48 * 60 * 60),
+            keep_alive_percent: 50,
+            most_lifetime: Duration::from_secs(24 * 60 * 60),
+            spare_tokens: 10_000,
             jitter_percent: 10,
             pacing_percent: 35,
             refused_first: Duration::from_secs(30),
@@ -85,7 +109,11 @@ impl RefreshPolicy {
         let s = &settings;
         let latest = s.renew_percent.saturating_add(s.start_margin_percent);
         let earliest = s.jitter_percent.saturating_add(s.pacing_percent);
+        let kept = s.keep_alive_percent.saturating_add(s.start_margin_percent);
         if latest >= 100 || earliest >= s.renew_percent {
+            return Err(PolicyError::Order);
+        }
+        if kept >= 100 || s.jitter_percent >= s.keep_alive_percent {
             return Err(PolicyError::Order);
         }
         for (first, most) in [
@@ -96,10 +124,24 @@ impl RefreshPolicy {
                 return Err(PolicyError::Cooldown);
             }
         }
-        if s.call_limit.is_zero() || s.follower_wait.is_zero() || s.start_margin_percent == 0 {
+        let times = [
+            s.call_limit,
+            s.follower_wait,
+            s.breaker_pause,
+            s.chain_lifetime,
+            s.most_lifetime,
+        ];
+        let counts = [s.calls, s.calls_per_console, s.breaker_faults as usize];
+        if times.iter().any(Duration::is_zero) || counts.contains(&0) || s.start_margin_percent == 0
+        {
             return Err(PolicyError::Zero);
         }
         Ok(Self(settings))
+    }
+
+    /// The numbers.
+    pub(super) fn settings(&self) -> &RefreshSettings {
+        &self.0
     }
 
     pub(super) fn call_limit(&self) -> Duration {
@@ -118,16 +160,39 @@ impl RefreshPolicy {
         self.0.forget_after
     }
 
+    /// Whether a refresh token that was not replaced by its exchange is so near its end that there
+    /// is to be a log-in.
+    pub(super) fn is_ending(&self, span: Span) -> bool {
+        let from = TAIL_PERCENT.saturating_sub(self.0.jitter_percent);
+        span.kind == SpanKind::Tail && span.age >= span.lifetime * from / 100
+    }
+
+    /// No request starts with a token that has less than this left.
+    pub(super) fn margin(&self, lifetime: Duration) -> Duration {
+        let part = lifetime * self.0.start_margin_percent / 100;
+        self.0.start_margin.min(part)
+    }
+
     /// The turning points in the life of a token that was received at `now`.
-    pub(super) fn life(&self, now: Instant, lifetime: Duration, jitter: Jitter) -> Life {
+    pub(super) fn life(&self, now: Instant, span: Span, jitter: Jitter) -> Life {
+        let Span {
+            age,
+            kind,
+            lifetime,
+        } = span;
         let part = |percent: u32| lifetime * percent / 100;
-        let margin = self.0.start_margin.min(part(self.0.start_margin_percent));
-        let renew =
-            part(self.0.renew_percent).saturating_sub(jitter.of(part(self.0.jitter_percent)));
-        let starts_until = now + lifetime.saturating_sub(margin);
-        let renew_at = now + renew;
+        let at = |point: Duration| now + point.saturating_sub(age);
+        let margin = self.margin(lifetime);
+        let renew_percent = match kind {
+            SpanKind::Chain => self.0.keep_alive_percent,
+            SpanKind::Tail => TAIL_PERCENT,
+            SpanKind::Token => self.0.renew_percent,
+        };
+        let renew = part(renew_percent).saturating_sub(jitter.of(part(self.0.jitter_percent)));
+        let starts_until = at(lifetime.saturating_sub(margin));
+        let renew_at = at(renew);
         Life {
-            early_at: now + renew.saturating_sub(part(self.0.pacing_percent)),
+            early_at: at(renew.saturating_sub(part(self.0.pacing_percent))),
             lifetime,
             overdue_at: renew_at + starts_until.saturating_duration_since(renew_at) / 2,
             renew_at,
@@ -143,7 +208,9 @@ impl RefreshPolicy {
         jitter: Jitter,
     ) -> Duration {
         match error {
-            IssueError::Challenge(_) | IssueError::Refused { .. } => {
+            IssueError::Challenge(_)
+            | IssueError::Refused { .. }
+            | IssueError::WrongSubject { .. } => {
                 let wait = doubled(self.0.refused_first, setbacks.refused, self.0.refused_most);
                 setbacks.refused = setbacks.refused.saturating_add(1);
                 wait
@@ -172,6 +239,43 @@ pub(super) fn login_cooldown(before: u32) -> Duration {
         1 => 60,
         _ => 15 * 60,
     })
+}
+
+/// How long something lives that was obtained, or found in the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// How much of it was over on receipt.
+    pub(super) age: Duration,
+    pub(super) kind: SpanKind,
+    /// The whole of it.
+    pub(super) lifetime: Duration,
+}
+
+/// What it is that lives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SpanKind {
+    /// A refresh token, which is exchanged long before its end, or the session is lost.
+    Chain,
+    /// A refresh token that was exchanged and not replaced: it may end when it would have.
+    Tail,
+    /// An access token.
+    Token,
+}
+
+impl Span {
+    /// Whether half of it is over.
+    pub(super) fn is_half_over(&self) -> bool {
+        self.age >= self.lifetime / 2
+    }
+
+    /// The life of an access token that was issued just now.
+    pub(super) fn token(lifetime: Duration) -> Self {
+        Self {
+            age: Duration::ZERO,
+            kind: SpanKind::Token,
+            lifetime,
+        }
+    }
 }
 
 /// The turning points in the life of one token, in the order in which they come.
@@ -221,6 +325,8 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(most)
 }
 
+/// After this part of its life a refresh token is given up that no exchange replaces.
+const TAIL_PERCENT: u32 = 80;
 /// Full jitter may draw nothing at all; an endpoint that is ill still gets a breath.
 const LEAST_COOLDOWN: Duration = Duration::from_millis(100);
 
@@ -235,19 +341,47 @@ mod tests {
     fn the_turning_points_of_an_hour() {
         let (policy, now) = (RefreshPolicy::default(), Instant::now());
         let after = |at: Instant| (at - now).as_secs();
-        let life = policy.life(now, HOUR, Jitter(0));
+        let life = policy.life(now, Span::token(HOUR), Jitter(0));
         assert_eq!(after(life.renew_at), 2700);
         assert_eq!(after(life.early_at), 1440);
         assert_eq!(after(life.starts_until), 3570);
         assert_eq!(after(life.overdue_at), 3135);
-        let earliest = policy.life(now, HOUR, Jitter(u16::MAX));
+        let earliest = policy.life(now, Span::token(HOUR), Jitter(u16::MAX));
         assert_eq!(after(earliest.renew_at), 2340);
+    }
+
+    #[test]
+    fn what_was_found_in_the_store_has_aged() {
+        let (policy, now) = (RefreshPolicy::default(), Instant::now());
+        let aged = |age| {
+            let span = Span {
+                age: Duration::from_secs(age),
+                ..Span::token(HOUR)
+            };
+            let life = policy.life(now, span, Jitter(0));
+            [life.renew_at, life.starts_until].map(|at| (at - now).as_secs())
+        };
+        assert_eq!(aged(600), [2100, 2970]);
+        assert_eq!(aged(3000), [0, 570]);
+        assert_eq!(aged(9000), [0, 0]);
+    }
+
+    #[test]
+    fn a_refresh_token_is_exchanged_at_half_its_life() {
+        let (policy, now) = (RefreshPolicy::default(), Instant::now());
+        let span = Span {
+            kind: SpanKind::Chain,
+            ..Span::token(48 * HOUR)
+        };
+        let life = policy.life(now, span, Jitter(0));
+        assert_eq!(life.renew_at - now, 24 * HOUR);
+        assert_eq!(life.starts_until - now, 48 * HOUR - Duration::from_secs(30));
     }
 
     #[test]
     fn a_short_life_keeps_a_tenth_as_margin() {
         let (policy, now) = (RefreshPolicy::default(), Instant::now());
-        let life = policy.life(now, Duration::from_secs(10), Jitter(0));
+        let life = policy.life(now, Span::token(Duration::from_secs(10)), Jitter(0));
         assert_eq!(life.starts_until - now, Duration::from_secs(9));
     }
 
@@ -304,6 +438,11 @@ mod tests {
         assert_eq!(
             with(|s| s.follower_wait = Duration::ZERO),
             Some(PolicyError::Zero)
+        );
+        assert_eq!(with(|s| s.calls = 0), Some(PolicyError::Zero));
+        assert_eq!(
+            with(|s| s.keep_alive_percent = 95),
+            Some(PolicyError::Order)
         );
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use super::broker::Shared;
+use super::shared::Shared;
 use super::slot::Timer;
 
 /// Something that has a timer.

@@ -11,12 +11,10 @@
 
 mod moves;
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::lease::Generation;
-use super::policy::{Jitter, Life, RefreshPolicy, Setbacks};
+use super::policy::{Jitter, Life, RefreshPolicy, Setbacks, Span};
 use crate::vspc::grant::IssueError;
 
 /// The state of one token.
@@ -25,11 +23,7 @@ pub(super) enum Slot<V> {
     /// Nothing is held that may be served, and a fetch is in flight.
     Acquiring { fate: Fate, setbacks: Setbacks },
     /// The last fetch failed; nobody asks again before `until`.
-    CoolingOff {
-        error: IssueError,
-        setbacks: Setbacks,
-        until: Instant,
-    },
+    CoolingOff(Cooling),
     /// Nothing is known.
     #[default]
     Empty,
@@ -39,11 +33,21 @@ pub(super) enum Slot<V> {
     Renewing(Held<V>),
 }
 
+/// What is known of the failure of a fetch.
+#[derive(Debug)]
+pub(super) struct Cooling {
+    pub(super) error: IssueError,
+    setbacks: Setbacks,
+    since: Instant,
+    pub(super) until: Instant,
+}
+
 /// A token and what is known of it.
 #[derive(Debug)]
 pub(super) struct Held<V> {
     generation: Generation,
-    issued: Instant,
+    /// From here on a rejection has it replaced: before, a newer one would fare no better.
+    forcible_at: Instant,
     life: Life,
     setbacks: Setbacks,
     value: V,
@@ -86,11 +90,15 @@ pub(super) enum Event<V> {
     Issued {
         generation: Generation,
         jitter: Jitter,
-        lifetime: Duration,
+        span: Span,
         value: V,
     },
+    /// The endpoint is well again: what its illness taught is forgotten.
+    Recovered,
     /// The console rejected this token.
     Rejected(Generation),
+    /// Somebody wants a newer one than this, while this one is still served.
+    Renew(Generation),
     /// The timer has rung.
     RenewDue(Upkeep),
 }
@@ -127,7 +135,7 @@ pub(super) enum Timer {
     /// A renewal that may come as early as `not_before`, to spread many of them.
     Paced {
         due: Instant,
-        lifetime: Duration,
+        lifetime: std::time::Duration,
         not_before: Instant,
     },
     /// Exactly then.
@@ -154,48 +162,17 @@ impl<V: Clone> Slot<V> {
             Self::Acquiring { fate, setbacks } => {
                 moves::acquiring(fate, setbacks, event, now, policy)
             }
-            Self::CoolingOff {
-                error,
-                setbacks,
-                until,
-            } => match event {
-                Event::Demand if now < until => {
-                    let refusal = Effect::Refuse {
-                        error: error.clone(),
-                        until,
-                    };
-                    (
-                        Self::CoolingOff {
-                            error,
-                            setbacks,
-                            until,
-                        },
-                        refusal,
-                    )
-                }
-                Event::Demand => moves::acquire(setbacks),
-                Event::Drop => (Self::Empty, Effect::Rest),
-                Event::RenewDue(Upkeep::Always) if now >= until => moves::acquire(setbacks),
-                Event::RenewDue(Upkeep::UsedAt(_)) if now >= until + policy.forget_after() => {
-                    (Self::Empty, Effect::Rest)
-                }
-                _ => (
-                    Self::CoolingOff {
-                        error,
-                        setbacks,
-                        until,
-                    },
-                    Effect::Rest,
-                ),
-            },
+            Self::CoolingOff(cooling) => moves::cooling_off(cooling, &event, now, policy),
             Self::Empty => match event {
-                Event::Demand => moves::acquire(Setbacks::default()),
+                Event::Demand | Event::Renew(_) => moves::acquire(Setbacks::default()),
                 _ => (Self::Empty, Effect::Rest),
             },
             Self::Held { held, renewal } => match event {
                 Event::Demand => moves::demand(held, renewal, now),
                 Event::Drop => (Self::Empty, Effect::Rest),
-                Event::Rejected(generation) if held.takes(generation, now, policy) => {
+                Event::Recovered => moves::recovered(held, renewal),
+                Event::Renew(generation) => moves::renew(held, renewal, generation, now),
+                Event::Rejected(generation) if held.takes(generation, now) => {
                     moves::replace(&held, renewal, now)
                 }
                 Event::RenewDue(upkeep) => moves::renew_due(held, renewal, upkeep, now),
@@ -208,7 +185,7 @@ impl<V: Clone> Slot<V> {
     /// What may be handed out without asking the slot, and until when.
     pub(super) fn servable(&self) -> Option<(&V, Generation, Instant)> {
         let (held, until) = match self {
-            Self::Acquiring { .. } | Self::CoolingOff { .. } | Self::Empty => return None,
+            Self::Acquiring { .. } | Self::CoolingOff(_) | Self::Empty => return None,
             Self::Held { held, renewal } => (held, held.wake_at(renewal)),
             Self::Renewing(held) => (held, held.life.starts_until),
         };
@@ -219,10 +196,26 @@ impl<V: Clone> Slot<V> {
         ))
     }
 
+    /// Whether a fetch is in flight.
+    pub(super) fn is_flying(&self) -> bool {
+        matches!(self, Self::Acquiring { .. } | Self::Renewing(_))
+    }
+
+    /// Whether a fetch failed for an illness of the endpoint that was over at `recovered`.
+    pub(super) fn is_ill_since(&self, recovered: Option<Instant>) -> bool {
+        match self {
+            Self::CoolingOff(cooling) => {
+                let is_over = recovered.is_some_and(|recovered| cooling.since <= recovered);
+                cooling.error.is_outage() && is_over
+            }
+            _ => false,
+        }
+    }
+
     /// When the token that is held is no longer handed out.
     pub(super) fn serves_until(&self) -> Option<Instant> {
         match self {
-            Self::Acquiring { .. } | Self::CoolingOff { .. } | Self::Empty => None,
+            Self::Acquiring { .. } | Self::CoolingOff(_) | Self::Empty => None,
             Self::Held { held, .. } | Self::Renewing(held) => Some(held.life.starts_until),
         }
     }
@@ -231,9 +224,9 @@ impl<V: Clone> Slot<V> {
     pub(super) fn timer(&self, upkeep: Upkeep, policy: &RefreshPolicy) -> Option<Timer> {
         match (self, upkeep) {
             (Self::Acquiring { .. } | Self::Empty | Self::Renewing(_), _) => None,
-            (Self::CoolingOff { until, .. }, Upkeep::Always) => Some(Timer::Plain(*until)),
-            (Self::CoolingOff { until, .. }, Upkeep::UsedAt(_)) => {
-                Some(Timer::Plain(*until + policy.forget_after()))
+            (Self::CoolingOff(cooling), Upkeep::Always) => Some(Timer::Plain(cooling.until)),
+            (Self::CoolingOff(cooling), Upkeep::UsedAt(_)) => {
+                Some(Timer::Plain(cooling.until + policy.forget_after()))
             }
             (Self::Held { held, renewal }, upkeep) => {
                 let life = &held.life;
@@ -258,8 +251,8 @@ impl<V: Clone> Slot<V> {
 impl<V> Held<V> {
     /// Whether a rejection of `generation` is to have this token replaced: not when it means an
     /// older one, and not when this one is so young that a newer one would fare no better.
-    fn takes(&self, generation: Generation, now: Instant, policy: &RefreshPolicy) -> bool {
-        generation == self.generation && now >= self.issued + policy.forced_gap()
+    fn takes(&self, generation: Generation, now: Instant) -> bool {
+        generation == self.generation && now >= self.forcible_at
     }
 
     /// From when on a request has the token renewed.

@@ -1,23 +1,36 @@
 //! What sessions live on by, kept over a restart.
 
+mod access;
+mod chain;
+mod shelf;
+
+pub(super) use access::StoredAccess;
+pub(super) use chain::{Refusals, Renewal, StoredChain};
+
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use access::WrittenAccess;
 use serde::{Deserialize, Serialize};
+use shelf::Shelf;
 use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::client::SessionKey;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::state::{State, StateError, Table};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Access;
 
-/// Keeps the refresh tokens of sessions, sealed in the state directory, or nowhere.
+/// Keeps sessions and tokens sealed in the state directory, or nowhere.
 #[derive(Clone)]
 pub struct SessionStore {
     clock: Clock,
+    /// Tells this process from others that use the same state.
+    process: Uuid,
+    shelf: Arc<Shelf>,
     state: Option<Arc<State>>,
 }
 
@@ -26,6 +39,7 @@ pub struct SessionStore {
 pub(super) struct Stored {
     pub(super) key: SessionKey,
     pub(super) user: Option<Arc<str>>,
+    pub(super) access: Option<StoredAccess>,
     pub(super) refresh: Secret,
 }
 
@@ -34,6 +48,8 @@ struct Written {
     console: String,
     read_only: bool,
     user: Option<String>,
+    #[serde(default)]
+    access: Option<WrittenAccess>,
     refresh: String,
     /// In seconds since 1970.
     saved: i64,
@@ -42,18 +58,26 @@ struct Written {
 impl SessionStore {
     /// Keeps nothing: sessions end with the process.
     pub fn nowhere() -> Self {
-        Self {
-            clock: Clock::System,
-            state: None,
-        }
+        Self::new(Clock::System, None)
     }
 
     /// Keeps them in the state.
     pub fn sealed(state: Arc<State>, clock: Clock) -> Self {
+        Self::new(clock, Some(state))
+    }
+
+    fn new(clock: Clock, state: Option<Arc<State>>) -> Self {
         Self {
             clock,
-            state: Some(state),
+            process: process_id(),
+            shelf: Arc::default(),
+            state,
         }
+    }
+
+    /// Wall time, which tells how old what was kept is.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// All sessions that are kept; those are forgotten whose refresh tokens cannot live any more.
@@ -92,6 +116,7 @@ impl SessionStore {
         &self,
         key: &SessionKey,
         user: Option<&str>,
+        access: Option<(&Secret, Duration)>,
         refresh: &Secret,
     ) -> bool {
         let Some(state) = self.state.as_ref().map(Arc::clone) else {
@@ -101,10 +126,14 @@ impl SessionStore {
             console: key.console.to_string(),
             read_only: key.access == Access::ReadOnly,
             user: user.map(str::to_owned),
+            access: access.map(|(token, lifetime)| {
+                WrittenAccess::new(token.expose(), self.clock.now(), lifetime)
+            }),
             refresh: refresh.expose().to_owned(),
             saved: self.clock.now().0.div_euclid(1_000_000),
         };
-        let length = 2 * refresh.expose().len() + 6 * user.unwrap_or_default().len() + 512;
+        let tokens = refresh.expose().len() + access.map_or(0, |(it, _)| it.expose().len());
+        let length = 2 * tokens + 6 * user.unwrap_or_default().len() + 512;
         let mut value = Zeroizing::new(Vec::with_capacity(length));
         // Writing plain members to memory cannot fail.
         drop(serde_json::to_writer(&mut *value, &written));
@@ -142,6 +171,17 @@ impl fmt::Debug for SessionStore {
     }
 }
 
+/// A number that no other process has.
+fn process_id() -> Uuid {
+    let mut bytes = [0_u8; 16];
+    // Without randomness the process has no name of its own, and a crash in the middle of a renewal
+    // is not noticed: the console then refuses the old refresh token, which costs a log-in.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return Uuid::nil();
+    }
+    Uuid::from_bytes(bytes)
+}
+
 fn read(name: &[u8], value: &[u8]) -> Option<(i64, Stored)> {
     let id = Uuid::from_slice(name).ok()?;
     let written: Written = serde_json::from_slice(value).ok()?;
@@ -157,6 +197,7 @@ fn read(name: &[u8], value: &[u8]) -> Option<(i64, Stored)> {
             access,
         },
         user: written.user.map(Arc::from),
+        access: written.access.map(StoredAccess::from),
         refresh: Secret::new(written.refresh),
     };
     Some((written.saved, stored))

@@ -137,6 +137,7 @@ impl Relayed {
             ),
             Err(IssueError::Refused { .. }) => Verdict::Refused,
             Err(IssueError::Malformed(what)) => Verdict::Unfit(what),
+            Err(IssueError::WrongSubject { .. }) => Verdict::Unfit("a token of somebody else"),
             Err(IssueError::Throttled { retry_after }) => Verdict::Throttled(retry_after),
             Err(IssueError::Unavailable(_)) => Verdict::Failed,
         }

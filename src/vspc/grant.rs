@@ -125,9 +125,22 @@ pub enum IssueError {
     /// The endpoint cannot be reached or cannot work.
     #[error("the token endpoint is unavailable: {0}")]
     Unavailable(Outage),
+    /// The token that came is another user's.
+    #[error("the token endpoint gave a token of user {got}, not of {asked}")]
+    WrongSubject {
+        /// Whose token was asked for.
+        asked: Subject,
+        /// Whose it is, by its own words.
+        got: Subject,
+    },
 }
 
 impl IssueError {
+    /// Whether the endpoint is ill, as opposed to saying no.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::Unavailable(_))
+    }
+
     /// Whether it is a refusal by its status only, whose body nobody could read.
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Refused { error, .. } if **error == *UNREADABLE)

@@ -6,8 +6,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::super::TokenError;
-use super::super::broker::Shared;
 use super::super::policy::Jitter;
+use super::super::shared::Shared;
 use super::super::slot::{Effect, Event, Slot};
 use super::{Cell, Fresh, Kind, Setback, internal, refusal};
 use crate::vspc::grant::{IssueError, Outage};
@@ -75,12 +75,12 @@ impl<K: Kind> Flight<K> {
         let event = match result {
             Ok(Fresh {
                 generation,
-                lifetime,
+                span,
                 value,
             }) => Event::Issued {
                 generation,
                 jitter,
-                lifetime,
+                span,
                 value,
             },
             Err(Setback::Blocked { error, until }) => Event::Blocked { error, until },
@@ -95,7 +95,7 @@ impl<K: Kind> Flight<K> {
                 self.cell.kind.accept(&value);
                 Ok(value)
             }
-            // A renewal that failed while its predecessor is still served: nobody waits.
+            // It was given up meanwhile, and nobody waits.
             Effect::Rest | Effect::Wait => Err(internal()),
         };
         state.flight = None;

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 
 use super::super::lease::Generation;
-use super::super::policy::{Life, RefreshPolicy, Setbacks};
-use super::{Effect, Event, Fate, Held, Renewal, Slot, Upkeep};
+use super::super::policy::{Jitter, RefreshPolicy, Setbacks, Span};
+use super::{Cooling, Effect, Event, Fate, Held, Renewal, Slot, Upkeep};
 use crate::vspc::grant::IssueError;
 
 pub(super) fn acquiring<V: Clone>(
@@ -15,8 +15,8 @@ pub(super) fn acquiring<V: Clone>(
     policy: &RefreshPolicy,
 ) -> (Slot<V>, Effect<V>) {
     match event {
-        Event::Blocked { error, until } => cool_off(error, setbacks, until),
-        Event::Demand => {
+        Event::Blocked { error, until } => cool_off(error, setbacks, now, until),
+        Event::Demand | Event::Renew(_) => {
             let fate = match fate {
                 Fate::Discard | Fate::FetchAgain => Fate::FetchAgain,
                 Fate::Keep => Fate::Keep,
@@ -33,22 +33,19 @@ pub(super) fn acquiring<V: Clone>(
         }
         Event::Failed { error, jitter } => {
             let until = now + policy.cooldown(&error, &mut setbacks, jitter);
-            cool_off(error, setbacks, until)
+            cool_off(error, setbacks, now, until)
         }
         Event::Issued {
             generation,
             jitter,
-            lifetime,
+            span,
             value,
         } => match fate {
             Fate::Discard => (Slot::Empty, Effect::Rest),
             Fate::FetchAgain => acquire(setbacks),
-            Fate::Keep => {
-                let life = policy.life(now, lifetime, jitter);
-                hold(value, generation, now, life)
-            }
+            Fate::Keep => hold((generation, value), now, span, jitter, policy),
         },
-        Event::Rejected(_) | Event::RenewDue(_) => {
+        Event::Recovered | Event::Rejected(_) | Event::RenewDue(_) => {
             (Slot::Acquiring { fate, setbacks }, Effect::Rest)
         }
     }
@@ -81,27 +78,90 @@ pub(super) fn renewing<V: Clone>(
         Event::Issued {
             generation,
             jitter,
-            lifetime,
+            span,
             value,
-        } => hold(value, generation, now, policy.life(now, lifetime, jitter)),
-        Event::Rejected(generation) if held.takes(generation, now, policy) => {
+        } => hold((generation, value), now, span, jitter, policy),
+        Event::Rejected(generation) if held.takes(generation, now) => {
             (waiting(held.setbacks), Effect::Rest)
         }
-        Event::Rejected(_) | Event::RenewDue(_) => (Slot::Renewing(held), Effect::Rest),
-        Event::Blocked { error, until } if serves => {
-            let renewal = Renewal::CoolingOff { error, until };
-            (Slot::Held { held, renewal }, Effect::Rest)
+        Event::Recovered | Event::Rejected(_) | Event::RenewDue(_) => {
+            (Slot::Renewing(held), Effect::Rest)
         }
-        Event::Blocked { error, until } => cool_off(error, held.setbacks, until),
+        // What is awaited is in flight already.
+        Event::Renew(_) => (Slot::Renewing(held), Effect::Wait),
+        Event::Blocked { error, until } if serves => keep(held, error, until),
+        Event::Blocked { error, until } => cool_off(error, held.setbacks, now, until),
         Event::Failed { error, jitter } => {
             let until = now + policy.cooldown(&error, &mut held.setbacks, jitter);
             if serves {
-                let renewal = Renewal::CoolingOff { error, until };
-                return (Slot::Held { held, renewal }, Effect::Rest);
+                return keep(held, error, until);
             }
-            cool_off(error, held.setbacks, until)
+            cool_off(error, held.setbacks, now, until)
         }
     }
+}
+
+/// Goes on with a token whose renewal failed; whoever wanted the new one is told why.
+fn keep<V>(held: Held<V>, error: IssueError, until: Instant) -> (Slot<V>, Effect<V>) {
+    let refusal = Effect::Refuse {
+        error: error.clone(),
+        until,
+    };
+    let renewal = Renewal::CoolingOff { error, until };
+    (Slot::Held { held, renewal }, refusal)
+}
+
+/// The last fetch failed, and `until` may not have come yet.
+pub(super) fn cooling_off<V>(
+    cooling: Cooling,
+    event: &Event<V>,
+    now: Instant,
+    policy: &RefreshPolicy,
+) -> (Slot<V>, Effect<V>) {
+    let until = cooling.until;
+    match event {
+        Event::Demand | Event::Renew(_) if now < until => {
+            let error = cooling.error.clone();
+            (Slot::CoolingOff(cooling), Effect::Refuse { error, until })
+        }
+        Event::Demand | Event::Renew(_) => acquire(cooling.setbacks),
+        Event::Drop => (Slot::Empty, Effect::Rest),
+        Event::Recovered if cooling.error.is_outage() => (Slot::Empty, Effect::Rest),
+        Event::RenewDue(Upkeep::Always) if now >= until => acquire(cooling.setbacks),
+        Event::RenewDue(Upkeep::UsedAt(_)) if now >= until + policy.forget_after() => {
+            (Slot::Empty, Effect::Rest)
+        }
+        _ => (Slot::CoolingOff(cooling), Effect::Rest),
+    }
+}
+
+/// Somebody wants a newer token than `generation`, and waits for it.
+pub(super) fn renew<V: Clone>(
+    held: Held<V>,
+    renewal: Renewal,
+    generation: Generation,
+    now: Instant,
+) -> (Slot<V>, Effect<V>) {
+    if now >= held.life.starts_until {
+        return replace(&held, renewal, now);
+    }
+    if generation != held.generation {
+        let value = held.value.clone();
+        return (Slot::Held { held, renewal }, Effect::Serve(value));
+    }
+    match renewal {
+        Renewal::CoolingOff { error, until } if now < until => keep(held, error, until),
+        _ => (Slot::Renewing(held), Effect::Fetch),
+    }
+}
+
+/// The endpoint is well again: a renewal that its illness put off comes when it is due.
+pub(super) fn recovered<V>(held: Held<V>, renewal: Renewal) -> (Slot<V>, Effect<V>) {
+    let renewal = match renewal {
+        Renewal::CoolingOff { error, .. } if error.is_outage() => Renewal::Timed,
+        other => other,
+    };
+    (Slot::Held { held, renewal }, Effect::Rest)
 }
 
 pub(super) fn demand<V: Clone>(
@@ -157,7 +217,7 @@ pub(super) fn renew_due<V>(
 pub(super) fn replace<V>(held: &Held<V>, renewal: Renewal, now: Instant) -> (Slot<V>, Effect<V>) {
     match renewal {
         Renewal::CoolingOff { error, until } if now < until => {
-            cool_off(error, held.setbacks, until)
+            cool_off(error, held.setbacks, now, until)
         }
         Renewal::CoolingOff { .. } | Renewal::OnDemand | Renewal::Timed => acquire(held.setbacks),
     }
@@ -173,32 +233,40 @@ pub(super) fn acquire<V>(setbacks: Setbacks) -> (Slot<V>, Effect<V>) {
     )
 }
 
-fn cool_off<V>(error: IssueError, setbacks: Setbacks, until: Instant) -> (Slot<V>, Effect<V>) {
+fn cool_off<V>(
+    error: IssueError,
+    setbacks: Setbacks,
+    since: Instant,
+    until: Instant,
+) -> (Slot<V>, Effect<V>) {
     let refusal = Effect::Refuse {
         error: error.clone(),
         until,
     };
     (
-        Slot::CoolingOff {
+        Slot::CoolingOff(Cooling {
             error,
             setbacks,
+            since,
             until,
-        },
+        }),
         refusal,
     )
 }
 
 fn hold<V: Clone>(
-    value: V,
-    generation: Generation,
-    issued: Instant,
-    life: Life,
+    (generation, value): (Generation, V),
+    now: Instant,
+    span: Span,
+    jitter: Jitter,
+    policy: &RefreshPolicy,
 ) -> (Slot<V>, Effect<V>) {
+    let life = policy.life(now, span, jitter);
     let setbacks = Setbacks::default();
     let served = value.clone();
     let held = Held {
+        forcible_at: now + policy.forced_gap().saturating_sub(span.age),
         generation,
-        issued,
         life,
         setbacks,
         value,

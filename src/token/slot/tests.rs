@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::token::policy::Span;
 use crate::vspc::grant::Outage;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -68,7 +71,7 @@ fn issued(value: u64) -> Event<u64> {
     Event::Issued {
         generation: Generation(value),
         jitter: Jitter(0),
-        lifetime: HOUR,
+        span: Span::token(HOUR),
         value,
     }
 }
@@ -126,7 +129,7 @@ fn a_failed_renewal_keeps_the_token_and_backs_off_to_its_end() {
         .after(2700)
         .renew_due()
         .step(failed(refused()))
-        .shows("Held", "Rest")
+        .shows("Held", "Refuse")
         .after(29)
         .renew_due()
         .shows("Held", "Rest")
@@ -410,7 +413,7 @@ proptest! {
                     model.served_until.push(now + lifetime - margin);
                     let generation = Generation(next);
                     ("Issued", Event::Issued {
-                        generation, jitter: Jitter(jitter), lifetime, value: next,
+                        generation, jitter: Jitter(jitter), span: Span::token(lifetime), value: next,
                     })
                 }
                 Op::Rejected(ago) => {
@@ -437,4 +440,43 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn whoever_wants_a_newer_one_waits_for_it_while_the_old_one_is_served() {
+    let renew = |generation| Event::Renew(Generation(generation));
+    Bench::holding()
+        .step(renew(1))
+        .shows("Renewing", "Fetch")
+        .step(renew(1))
+        .shows("Renewing", "Wait")
+        .step(Event::Demand)
+        .shows("Renewing", "Serve")
+        .step(issued(2))
+        .step(renew(1))
+        .shows("Held", "Serve")
+        .step(renew(2))
+        .shows("Renewing", "Fetch")
+        .step(failed(refused()))
+        .shows("Held", "Refuse")
+        .step(renew(2))
+        .shows("Held", "Refuse")
+        .step(Event::Demand)
+        .shows("Held", "Serve");
+}
+
+#[test]
+fn what_an_illness_taught_is_forgotten_when_it_is_over() {
+    Bench::new()
+        .step(Event::Demand)
+        .step(failed(outage()))
+        .step(Event::Demand)
+        .shows("CoolingOff", "Refuse")
+        .step(Event::Recovered)
+        .step(Event::Demand)
+        .shows("Acquiring", "Fetch")
+        .step(failed(refused()))
+        .step(Event::Recovered)
+        .step(Event::Demand)
+        .shows("CoolingOff", "Refuse");
 }

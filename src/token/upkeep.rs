@@ -1,0 +1,93 @@
+//! What goes on without a request: renewals, the store, and a look at the credentials.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Broker;
+use super::slot::Slot;
+
+impl Broker {
+    /// Renews sessions, and the tokens that are in use, before they end; keeps what was obtained;
+    /// and uses new credentials as soon as there are some. Returns once `stop` does.
+    pub async fn run_renewals(&self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let mut writing = pin!(self.0.store().keep_writing());
+        let mut looking = pin!(self.watch_credentials());
+        let mut sweeping = pin!(self.keep_sweeping());
+        let mut known = HashSet::new();
+        let mut queues = FuturesUnordered::new();
+        loop {
+            for entry in &self.0.consoles {
+                if known.insert(entry.key().clone()) {
+                    let console = Arc::clone(entry.value());
+                    queues.push(async move { console.desk.queue.run(&self.0).await });
+                }
+            }
+            tokio::select! {
+                () = &mut stop => return,
+                () = self.0.new_console.notified() => {}
+                Some(()) = queues.next() => {}
+                () = &mut writing => {}
+                () = &mut looking => {}
+                () = &mut sweeping => {}
+            }
+        }
+    }
+
+    /// Puts on the disk what waits to be written. Blocks.
+    pub fn save(&self) {
+        self.0.store().write_now();
+    }
+
+    async fn keep_sweeping(&self) {
+        let mut ticks = interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            let store = self.0.store().clone();
+            drop(tokio::task::spawn_blocking(move || store.sweep()).await);
+        }
+    }
+
+    /// A secret that was changed is used at once: where the last log-in was refused nobody waits
+    /// for the end of a cooldown, and where there is a session it is replaced by one of the new
+    /// credentials, being served until then.
+    async fn watch_credentials(&self) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let consoles: Vec<_> = self.0.consoles.iter().map(|it| Arc::clone(&it)).collect();
+            for console in consoles {
+                let session = &console.session;
+                if !session.kind.has_new_credentials(&self.0) {
+                    continue;
+                }
+                let identity = &console.desk.id;
+                tracing::info!(%identity, "the gateway's credentials were changed");
+                let held = session.look(|slot| match slot {
+                    Slot::CoolingOff(_) => None,
+                    _ => slot.servable().map(|(_, generation, _)| generation),
+                });
+                match held {
+                    Some(generation) => session.renew(&self.0, generation),
+                    None => {
+                        if session.kind.is_refused() {
+                            session.discard(&self.0);
+                        }
+                        session.wake(&self.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
