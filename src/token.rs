@@ -44,6 +44,12 @@ pub trait TokenIssuer: Send + Sync {
     /// Logs the gateway's own identity in.
     async fn login(&self, console: &ConsoleId) -> Result<Issued, IssueError>;
 
+    /// Recognizes the secrets of the gateway's own identity as they are now: when one was replaced,
+    /// it makes sense to log in again. None where they cannot be read. May read files.
+    fn credential_print(&self, _console: &ConsoleId) -> Option<u64> {
+        None
+    }
+
     /// Exchanges the refresh token of a session.
     async fn refresh(
         &self,
