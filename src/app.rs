@@ -25,6 +25,7 @@ use crate::token::{
     Account, Broker, Logins, PolicyError, RefreshPolicy, RefreshSettings, SessionStore, VspcIssuer,
 };
 use crate::upstream::{Console, ConsoleId, TrustError};
+use crate::vspc::login::Codes;
 
 use observer::Observer;
 use services::{AdminService, DataPlane, Shared, TokenService};
@@ -168,7 +169,8 @@ pub fn compose(
         telemetry: telemetry.clone(),
         auditor: auditor.clone(),
     };
-    let issuer = Arc::new(VspcIssuer::new(accounts));
+    let codes = Codes::new(Arc::clone(&state), clock.clone());
+    let issuer = Arc::new(VspcIssuer::new(accounts, HashMap::new(), codes));
     let refresh = RefreshSettings {
         follower_wait: settings.server.token_wait,
         ..RefreshSettings::default()
@@ -224,7 +226,8 @@ fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
         if console.passthrough != config::Passthrough::No {
             all.passthrough = Some(Passthrough {
                 console: Arc::clone(&connected),
-                own_name: console.login.username.to_lowercase(),
+                // A login without a name has none that anybody could try.
+                own_name: console.login.username().unwrap_or_default().to_lowercase(),
                 client_version: console.client_version.clone(),
                 expose: console.passthrough == config::Passthrough::Exposed,
                 logins: Arc::new(Logins::new().map_err(StateError::from)?),

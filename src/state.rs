@@ -43,6 +43,8 @@ pub struct Settings {
 /// A kind of values.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Table {
+    /// Which codes of second factors were used.
+    Codes,
     /// Which refresh tokens of the gateway were used.
     Logins,
     /// What the sessions of those live on by who act as themselves.
@@ -274,6 +276,7 @@ impl Table {
         match self {
             Self::Chains => "chains",
             Self::Leases => "leases",
+            Self::Codes => "codes",
             Self::Logins => "logins",
             Self::Sessions => "sessions",
             Self::TokenKeys => "token_keys",

@@ -1,6 +1,9 @@
-//! VSPC's wire: the grants and answers of `/token`, and what the `/users/logins` family says.
+//! VSPC's wire: the grants and answers of `/token`, the ways to log in, and what the `/users/logins`
+//! family says.
 
 pub mod grant;
+
+pub mod login;
 
 pub mod logins;
 

@@ -11,8 +11,6 @@ use crate::random;
 
 /// How long a login waits for the code of a TOTP device.
 const MFA_LIFE: Duration = Duration::from_secs(300);
-/// How long a login waits for the decrypted code of a key pair.
-const KEY_LIFE: Duration = Duration::from_secs(30);
 /// How many wrong codes end a login.
 const WRONG_CODES: u8 = 5;
 /// How many logins may wait; past that the ones that end first are forgotten.
@@ -71,9 +69,9 @@ impl Challenges {
         add(&mut self.open.lock().mfa, waiting, MFA_LIFE, now)
     }
 
-    /// Opens a challenge that its own code meets, and returns that code.
-    pub(crate) fn ask_for_key(&self, waiting: Waiting, now: Instant) -> String {
-        add(&mut self.open.lock().keys, waiting, KEY_LIFE, now)
+    /// Opens a challenge that its own code meets within a time, and returns that code.
+    pub(crate) fn ask_for_key(&self, waiting: Waiting, life: Duration, now: Instant) -> String {
+        add(&mut self.open.lock().keys, waiting, life, now)
     }
 
     /// Returns whose login an `mfa_token` or a code belongs to, without using it up.
@@ -165,6 +163,8 @@ fn use_up(used: &mut HashMap<u64, Vec<u64>>, fit: Fit) -> bool {
 mod tests {
     use super::*;
 
+    const KEY_LIFE: Duration = Duration::from_secs(30);
+
     const WAITING: Waiting = Waiting {
         user: Uuid::nil(),
         login: 7,
@@ -188,7 +188,7 @@ mod tests {
             challenges.meet_with_code(&token, now, |_| at(6)),
             Err(Unmet::Unknown)
         );
-        let code = challenges.ask_for_key(WAITING, now);
+        let code = challenges.ask_for_key(WAITING, KEY_LIFE, now);
         assert_eq!(challenges.meet_with_key(&code, now), Ok(WAITING));
         assert_eq!(challenges.meet_with_key(&code, now), Err(Unmet::Unknown));
     }
@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(met, expected);
         }
         for (life, expected) in [(29, Ok(WAITING)), (30, Err(Unmet::Unknown))] {
-            let code = challenges.ask_for_key(WAITING, now);
+            let code = challenges.ask_for_key(WAITING, KEY_LIFE, now);
             assert_eq!(
                 challenges.meet_with_key(&code, now + second * life),
                 expected
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn logins_that_wait_are_bounded() {
         let (challenges, now) = (Challenges::default(), Instant::now());
-        let first = challenges.ask_for_key(WAITING, now);
+        let first = challenges.ask_for_key(WAITING, KEY_LIFE, now);
         for _ in 0..MOST {
-            challenges.ask_for_key(WAITING, now + Duration::from_millis(1));
+            challenges.ask_for_key(WAITING, KEY_LIFE, now + Duration::from_millis(1));
         }
         assert_eq!(challenges.open.lock().keys.len(), MOST);
         assert_eq!(challenges.user(&first), None);

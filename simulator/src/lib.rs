@@ -61,6 +61,7 @@ use uuid::Uuid;
 pub use crate::answer::ErrorKind;
 pub use crate::bearer::Cause;
 pub use crate::faults::{Action, Fault};
+pub use crate::rsa_key::public_key_xml;
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
     AsyncMode, ChallengePadding, DeadRefresh, ParallelSessions, PasswordRefusal, Protocols,

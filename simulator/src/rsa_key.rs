@@ -98,6 +98,12 @@ pub(crate) fn generate_xml(bits: u64) -> Option<(String, String)> {
     xml(der.as_ref())
 }
 
+/// Returns the public half of an RSA key in PKCS#8 as the `<RSAKeyValue>` XML that is registered for
+/// key-pair logins; `None` when it is no such key.
+pub fn public_key_xml(pkcs8: &[u8]) -> Option<String> {
+    xml(pkcs8).map(|(_, public)| public)
+}
+
 /// Returns both XML forms of a private key in PKCS#8.
 pub(crate) fn xml(pkcs8: &[u8]) -> Option<(String, String)> {
     let [(SEQUENCE, outer)] = elements(pkcs8)?[..] else {

@@ -74,6 +74,9 @@ pub struct Switches {
     pub public_key_form: PublicKeyForm,
     /// How the challenge of a key-pair login is encrypted (`challenge_padding`).
     pub challenge_padding: ChallengePadding,
+    /// How long a key-pair login waits for the decrypted code, in milliseconds
+    /// (`key_challenge_life_ms`, default 30,000).
+    pub key_challenge_life_ms: u64,
     /// Grant `as` needs the impersonator's access token as well (`as_requires_bearer`, default false).
     pub as_requires_bearer: bool,
     /// What an `Authorization` header on `/token` leads to (`token_authorization`).
@@ -133,6 +136,7 @@ impl Default for Switches {
             password_refusal: PasswordRefusal::InvalidRequest,
             public_key_form: PublicKeyForm::Xml,
             challenge_padding: ChallengePadding::Pkcs1,
+            key_challenge_life_ms: 30_000,
             as_requires_bearer: false,
             token_authorization: TokenAuthorization::Refuse,
             lenient_logins: false,
@@ -175,6 +179,7 @@ impl Switches {
             "password_refusal" => self.password_refusal = worded(name, value)?,
             "public_key_form" => self.public_key_form = worded(name, value)?,
             "challenge_padding" => self.challenge_padding = worded(name, value)?,
+            "key_challenge_life_ms" => self.key_challenge_life_ms = plain(name, value)?,
             "as_requires_bearer" => self.as_requires_bearer = plain(name, value)?,
             "token_authorization" => self.token_authorization = worded(name, value)?,
             "lenient_logins" => self.lenient_logins = plain(name, value)?,

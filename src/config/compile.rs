@@ -2,6 +2,7 @@
 
 mod clients;
 pub(super) mod consoles;
+mod login;
 mod rules;
 pub(super) mod server;
 mod tenants;

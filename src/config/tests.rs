@@ -1,6 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use base64::Engine as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -333,6 +337,144 @@ fn single_faults_say_what_would_be_right() {
     }
 }
 
+/// An RSA key in PKCS#8 and Base64. One for all tests: making it takes longer than they do.
+static RSA: LazyLock<String> = LazyLock::new(|| {
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    base64::engine::general_purpose::STANDARD.encode(der.as_ref())
+});
+
+/// The faults of a file whose console logs in like this; `key.pem` and `totp` are good.
+fn login_faults(login: &str) -> Vec<String> {
+    let folder = folder();
+    let rsa = &*RSA;
+    let pem = |label: &str| format!("-----BEGIN {label}-----\n{rsa}\n-----END {label}-----\n");
+    for (name, text) in [
+        ("key.pem", pem("PRIVATE KEY")),
+        ("locked.pem", pem("ENCRYPTED PRIVATE KEY")),
+        ("totp", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n".to_owned()),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let password = r#"{ grant = "password", username = 'D\u', password = { file = "password" } }"#;
+    let text = GOOD.replacen(password, login, 1);
+    match Settings::parse(&text, folder.path()) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn every_way_to_log_in_can_be_configured() {
+    for login in [
+        r#"{ grant = "password", username = "u", password = { file = "password" } }"#,
+        r#"{ grant = "password", username = "u", password = { file = "password" }, totp_secret = { file = "totp" } }"#,
+        r#"{ grant = "public_key", private_key = { file = "key.pem" } }"#,
+        r#"{ grant = "public_key", private_key = { file = "key.pem" }, padding = "pkcs1", public_key_form = "spki" }"#,
+    ] {
+        assert_eq!(login_faults(login), Vec::<String>::new(), "{login}");
+    }
+}
+
+#[test]
+fn faults_of_a_login_say_what_to_do() {
+    let key = "private_key = { file = \"key.pem\" }";
+    let named = "username = \"u\", password = { file = \"password\" }";
+    for (login, expected) in [
+        (
+            "{ grant = \"mfa\" }".to_owned(),
+            "login.grant: must be \"password\", \"public_key\" or \"api_key\"",
+        ),
+        (format!("{{ {named} }}"), "login.grant: is missing"),
+        (
+            "{ grant = \"public_key\" }".to_owned(),
+            "login.private_key: is missing",
+        ),
+        (
+            "{ grant = \"api_key\" }".to_owned(),
+            "login.api_key: is missing",
+        ),
+        (
+            "{ grant = \"password\" }".to_owned(),
+            "login.username: is missing",
+        ),
+        (
+            format!("{{ grant = \"password\", {named}, {key} }}"),
+            "login.private_key: belongs to public_key, and the grant here is password",
+        ),
+        (
+            format!("{{ grant = \"public_key\", {key}, {named} }}"),
+            "login.username: belongs to password",
+        ),
+        (
+            format!("{{ grant = \"public_key\", {key}, passphrase = \"x\" }}"),
+            "login.passphrase: is not known here",
+        ),
+        (
+            format!("{{ grant = \"public_key\", {key}, padding = \"none\" }}"),
+            "login.padding: must be \"auto\"",
+        ),
+        (
+            format!("{{ grant = \"public_key\", {key}, public_key_form = \"pem\" }}"),
+            "login.public_key_form: must be \"xml\"",
+        ),
+        (
+            "{ grant = \"public_key\", private_key = { file = \"password\" } }".to_owned(),
+            "login.private_key: holds no private key in PEM",
+        ),
+        (
+            "{ grant = \"public_key\", private_key = { file = \"locked.pem\" } }".to_owned(),
+            "login.private_key: is encrypted",
+        ),
+        (
+            "{ grant = \"public_key\", private_key = \"canary\" }".to_owned(),
+            "login.private_key: secrets stand in files",
+        ),
+        (
+            format!("{{ grant = \"password\", {named}, totp_secret = {{ file = \"key.pem\" }} }}"),
+            "login.totp_secret: holds more than one line",
+        ),
+        (
+            format!("{{ grant = \"password\", {named}, totp_secret = {{ file = \"password\" }} }}"),
+            "login.totp_secret: is too short",
+        ),
+        (
+            "{ api_key = { file = \"password\" } }".to_owned(),
+            "tenants[0].impersonate: an API key has no refresh token, so it cannot impersonate: use",
+        ),
+    ] {
+        let found = login_faults(&login);
+        assert!(
+            found.iter().any(|fault| fault.contains(expected)),
+            "{login}: {found:#?}"
+        );
+        assert!(!found.iter().any(|fault| fault.contains("canary")));
+    }
+}
+
+#[test]
+fn a_console_without_impersonation_may_have_an_api_key() {
+    let text = GOOD
+        .split("[[tenants]]")
+        .next()
+        .unwrap()
+        .split("login = ")
+        .next()
+        .unwrap()
+        .to_owned();
+    let with = |login: &str| faults(&format!("{text}{login}"));
+    for login in [
+        r#"login = { api_key = { file = "password" } }"#,
+        r#"login = { grant = "api_key", api_key = { file = "password" } }"#,
+    ] {
+        assert_eq!(with(login), Vec::<String>::new());
+    }
+    let unfit = with(r#"login = { api_key = { env = "VSPC_GATEWAY_TEST_UNSET" } }"#);
+    assert!(unfit[0].contains("is not set"), "{unfit:?}");
+}
+
 /// Whoever may read the log need not be able to read the secrets.
 #[test]
 fn the_place_of_the_log_is_read_without_the_secrets() {
@@ -421,7 +563,7 @@ fn the_reference_example_has_every_key() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
     let mut missing = Vec::new();
-    for file in ["server", "consoles", "tenants", "clients", "rules"] {
+    for file in ["server", "consoles", "login", "tenants", "clients", "rules"] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
         for call in [

@@ -99,8 +99,18 @@ pub(super) fn path(item: &Item<'_>, folder: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Reads a reference to a secret, and checks that the secret is there.
+/// Reads a reference to a secret of one line, and checks that the secret is there.
 pub(super) fn secret(item: &Item<'_>, folder: &Path) -> Option<(SecretSource, Secret)> {
+    let (source, secret) = secret_text(item, folder)?;
+    if secret.expose().contains(['\n', '\r']) {
+        item.fault("holds more than one line: a secret is one, with or without a newline");
+        return None;
+    }
+    Some((source, secret))
+}
+
+/// As [`secret`], for secrets of several lines.
+pub(super) fn secret_text(item: &Item<'_>, folder: &Path) -> Option<(SecretSource, Secret)> {
     if item.raw().is_str() {
         // The text itself is not repeated: it may be the secret.
         item.fault(
@@ -122,10 +132,6 @@ pub(super) fn secret(item: &Item<'_>, folder: &Path) -> Option<(SecretSource, Se
     };
     section.finish();
     match source.read() {
-        Ok(secret) if secret.expose().contains(['\n', '\r']) => {
-            item.fault("holds more than one line: a secret is one, with or without a newline");
-            None
-        }
         Ok(secret) => Some((source, secret)),
         Err(error) => {
             item.fault(error.to_string());

@@ -6,21 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::HeaderValue;
 
+pub use crate::vspc::login::Login;
+
 use super::TokenIssuer;
-use crate::secret::{Secret, SecretSource};
+use crate::secret::Secret;
 use crate::tenant::IdentityId;
 use crate::upstream::{Console, ConsoleId};
 use crate::vspc::exchange;
 use crate::vspc::grant::{Access, Grant, IssueError, Issued, Outage, Subject};
-
-/// Who the gateway is at a console.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// `DOMAIN\user`.
-    pub username: String,
-    /// Where the password is. Read at each login, so that a new one takes effect.
-    pub password: SecretSource,
-}
+use crate::vspc::login::{Codes, log_in};
 
 /// A console and the gateway's account there.
 #[derive(Debug)]
@@ -35,16 +29,39 @@ pub struct Account {
 
 /// Asks consoles for tokens over HTTP.
 #[derive(Debug)]
-pub struct VspcIssuer(HashMap<ConsoleId, Account>);
+pub struct VspcIssuer {
+    accounts: HashMap<ConsoleId, Account>,
+    tenants: HashMap<IdentityId, Login>,
+    codes: Codes,
+}
 
 impl VspcIssuer {
-    /// An issuer for these consoles.
-    pub fn new(accounts: HashMap<ConsoleId, Account>) -> Self {
-        Self(accounts)
+    /// An issuer for these consoles, and for the tenants that log in by themselves. No code of a
+    /// second factor is sent that `codes` knows of.
+    pub fn new(
+        accounts: HashMap<ConsoleId, Account>,
+        tenants: HashMap<IdentityId, Login>,
+        codes: Codes,
+    ) -> Self {
+        Self {
+            accounts,
+            tenants,
+            codes,
+        }
+    }
+
+    fn login_of(&self, identity: &IdentityId) -> Result<&Login, IssueError> {
+        match identity.tenant() {
+            None => Ok(&self.account(identity.console())?.login),
+            Some(_) => {
+                let login = self.tenants.get(identity);
+                login.ok_or(IssueError::Unavailable(Outage::Internal))
+            }
+        }
     }
 
     fn account(&self, console: &ConsoleId) -> Result<&Account, IssueError> {
-        self.0
+        self.accounts
             .get(console)
             .ok_or(IssueError::Unavailable(Outage::Internal))
     }
@@ -58,15 +75,15 @@ impl VspcIssuer {
 #[async_trait]
 impl TokenIssuer for VspcIssuer {
     async fn login(&self, identity: &IdentityId) -> Result<Issued, IssueError> {
-        let console = identity.console();
-        let login = &self.account(console)?.login;
-        let password = login.password.read().map_err(|error| {
-            tracing::error!(%console, %error, "the password of the gateway's account cannot be read");
-            IssueError::Unavailable(Outage::Internal)
-        })?;
-        let (username, password) = (login.username.as_str(), &password);
-        self.exchange(console, Grant::Password { username, password })
-            .await
+        let account = self.account(identity.console())?;
+        let login = self.login_of(identity)?;
+        let version = account.client_version.as_ref();
+        log_in(&account.console, login, version, &self.codes).await
+    }
+
+    fn credential_print(&self, identity: &IdentityId) -> Option<u64> {
+        let print = self.login_of(identity).ok()?.secret_print()?;
+        Some(u64::from_be_bytes(print))
     }
 
     async fn refresh(

@@ -4,14 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio::time::Instant;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::grant::{Grant, IssueError, Issued, Outage, parse_answer, parse_second_step};
+use super::grant::{
+    Grant, IssueError, Issued, Outage, SecondStep, parse_answer, parse_second_step,
+};
 use crate::secret::Secret;
 use crate::upstream::{Console, RequestBody, UpstreamError};
 
@@ -26,19 +31,67 @@ pub async fn exchange(
     grant: &Grant<'_>,
     client_version: Option<&HeaderValue>,
 ) -> Result<Issued, IssueError> {
-    tokio::time::timeout(TOTAL_TIMEOUT, ask(console, grant, client_version))
-        .await
-        .unwrap_or(Err(IssueError::Unavailable(Outage::TimedOut)))
+    let deadline = Instant::now() + TOTAL_TIMEOUT;
+    ask(console, grant, client_version, deadline).await?.parse()
+}
+
+/// What the answer to the first step of a log-in is.
+pub(super) enum FirstStep {
+    /// A second step is wanted.
+    Challenge {
+        /// What is wanted.
+        error: IssueError,
+        /// What is given for it.
+        step: SecondStep,
+        /// The console's own time, in seconds since the Unix epoch, where the answer tells it.
+        date: Option<i64>,
+    },
+    /// There is a token already.
+    Issued(Issued),
+}
+
+/// Takes the first step of a log-in that may have two.
+pub(super) async fn begin(
+    console: &Console,
+    grant: &Grant<'_>,
+    client_version: Option<&HeaderValue>,
+) -> Result<FirstStep, IssueError> {
+    let deadline = Instant::now() + TOTAL_TIMEOUT;
+    let relayed = ask(console, grant, client_version, deadline).await?;
+    match relayed.parse() {
+        Ok(issued) => Ok(FirstStep::Issued(issued)),
+        Err(error @ IssueError::Challenge(_)) => {
+            let step = parse_second_step(&relayed.body)
+                .ok_or(IssueError::Malformed("a second step beside a token"))?;
+            let date = relayed.date;
+            Ok(FirstStep::Challenge { error, step, date })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`exchange`], with a deadline of the caller's.
+pub(super) async fn exchange_until(
+    console: &Console,
+    grant: &Grant<'_>,
+    client_version: Option<&HeaderValue>,
+    deadline: Instant,
+) -> Result<Issued, IssueError> {
+    ask(console, grant, client_version, deadline).await?.parse()
 }
 
 async fn ask(
     console: &Console,
     grant: &Grant<'_>,
     client_version: Option<&HeaderValue>,
-) -> Result<Issued, IssueError> {
+    deadline: Instant,
+) -> Result<Relayed, IssueError> {
     let form = Bytes::copy_from_slice(grant.form().expose().as_bytes());
-    let relayed = send(console, form, client_version).await;
-    relayed.map_err(|error| outage(&error))?.parse()
+    let sent = send(console, form, client_version);
+    let answer = tokio::time::timeout_at(deadline, sent).await;
+    answer
+        .unwrap_or(Err(UpstreamError::Timeout))
+        .map_err(|error| outage(&error))
 }
 
 /// The token endpoint's answer to somebody else's form, as it came.
@@ -49,6 +102,8 @@ pub struct Relayed {
     pub content_type: Option<HeaderValue>,
     /// When to ask again.
     pub retry_after: Option<HeaderValue>,
+    /// When it was made, by the console's clock, in seconds since the Unix epoch.
+    date: Option<i64>,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -107,6 +162,7 @@ async fn send(
     let status = answer.status();
     let header = |name: HeaderName| answer.headers().get(name).cloned();
     let (content_type, retry_after) = (header(CONTENT_TYPE), header(RETRY_AFTER));
+    let date = header(DATE).and_then(|value| unix_seconds(&value));
     let body = Limited::new(answer.into_body(), ANSWER_LIMIT + 1)
         .collect()
         .await
@@ -116,6 +172,7 @@ async fn send(
         status,
         content_type,
         retry_after,
+        date,
         // Its own memory, where nobody else holds it.
         body: Zeroizing::new(Vec::from(body)),
     })
@@ -131,10 +188,10 @@ impl Relayed {
     pub fn read(&self) -> Verdict {
         match self.parse() {
             Ok(issued) => Verdict::Issued(issued),
-            Err(IssueError::Challenge(_)) => parse_second_step(&self.body).map_or(
-                Verdict::Unfit("a second step beside a token"),
-                Verdict::SecondStep,
-            ),
+            Err(IssueError::Challenge(_)) => parse_second_step(&self.body)
+                .map_or(Verdict::Unfit("a second step beside a token"), |step| {
+                    Verdict::SecondStep(step.mfa_token)
+                }),
             Err(IssueError::Refused { .. }) => Verdict::Refused,
             Err(IssueError::Malformed(what)) => Verdict::Unfit(what),
             Err(IssueError::WrongSubject { .. }) => Verdict::Unfit("a token of somebody else"),
@@ -186,6 +243,12 @@ impl fmt::Debug for Relayed {
     }
 }
 
+/// Reads the value of a `Date` header.
+fn unix_seconds(value: &HeaderValue) -> Option<i64> {
+    let date = OffsetDateTime::parse(value.to_str().ok()?, &Rfc2822).ok()?;
+    Some(date.unix_timestamp())
+}
+
 /// What went wrong on the way holds nothing secret: it is for the operator's eyes.
 fn outage(error: &UpstreamError) -> IssueError {
     IssueError::Unavailable(match error {
@@ -206,3 +269,15 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Connecting, asking and reading the answer.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_read_as_http_writes_them() {
+        let read = |text| unix_seconds(&HeaderValue::from_static(text));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(read("yesterday"), None);
+    }
+}

@@ -2,7 +2,7 @@
 
 mod answer;
 
-pub use answer::{Issued, parse_answer, parse_second_step};
+pub use answer::{Issued, SecondStep, is_token, parse_answer, parse_second_step};
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,6 +46,13 @@ impl Access {
 /// One request to the token endpoint.
 #[derive(Debug)]
 pub enum Grant<'a> {
+    /// Completes the log-in of a key pair.
+    AuthorizationCode {
+        /// What the challenge said, decrypted.
+        code: &'a Secret,
+        /// What the token may do.
+        access: Access,
+    },
     /// Acts as another user, on the strength of the caller's own refresh token.
     Impersonate {
         /// The impersonator's refresh token.
@@ -55,12 +62,30 @@ pub enum Grant<'a> {
         /// What the token may do.
         access: Access,
     },
+    /// Completes a log-in with a code of a second factor.
+    Mfa {
+        /// The `mfa_token` of the answer to the first step.
+        token: &'a Secret,
+        /// The code.
+        code: &'a Secret,
+        /// What the token may do.
+        access: Access,
+    },
     /// Logs in with a name and a password.
     Password {
         /// `DOMAIN\user` or `Company\user`.
         username: &'a str,
         /// The password.
         password: &'a Secret,
+        /// What the token may do.
+        access: Access,
+    },
+    /// Begins the log-in of a key pair: asks for a challenge.
+    PublicKey {
+        /// The registered key, in Base64.
+        key: &'a str,
+        /// What the token may do.
+        access: Access,
     },
     /// Exchanges a refresh token for a new pair.
     Refresh {
@@ -75,6 +100,11 @@ impl Grant<'_> {
     /// The request body, `application/x-www-form-urlencoded`.
     pub fn form(&self) -> Secret {
         match self {
+            Self::AuthorizationCode { code, access } => encode(&[
+                Some(("grant_type", "authorization_code")),
+                Some(("code", code.expose())),
+                access.field(),
+            ]),
             Self::Impersonate {
                 refresh,
                 target,
@@ -85,10 +115,30 @@ impl Grant<'_> {
                 Some(("userUid", &target.to_string())),
                 access.field(),
             ]),
-            Self::Password { username, password } => encode(&[
+            Self::Mfa {
+                token,
+                code,
+                access,
+            } => encode(&[
+                Some(("grant_type", "mfa")),
+                Some(("mfa_token", token.expose())),
+                Some(("mfa_code", code.expose())),
+                access.field(),
+            ]),
+            Self::Password {
+                username,
+                password,
+                access,
+            } => encode(&[
                 Some(("grant_type", "password")),
                 Some(("username", username)),
                 Some(("password", password.expose())),
+                access.field(),
+            ]),
+            Self::PublicKey { key, access } => encode(&[
+                Some(("grant_type", "public_key")),
+                Some(("public_key", key)),
+                access.field(),
             ]),
             Self::Refresh { refresh, access } => encode(&[
                 Some(("grant_type", "refresh_token")),

@@ -21,6 +21,7 @@ mod identity;
 mod login;
 mod login_misuse;
 mod login_passed;
+mod own_logins;
 mod process;
 mod query;
 mod refusals;

@@ -1,5 +1,7 @@
 //! The grants that open a session: a password, a password with a code, a key pair.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::time::Instant;
@@ -77,7 +79,9 @@ pub(super) fn public_key(
         return Err(failed(shared, user, &login.identifier, NO_KEY));
     }
     let waiting = waiting(login, read_only);
-    let code = shared.challenges.ask_for_key(waiting, Instant::now());
+    let life = Duration::from_millis(shared.switches.key_challenge_life_ms);
+    let now = Instant::now();
+    let code = shared.challenges.ask_for_key(waiting, life, now);
     let sealed = key
         .encrypt(code.as_bytes(), shared.switches.challenge_padding)
         .ok_or(Refusal::Login(

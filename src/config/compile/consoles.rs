@@ -8,12 +8,12 @@ use std::time::Duration;
 use http::Method;
 use http::uri::{Authority, Scheme};
 
+use super::login::login;
 use super::rules;
 use crate::config::reader::{Item, Section};
-use crate::config::value::{Time, path, secret};
+use crate::config::value::{Time, path};
 use crate::config::{Console, Passthrough};
 use crate::policy::{Methods, PathPattern, Rule, Rules};
-use crate::token::Login;
 use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 
 /// The consoles, and the names of all that the file speaks of: a console with a fault must not make
@@ -23,6 +23,14 @@ pub(super) struct Consoles {
     pub(super) names: HashSet<String>,
     /// What those may do who log in as themselves.
     pub(super) rules: Rules,
+}
+
+impl Consoles {
+    /// A console without faults.
+    pub(super) fn named(&self, name: &str) -> Option<&Console> {
+        let mut consoles = self.consoles.iter();
+        consoles.find(|console| console.upstream.id.as_str() == name)
+    }
 }
 
 pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
@@ -275,35 +283,6 @@ fn pins(item: &Item<'_>) -> Option<Vec<Fingerprint256>> {
     };
     let read: Vec<_> = elements.iter().map(pin).collect();
     read.into_iter().collect()
-}
-
-fn login(item: &Item<'_>, folder: &Path) -> Option<Login> {
-    let mut section = item.section()?;
-    let grant = section.required("grant").and_then(|item| {
-        item.read_with(|text: String| match text.as_str() {
-            "password" => Ok(()),
-            _ => Err(r#"must be "password", the one grant this version logs in with"#),
-        })
-    });
-    let username = section.required("username").and_then(|item| {
-        item.read_with(|text: String| {
-            if text.is_empty() {
-                Err("must not be empty")
-            } else {
-                Ok(text)
-            }
-        })
-    });
-    let password = section
-        .required("password")
-        .and_then(|item| secret(&item, folder));
-    section.finish();
-    grant?;
-    let (password, _) = password?;
-    Some(Login {
-        username: username?,
-        password,
-    })
 }
 
 /// Names stand in headers, records and URLs: printable, without blanks and separators.

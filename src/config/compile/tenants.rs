@@ -110,6 +110,16 @@ fn tenant(
         .required("impersonate")
         .and_then(|item| target(&item));
     let read_only = section.or("read_only", false);
+    if target.is_some()
+        && let Some(console) = console.as_ref().and_then(|name| consoles.named(name))
+        && !console.login.can_impersonate()
+    {
+        section.fault(
+            "impersonate",
+            "an API key has no refresh token, so it cannot impersonate: use grant password or \
+             public_key for the console's login",
+        );
+    }
     section.finish();
     let tenant = Tenant {
         name: Arc::from(name?),

@@ -84,17 +84,31 @@ fn issued(content_type: Option<&str>, body: &[u8]) -> Result<Issued, IssueError>
     })
 }
 
-/// Reads an answer that asks for a second step and holds no token that acts: `Some` with the token
-/// for that step, if there is one.
-pub fn parse_second_step(body: &[u8]) -> Option<Option<Secret>> {
+/// What an answer gives for the second step that it asks for; at least one of the two.
+#[derive(Debug)]
+pub struct SecondStep {
+    /// The token that goes with the code of a second factor.
+    pub mfa_token: Option<Secret>,
+    /// The code that only the holder of the private key can read, in Base64.
+    pub encrypted_code: Option<Secret>,
+}
+
+/// Reads an answer that asks for a second step and holds no token that acts.
+pub fn parse_second_step(body: &[u8]) -> Option<SecondStep> {
     let answer: TokenBody = decode(body)?;
     let acts = |token: &Option<Hidden>| token.as_ref().is_some_and(|token| !token.is_blank());
     if acts(&answer.access_token) || acts(&answer.refresh_token) {
         return None;
     }
-    let step = answer.mfa_token.filter(|token| !token.is_blank());
-    let challenged = acts(&answer.encrypted_code);
-    (step.is_some() || challenged).then(|| step.map(|Hidden(token)| token))
+    let text = |member: Option<Hidden>| {
+        let member = member.filter(|text| !text.is_blank())?;
+        Some(member.0)
+    };
+    let step = SecondStep {
+        mfa_token: text(answer.mfa_token),
+        encrypted_code: text(answer.encrypted_code),
+    };
+    (step.mfa_token.is_some() || step.encrypted_code.is_some()).then_some(step)
 }
 
 fn refused(body: &[u8]) -> IssueError {
@@ -212,7 +226,8 @@ fn is_json(content_type: &str) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-fn is_token(token: &Secret) -> bool {
+/// Whether a text can be a token: visible ASCII, fit for a header.
+pub fn is_token(token: &Secret) -> bool {
     let text = token.expose();
     !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

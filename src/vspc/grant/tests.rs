@@ -62,6 +62,7 @@ fn the_other_grants_ask_for_what_they_are() {
     let login = Grant::Password {
         username: r"DOMAIN\svc",
         password: &token,
+        access: Access::Full,
     };
     assert_eq!(
         login.form().expose(),
@@ -69,11 +70,73 @@ fn the_other_grants_ask_for_what_they_are() {
     );
 }
 
+#[test]
+fn every_way_to_log_in_can_ask_for_a_token_that_only_reads() {
+    let (token, code) = (secret("abc"), secret("123456"));
+    let access = Access::ReadOnly;
+    let username = "u";
+    for (grant, expected) in [
+        (
+            Grant::Password {
+                username,
+                password: &token,
+                access,
+            },
+            "grant_type=password&username=u&password=abc&readOnly=true",
+        ),
+        (
+            Grant::Mfa {
+                token: &token,
+                code: &code,
+                access,
+            },
+            "grant_type=mfa&mfa_token=abc&mfa_code=123456&readOnly=true",
+        ),
+        (
+            Grant::PublicKey {
+                key: "a+b=",
+                access,
+            },
+            "grant_type=public_key&public_key=a%2Bb%3D&readOnly=true",
+        ),
+        (
+            Grant::AuthorizationCode {
+                code: &code,
+                access,
+            },
+            "grant_type=authorization_code&code=123456&readOnly=true",
+        ),
+    ] {
+        assert_eq!(grant.form().expose(), expected);
+    }
+}
+
+#[test]
+fn a_second_step_gives_what_it_needs_and_stands_beside_no_token() {
+    let read = |body: &str| {
+        let step = parse_second_step(body.as_bytes())?;
+        let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
+        Some((text(step.mfa_token), text(step.encrypted_code)))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        read(r#"{"access_token":null,"mfa_token":"m","encrypted_code":""}"#),
+        Some((text("m"), None))
+    );
+    assert_eq!(
+        read(r#"{"access_token":null,"encrypted_code":"c"}"#),
+        Some((None, text("c")))
+    );
+    assert_eq!(read(r#"{"access_token":"a","mfa_token":"m"}"#), None);
+    assert_eq!(read(r#"{"refresh_token":"r","encrypted_code":"c"}"#), None);
+    assert_eq!(read("{}"), None);
+}
+
 proptest! {
     #[test]
     fn any_name_and_password_reads_back(username in "\\PC{0,40}", password in ".{0,80}") {
         let hidden = secret(&password);
-        let form = Grant::Password { username: &username, password: &hidden }.form();
+        let form = Grant::Password { username: &username, password: &hidden, access: Access::Full }.form();
         prop_assert!(form.expose().is_ascii());
         let fields = parse_back(&form);
         prop_assert_eq!(fields, vec![
