@@ -334,6 +334,9 @@ fn whatever_is_damaged_it_is_opened_or_set_aside() {
             }
         }
         fs::write(settings.database(), &damaged).unwrap();
+        // Whatever they say: they come to an end.
+        drop(copy::prospect(&settings));
+        drop(copy::info(&settings));
         let state = State::open(&settings).unwrap();
         for table in Table::ALL {
             let all = state.all(table).unwrap();

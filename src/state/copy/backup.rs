@@ -9,6 +9,7 @@ use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _};
 use super::form::{Head, Writer};
 use super::{CopyError, Reader, Tell, Unclean, key_text, parse_ring, plain};
 use crate::clock::Clock;
+use crate::state::open::guarded;
 use crate::state::seal::Ring;
 use crate::state::{CHECK, META, Settings, StateError, Table, files};
 
@@ -88,7 +89,7 @@ pub fn backup(
         publish(&beside, path, backup.replaces)?;
         Ok(done)
     };
-    let done = write();
+    let done = guarded(&mut write);
     if done.is_err() {
         // What is left of it is of no use.
         drop(fs::remove_file(&beside));

@@ -10,6 +10,7 @@ use super::backup::check;
 use super::{CopyError, Reader, Unclean, key_text, parse_ring};
 use crate::state::files::{aside_files, file_error};
 use crate::state::hold::Hold;
+use crate::state::open::guarded;
 use crate::state::seal::{FORMAT, Ring};
 use crate::state::{Settings, StateError, Table};
 
@@ -71,7 +72,7 @@ pub fn info(settings: &Settings) -> Result<Info, CopyError> {
     let (ring, snapshot, reader) = opened(settings, Unclean::Mend)?;
     let mut tables = Vec::new();
     for table in Table::ALL {
-        tables.push(table_info(&snapshot, &ring, table)?);
+        tables.push(guarded(|| table_info(&snapshot, &ring, table))?);
     }
     drop((snapshot, reader));
     Ok(Info {
@@ -95,9 +96,15 @@ pub fn prospect(settings: &Settings) -> Prospect {
         }
         _ => return Prospect::Begin,
     }
-    match opened(settings, Unclean::Copy) {
+    match guarded(|| opened(settings, Unclean::Copy)) {
         Ok(_) => Prospect::GoOn,
         Err(error) if error.is_unreadable() => Prospect::SetAside(error),
+        Err(StateError::Database(error)) => {
+            match StateError::of_opening(&settings.database().display().to_string(), *error) {
+                error if error.is_unreadable() => Prospect::SetAside(error),
+                error => Prospect::Fail(error),
+            }
+        }
         Err(error) => Prospect::Fail(error),
     }
 }

@@ -277,7 +277,7 @@ fn what_a_start_would_do_is_told_beforehand_and_not_done() {
         told(),
         Prospect::SetAside(StateError::KeyMissing(_))
     ));
-    fs::write(place.settings.own_key(), key).unwrap();
+    crate::state::files::replace(&place.settings.own_key(), &key).unwrap();
     let names = |files: &[(PathBuf, Vec<u8>)]| {
         files
             .iter()
