@@ -116,9 +116,7 @@ fn open_file(settings: &Settings, alone: bool) -> Result<State, StateError> {
 }
 
 /// Whatever a damaged file makes of its reader, it is a damaged file.
-pub(super) fn guarded<T, E: From<StateError>>(
-    work: impl FnOnce() -> Result<T, E>,
-) -> Result<T, E> {
+pub(super) fn guarded<T, E: From<StateError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let error = redb::Error::Corrupted("it cannot be made sense of".to_owned());
         Err(StateError::Database(Box::new(error)).into())

@@ -209,6 +209,43 @@ fn a_lazy_change_is_seen_at_once_and_on_the_disk_with_the_next_change() {
     assert!(one.queue.is_empty());
 }
 
+/// What a kill leaves is what the files hold at that moment.
+#[test]
+fn what_was_changed_lazily_survives_a_kill_once_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder);
+    let state = Arc::new(State::open(&settings).unwrap());
+    let lazily = |name: &[u8]| {
+        state
+            .change_lazily(Table::Leases, |change| change.put(name, b"1"))
+            .unwrap();
+    };
+    let survives = |name: &[u8]| {
+        let killed = tempfile::tempdir().unwrap();
+        let copy = Settings {
+            directory: killed.path().to_owned(),
+            key: None,
+        };
+        for file in [Settings::database, Settings::own_key] {
+            fs::copy(file(&settings), file(&copy)).unwrap();
+        }
+        let state = State::open(&copy).unwrap();
+        assert!(state.set_aside().is_none());
+        state.get(Table::Leases, name).unwrap().is_some()
+    };
+    lazily(b"flushed");
+    state.flush().unwrap();
+    assert!(survives(b"flushed"));
+    lazily(b"taken along");
+    put(&state, b"a", b"1");
+    assert!(survives(b"taken along"));
+    lazily(b"by itself");
+    while !state.queue.is_empty() {
+        std::thread::yield_now();
+    }
+    assert!(survives(b"by itself"));
+}
+
 #[test]
 fn a_change_that_fails_loses_nothing_that_waited() {
     let state = Arc::new(State::in_memory().unwrap());

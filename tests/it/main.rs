@@ -24,6 +24,7 @@ mod login_passed;
 mod process;
 mod query;
 mod refusals;
+mod state_commands;
 
 mod tokens;
 mod upstream_tls;
