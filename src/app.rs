@@ -86,7 +86,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
     let state = open_state(&settings.state, start, &auditor)?;
-    let (gateway, admin) = assemble(settings, &auditor, state)?;
+    let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
 
     let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
     let data = server.add_service(DataPlane::new(
@@ -115,6 +115,8 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     note_lifecycle(&auditor, "process.stopped");
     // The runtimes are gone and with them every request; what they left to be written is written.
     drop(gateway);
+    // It is logged if it fails; what it is about may be lost.
+    state.flush().ok();
     writer
         .close()
         .map_err(|error| RunError::Service(error.to_string()))?;

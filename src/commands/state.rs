@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use vspc_gateway::config::Settings;
 use vspc_gateway::state;
-use vspc_gateway::state::copy::{self, Backup, CopyError, Prospect, Restore};
+use vspc_gateway::state::copy::{self, Backup, Prospect, Restore};
 
 use super::bar::Bar;
-use crate::{BAD_USAGE, ConfigFile, FAILED, Failure, print};
+use crate::{BAD_USAGE, ConfigFile, Failure, print};
 
 /// Back up the state directory, bring a backup back, tell what is in it.
 #[derive(Subcommand)]
@@ -95,7 +95,7 @@ fn back_up(settings: &state::Settings, wanted: Backup<'_>) -> Result<(), Failure
     let mut bar = Bar::of("{len} values");
     let done = copy::backup(settings, wanted, &mut |done, total| bar.tell((done, total)));
     bar.clear();
-    let done = done.map_err(failure)?;
+    let done = done?;
     let mut text = format!("{}: {} values", wanted.to.display(), done.values);
     if done.files > 0 {
         text += &format!(", {} files", done.files);
@@ -114,7 +114,7 @@ fn restore(settings: &state::Settings, wanted: Restore<'_>) -> Result<(), Failur
     let mut bar = Bar::new();
     let done = copy::restore(settings, wanted, &mut |done, total| bar.tell((done, total)));
     bar.clear();
-    let done = done.map_err(failure)?;
+    let done = done?;
     let mut text = format!("restored {} values of {}\n", done.values, done.made);
     if let Some(aside) = &done.set_aside {
         text += &format!("the state before is now {}\n", aside.display());
@@ -136,7 +136,7 @@ fn restore(settings: &state::Settings, wanted: Restore<'_>) -> Result<(), Failur
 }
 
 fn info(settings: &state::Settings) -> Result<(), Failure> {
-    let info = copy::info(settings).map_err(failure)?;
+    let info = copy::info(settings)?;
     let mut text = format!(
         "{}: {} bytes, sealed form {}, {}\nkeys: {} (the first seals)\n",
         info.path.display(),
@@ -168,8 +168,4 @@ fn info(settings: &state::Settings) -> Result<(), Failure> {
 
 fn load(file: &ConfigFile) -> Result<state::Settings, Failure> {
     Settings::load_state(&file.config).map_err(|error| Failure(error.to_string(), BAD_USAGE))
-}
-
-fn failure(error: CopyError) -> Failure {
-    Failure(error.to_string(), FAILED)
 }

@@ -41,7 +41,7 @@ pub enum StateError {
          missing, or end that process and start without --upgrade, which sets the state aside and \
          ends all log-ins at the gateway"
     )]
-    NotSetAside(Box<StateError>),
+    NotSetAside(Box<Self>),
     /// The database cannot be opened now.
     #[error("{path} cannot be opened: {source}")]
     Unopened {

@@ -100,6 +100,9 @@ impl State {
     /// # Errors
     /// Fails when the database does; what it was about is lost then.
     pub fn flush(&self) -> Result<(), StateError> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
         self.settled((|| {
             // Whoever writes now has ended when this begins.
             let transaction = self.write()?;

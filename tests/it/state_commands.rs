@@ -316,7 +316,7 @@ async fn nothing_is_restored_beside_a_gateway_or_from_a_damaged_file() {
 
 #[tokio::test]
 async fn a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() {
-    const VALUES: usize = 20_000;
+    const VALUES: usize = 4_000;
     let home = Home::new("http://127.0.0.1:9");
     let settings = StateSettings {
         directory: directory(&home),
