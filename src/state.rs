@@ -179,28 +179,36 @@ impl State {
         Ok(all)
     }
 
-    /// Shows all values of a kind that can be opened, one by one, by their names, as they are at
-    /// one moment. Reads the disk.
+    /// Shows all values of a kind that can be opened, one by one, in no order, as they are at one
+    /// moment. Reads the disk.
     ///
     /// # Errors
     /// Fails when the database does; some values may have been shown by then.
     pub fn for_each(
         &self,
         table: Table,
-        each: impl FnMut(&[u8], Opened),
+        mut each: impl FnMut(&[u8], Opened),
     ) -> Result<(), StateError> {
-        if !self.queue.is_empty() {
-            // Where that fails, what waits is lost, and what is there can be shown.
-            self.flush().ok();
-        }
+        // Before the transaction begins: what leaves the queue after that is in both.
+        let waiting = self.queue.of(table);
         self.settled((|| {
             let transaction = self.database.load().begin_read()?;
             match transaction.open_table(table.definition()) {
-                Ok(stored) => self.each_opened(table, &stored, each),
+                Ok(stored) => self.each_opened(table, &stored, |name, opened| {
+                    if !waiting.contains_key(name) {
+                        each(name, opened);
+                    }
+                }),
                 Err(redb::TableError::TableDoesNotExist(_)) => Ok(()),
                 Err(error) => Err(error.into()),
             }
-        })())
+        })())?;
+        for (name, sealed) in waiting {
+            if let Some(sealed) = sealed {
+                each(&name, self.opened_value(table, &name, &sealed)?);
+            }
+        }
+        Ok(())
     }
 
     /// The value of a name. Reads the disk.

@@ -162,6 +162,17 @@ impl Queue {
         found.or_else(|| queue.written.get(&place)).cloned()
     }
 
+    /// What is to become of the values of one kind.
+    pub(super) fn of(&self, table: Table) -> HashMap<Vec<u8>, Option<Vec<u8>>> {
+        let queue = self.0.lock();
+        let mut all = HashMap::new();
+        for batch in [&*queue.written, &queue.waiting] {
+            let of_it = batch.iter().filter(|((kind, _), _)| *kind == table);
+            all.extend(of_it.map(|((_, name), sealed)| (name.clone(), sealed.clone())));
+        }
+        all
+    }
+
     /// Takes what waits into a transaction. They are given back unless it is told what became of
     /// them.
     pub(super) fn take(&self) -> Taken<'_> {

@@ -198,6 +198,8 @@ fn a_lazy_change_is_seen_at_once_and_on_the_disk_with_the_next_change() {
     let seen = |state: &State| Some(state.get(Table::Leases, b"a").unwrap()?.to_vec());
     assert_eq!(seen(&one).as_deref(), Some(&b"1"[..]));
     assert!(one.get(Table::Leases, b"b").unwrap().is_none());
+    assert_eq!(one.all(Table::Leases).unwrap().len(), 1);
+    assert!(other.all(Table::Leases).unwrap().is_empty());
     assert_eq!(seen(&other), None);
     drop(turn);
     put(&one, b"x", b"y");
@@ -206,6 +208,14 @@ fn a_lazy_change_is_seen_at_once_and_on_the_disk_with_the_next_change() {
         .unwrap();
     one.flush().unwrap();
     assert_eq!(seen(&other).as_deref(), Some(&b"2"[..]));
+    one.change_lazily(Table::Leases, |change| {
+        change.remove(b"a");
+        Ok(())
+    })
+    .unwrap();
+    assert!(one.all(Table::Leases).unwrap().is_empty());
+    one.flush().unwrap();
+    assert!(other.all(Table::Leases).unwrap().is_empty());
     assert!(one.queue.is_empty());
 }
 

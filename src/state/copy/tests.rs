@@ -318,3 +318,38 @@ fn it_is_told_what_is_there() {
     let _state = place.open();
     assert!(info(&place.settings).unwrap().in_use);
 }
+
+#[test]
+fn what_a_killed_process_left_is_looked_at_without_a_change_and_backed_up() {
+    let place = Place::filled();
+    let state = place.open();
+    // What a kill leaves is what the files hold at that moment.
+    let killed = Place::new();
+    fs::create_dir(&killed.settings.directory).unwrap();
+    for file in [Settings::database, Settings::own_key] {
+        fs::copy(file(&place.settings), file(&killed.settings)).unwrap();
+    }
+    drop(state);
+    let before = killed.files();
+    assert!(matches!(prospect(&killed.settings), Prospect::GoOn));
+    assert_eq!(killed.files(), before);
+    let other = Place::new();
+    other.restore(&killed.back_up(true), true).unwrap();
+    assert_eq!(other.values(), [one(), one(), one(), one()]);
+}
+
+#[test]
+fn a_key_that_is_kept_elsewhere_stays_the_one() {
+    let place = Place::filled();
+    let file = place.back_up(true);
+    let mut other = Place::new();
+    let key = other.file("key");
+    crate::state::files::replace(&key, "5c".repeat(32).as_bytes()).unwrap();
+    other.settings.key = Some(SecretSource::File(key.clone()));
+    assert!(!other.restore(&file, true).unwrap().keys_added);
+    assert_eq!(fs::read_to_string(&key).unwrap(), "5c".repeat(32));
+    assert!(!other.settings.own_key().exists());
+    assert_eq!(other.values(), [one(), one(), one(), one()]);
+    let told = info(&other.settings).unwrap();
+    assert!(told.tables.iter().all(|table| table.lost == 0));
+}
