@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::Drain;
-use crate::state::{State, StateError};
+use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{
     Account, Broker, Logins, PolicyError, RefreshPolicy, RefreshSettings, SessionStore, VspcIssuer,
@@ -86,7 +86,8 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     let shared = Arc::new(Shared::new(drain));
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
-    let (gateway, admin) = compose(settings, &auditor)?;
+    let state = open_state(&settings.state, start, &auditor)?;
+    let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
 
     let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
     let data = server.add_service(DataPlane::new(
@@ -116,6 +117,8 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     // The runtimes are gone and with them every request; what they left to be written is written.
     gateway.broker.save();
     drop(gateway);
+    // It is logged if it fails; what it is about may be lost.
+    state.flush().ok();
     writer
         .close()
         .map_err(|error| RunError::Service(error.to_string()))?;
@@ -149,14 +152,17 @@ pub fn compose(
     settings: Settings,
     auditor: &Auditor,
 ) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
+    let state = open_state(&settings.state, Start::Fresh, auditor)?;
+    assemble(settings, auditor, state)
+}
+
+fn assemble(
+    settings: Settings,
+    auditor: &Auditor,
+    state: Arc<State>,
+) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
     let telemetry = Telemetry::default();
     let clock = Clock::System;
-    let state = Arc::new(State::open(&settings.state)?);
-    if state.is_new() {
-        let directory = settings.state.directory.display();
-        tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
-        note_lifecycle(auditor, "state.begun");
-    }
     let lifetimes = settings.server.lifetimes;
     let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
     let tokens = Arc::new(tokens);
@@ -206,6 +212,36 @@ pub fn compose(
     Ok((Arc::new(gateway), settings.admin))
 }
 
+/// Opens the state, and records what became of the one before.
+fn open_state(
+    settings: &state::Settings,
+    start: Start,
+    auditor: &Auditor,
+) -> Result<Arc<State>, StateError> {
+    let state = match start {
+        Start::Fresh => State::open(settings)?,
+        Start::Upgrade => State::open_beside(settings)?,
+    };
+    if let Some(aside) = state.set_aside() {
+        let detail = format!(
+            "{} is now {}: {}",
+            aside.from.display(),
+            aside.to.display(),
+            aside.reason
+        );
+        note(auditor, "state.set_aside", detail.into());
+    }
+    if let Some(backup) = state.restored() {
+        note(auditor, "state.restored", backup.to_owned().into());
+    }
+    if state.is_new() {
+        let directory = settings.directory.display();
+        tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
+        note_lifecycle(auditor, "state.begun");
+    }
+    Ok(Arc::new(state))
+}
+
 /// The consoles, and who the gateway is there.
 #[derive(Default)]
 struct Connected {
@@ -246,13 +282,15 @@ fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
 
 /// Records that the process begins or ends. There is a place: nothing else is under way.
 fn note_lifecycle(auditor: &Auditor, operation: &'static str) {
+    let version = concat!("vspc-gateway ", env!("CARGO_PKG_VERSION"));
+    note(auditor, operation, Cow::Borrowed(version));
+}
+
+fn note(auditor: &Auditor, operation: &'static str, detail: Cow<'static, str>) {
     let record = Record {
         operation: Some(Cow::Borrowed(operation)),
         code: Some(Code::Ok),
-        detail: Some(Cow::Borrowed(concat!(
-            "vspc-gateway ",
-            env!("CARGO_PKG_VERSION")
-        ))),
+        detail: Some(detail),
         ..Record::default()
     };
     match auditor.note(Kind::Admin, &record).now_or_never() {

@@ -1,3 +1,5 @@
 //! The commands that are more than a few lines.
 
 pub(crate) mod audit;
+mod bar;
+pub(crate) mod state;

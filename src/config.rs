@@ -161,6 +161,14 @@ impl Settings {
         read(path, compile::server::audit)
     }
 
+    /// Reads only where and how the state is kept.
+    ///
+    /// # Errors
+    /// Tells the faults of `[state]`.
+    pub fn load_state(path: &Path) -> Result<state::Settings, ConfigError> {
+        read(path, compile::server::state)
+    }
+
     /// Whether a name may be a client's, a tenant's or a console's.
     pub fn is_name(text: &str) -> bool {
         compile::consoles::name(text.to_owned()).is_ok()

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
+use commands::state::{self, StateCommand};
 use vspc_gateway::app::{self, Start};
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::secret::{KeyDigest, new_api_key};
@@ -48,6 +49,9 @@ enum Command {
     /// Read the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Back up the state directory, bring a backup back, tell what is in it.
+    #[command(subcommand)]
+    State(StateCommand),
 }
 
 #[derive(Subcommand)]
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         Command::Check { file } => check(&file),
         Command::Keys(KeysCommand::New { client }) => keys_new(&client),
         Command::Audit(command) => audit::run(command),
+        Command::State(command) => state::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,8 +117,12 @@ fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
 }
 
 fn check(file: &ConfigFile) -> Result<(), Failure> {
-    load(file)?;
-    print(&format!("{} is in order\n", file.config.display()))
+    let settings = load(file)?;
+    let prospect = state::prospect(&settings.state);
+    print(&format!(
+        "{} is in order\n{prospect}",
+        file.config.display()
+    ))
 }
 
 fn keys_new(client: &str) -> Result<(), Failure> {

@@ -2,46 +2,64 @@
 //!
 //! Two processes may use one directory at a time, as they do during an upgrade.
 
+mod anew;
 mod change;
+pub mod copy;
 mod error;
+mod files;
+mod hold;
+mod lazily;
+mod open;
 mod seal;
 #[cfg(test)]
 mod tests;
 
 pub use change::Change;
 pub use error::StateError;
+pub use lazily::LazyChange;
+pub use open::{SetAside, is_key};
+pub use seal::KeyId;
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::rand;
 use redb::backends::InMemoryBackend;
-use redb::{
-    Builder, ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Builder, Database, ReadableDatabase as _, TableDefinition, WriteTransaction};
 use zeroize::Zeroizing;
 
-use crate::secret::{Secret, SecretError, SecretSource};
-use seal::Seal;
+use crate::secret::SecretSource;
+use files::{file_error, identity};
+use hold::Hold;
+use lazily::Queue;
+use open::{Others, builder, new_key};
+use seal::Ring;
 
 /// Where and under which key it is kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The directory.
     pub directory: PathBuf,
-    /// The key that seals what is kept: 64 hex digits. Absent, it is made at the first start and
-    /// lies in the directory, in the file `key`.
+    /// The keys, one a line, of 64 hex digits: the first seals what is kept, all open it. Absent,
+    /// one is made at the first start and lies in the directory, in the file `key`.
     pub key: Option<SecretSource>,
 }
 
+impl Settings {
+    /// The database.
+    fn database(&self) -> PathBuf {
+        self.directory.join("state.redb")
+    }
+
+    /// The keys, unless they are kept elsewhere.
+    fn own_key(&self) -> PathBuf {
+        self.directory.join("key")
+    }
+}
+
 /// A kind of values.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Table {
     /// Which codes of second factors were used.
     Codes,
@@ -63,7 +81,12 @@ pub struct State {
     /// The file, and which one it was when it was opened; none in memory.
     file: Option<(PathBuf, (u64, u64))>,
     is_new: bool,
-    seal: Seal,
+    queue: Queue,
+    restored: Option<String>,
+    seal: Ring,
+    set_aside: Option<SetAside>,
+    /// Let go of after the database.
+    hold: Option<Hold>,
 }
 
 /// A value that was sealed.
@@ -72,46 +95,23 @@ pub type Opened = Zeroizing<Vec<u8>>;
 impl State {
     /// Opens a state directory, which is made if it is not there.
     ///
+    /// A database that cannot be read, because it is damaged or none of the keys sealed it, is set
+    /// aside, and a new one begun, unless another process uses it. What another key than the first
+    /// sealed is sealed anew.
+    ///
     /// # Errors
     /// Says what is wrong with the directory, the key or the database.
     pub fn open(settings: &Settings) -> Result<Self, StateError> {
-        let directory = &settings.directory;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|source| file_error("cannot make the state directory", directory, source))?;
-        let path = directory.join("state.redb");
-        let is_new = fs::metadata(&path).map_or(0, |file| file.len()) == 0;
-        let key = match &settings.key {
-            Some(source) => source.read()?,
-            None => own_key(&directory.join("key"), is_new)?,
-        };
-        // Made beforehand, so that nobody else may ever read it.
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| file_error("cannot open", &path, source))?;
-        let unusable = |error: redb::Error| StateError::Unusable {
-            path: path.display().to_string(),
-            source: Box::new(error),
-        };
-        let database = builder()
-            .create(&path)
-            .map_err(|error| unusable(error.into()))?;
-        let identity = identity(&path)?;
-        let state = Self {
-            database: ArcSwap::from_pointee(database),
-            file: Some((path.clone(), identity)),
-            is_new,
-            seal: Seal::new(&key).ok_or(StateError::NotAKey)?,
-        };
-        match state.check_key(directory) {
-            Err(StateError::Database(error)) => Err(unusable(*error)),
-            checked => checked.map(|()| state),
-        }
+        open::open(settings, Others::Unknown)
+    }
+
+    /// Opens a state directory that another process is using: nothing is set aside, and nothing
+    /// sealed in a way that the other process might not know.
+    ///
+    /// # Errors
+    /// Says what is wrong with the directory, the key or the database.
+    pub fn open_beside(settings: &Settings) -> Result<Self, StateError> {
+        open::open(settings, Others::Expected)
     }
 
     /// A state that ends with its process: for tests and measurements.
@@ -120,12 +120,8 @@ impl State {
     /// Fails when the operating system gives no randomness.
     pub fn in_memory() -> Result<Self, StateError> {
         let database = Builder::new().create_with_backend(InMemoryBackend::new())?;
-        let state = Self {
-            database: ArcSwap::from_pointee(database),
-            file: None,
-            is_new: true,
-            seal: Seal::new(&new_key()?).ok_or(StateError::NotAKey)?,
-        };
+        let seal = Ring::parse(&new_key()?).ok_or(StateError::NotAKey)?;
+        let mut state = Self::of(database, seal);
         state.check_key(Path::new("memory"))?;
         Ok(state)
     }
@@ -135,34 +131,25 @@ impl State {
         self.is_new
     }
 
-    /// Whether the key is the one that sealed what is there.
-    fn check_key(&self, place: &Path) -> Result<(), StateError> {
-        let transaction = self.database.load().begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            let stored = meta.get(CHECK)?.map(|value| value.value().to_vec());
-            match stored {
-                Some(sealed) => {
-                    let opened = self.seal.open("meta", CHECK, &sealed);
-                    if opened.is_none_or(|opened| opened.as_slice() != CHECK) {
-                        return Err(StateError::WrongKey(place.display().to_string()));
-                    }
-                }
-                None => {
-                    let sealed = self.seal.seal("meta", CHECK, CHECK)?;
-                    meta.insert(CHECK, sealed.as_slice())?;
-                }
-            }
-        }
-        transaction.commit()?;
-        Ok(())
+    /// What was in its place and could not be read.
+    pub fn set_aside(&self) -> Option<&SetAside> {
+        self.set_aside.as_ref()
     }
 
-    /// The database, if it is still the file that was opened.
+    /// Of which backup it was restored since the last start.
+    pub fn restored(&self) -> Option<&str> {
+        self.restored.as_deref()
+    }
+
+    /// Whether the file is not any more the one that was opened.
+    fn is_moved(&self) -> bool {
+        let file = self.file.as_ref();
+        file.is_some_and(|(path, opened)| identity(path).ok() != Some(*opened))
+    }
+
+    /// A transaction, if the database is still the file that was opened.
     fn write(&self) -> Result<WriteTransaction, StateError> {
-        if let Some((path, opened)) = &self.file
-            && identity(path).ok() != Some(*opened)
-        {
+        if let (true, Some((path, _))) = (self.is_moved(), &self.file) {
             return Err(StateError::Moved(path.display().to_string()));
         }
         Ok(self.database.load().begin_write()?)
@@ -191,14 +178,41 @@ impl State {
     /// # Errors
     /// Fails when the database does.
     pub fn all(&self, table: Table) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
+        let mut all = Vec::new();
+        self.for_each(table, |name, opened| all.push((name.to_vec(), opened)))?;
+        Ok(all)
+    }
+
+    /// Shows all values of a kind that can be opened, one by one, in no order, as they are at one
+    /// moment. Reads the disk.
+    ///
+    /// # Errors
+    /// Fails when the database does; some values may have been shown by then.
+    pub fn for_each(
+        &self,
+        table: Table,
+        mut each: impl FnMut(&[u8], Opened),
+    ) -> Result<(), StateError> {
+        // Before the transaction begins: what leaves the queue after that is in both.
+        let waiting = self.queue.of(table);
         self.settled((|| {
             let transaction = self.database.load().begin_read()?;
             match transaction.open_table(table.definition()) {
-                Ok(stored) => self.opened(table, &stored),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+                Ok(stored) => self.each_opened(table, &stored, |name, opened| {
+                    if !waiting.contains_key(name) {
+                        each(name, opened);
+                    }
+                }),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(()),
                 Err(error) => Err(error.into()),
             }
-        })())
+        })())?;
+        for (name, sealed) in waiting {
+            if let Some(sealed) = sealed {
+                each(&name, self.opened_value(table, &name, &sealed)?);
+            }
+        }
+        Ok(())
     }
 
     /// The value of a name. Reads the disk.
@@ -206,6 +220,11 @@ impl State {
     /// # Errors
     /// Fails when the database does, and on a damaged value.
     pub fn get(&self, table: Table, name: &[u8]) -> Result<Option<Opened>, StateError> {
+        if let Some(waiting) = self.queue.find(table, name) {
+            return waiting
+                .map(|sealed| self.opened_value(table, name, &sealed))
+                .transpose();
+        }
         self.settled((|| {
             let transaction = self.database.load().begin_read()?;
             let stored = match transaction.open_table(table.definition()) {
@@ -220,8 +239,8 @@ impl State {
         })())
     }
 
-    /// Changes values of one kind; when it returns, the change is on the disk, whole. One change
-    /// at a time, whichever process makes it. Blocks.
+    /// Changes values of one kind; when it returns, the change is on the disk, whole, and so is what
+    /// was changed lazily before. One change at a time, whichever process makes it. Blocks.
     ///
     /// # Errors
     /// Fails when `change` or the database does; then nothing is changed.
@@ -232,30 +251,38 @@ impl State {
     ) -> Result<T, StateError> {
         self.settled((|| {
             let transaction = self.write()?;
+            let waited = self.queue.take();
+            waited.write(&transaction)?;
             let result = change(&mut Change::new(self, table, &transaction))?;
             transaction.commit()?;
+            waited.forget();
             Ok(result)
         })())
     }
 
-    fn opened(
+    /// Shows what can be opened; what cannot be is counted in one line.
+    fn each_opened(
         &self,
         table: Table,
         stored: &impl redb::ReadableTable<&'static [u8], &'static [u8]>,
-    ) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
-        let mut all = Vec::new();
+        mut each: impl FnMut(&[u8], Opened),
+    ) -> Result<(), StateError> {
+        let mut lost = 0_u64;
         for entry in stored.iter()? {
             let (name, sealed) = entry?;
             match self.opened_value(table, name.value(), sealed.value()) {
-                Ok(opened) => all.push((name.value().to_vec(), opened)),
-                Err(_) => tracing::error!(
-                    table = table.as_str(),
-                    name = hex::encode(name.value()),
-                    "a value of the state directory is damaged, and passed over"
-                ),
+                Ok(opened) => each(name.value(), opened),
+                Err(_) => lost += 1,
             }
         }
-        Ok(all)
+        if lost > 0 {
+            tracing::warn!(
+                table = table.as_str(),
+                values = lost,
+                "values that are damaged, or whose key is gone, were passed over"
+            );
+        }
+        Ok(())
     }
 
     fn opened_value(&self, table: Table, name: &[u8], sealed: &[u8]) -> Result<Opened, StateError> {
@@ -272,6 +299,16 @@ impl fmt::Debug for State {
 }
 
 impl Table {
+    /// Every kind.
+    const ALL: [Self; 6] = [
+        Self::Chains,
+        Self::Codes,
+        Self::Leases,
+        Self::Logins,
+        Self::Sessions,
+        Self::TokenKeys,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Chains => "chains",
@@ -283,6 +320,10 @@ impl Table {
         }
     }
 
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.as_str() == name)
+    }
+
     fn definition(self) -> Definition {
         TableDefinition::new(self.as_str())
     }
@@ -290,71 +331,9 @@ impl Table {
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .set_concurrency_mode(ConcurrencyMode::MultiWriter)
-        .set_cache_size(CACHE);
-    builder
-}
-
-/// Whether a text can be a state key.
-pub fn is_key(key: &Secret) -> bool {
-    Seal::new(key).is_some()
-}
-
-/// Which file it is.
-fn identity(path: &Path) -> Result<(u64, u64), StateError> {
-    let metadata = fs::metadata(path).map_err(|source| file_error("cannot read", path, source))?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-/// The key in the state directory, made if there is nothing yet that another one sealed.
-fn own_key(path: &Path, is_new: bool) -> Result<Secret, StateError> {
-    let source = SecretSource::File(path.to_owned());
-    if path.exists() {
-        return Ok(source.read()?);
-    }
-    if !is_new {
-        return Err(StateError::KeyMissing(path.display().to_string()));
-    }
-    // Written beside and linked into place: never half a key, and of two processes that start at
-    // once one gives the key to both.
-    let beside = path.with_extension(format!("new.{}", std::process::id()));
-    let key = new_key()?;
-    let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(key.expose().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        match fs::hard_link(&beside, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::remove_file(&beside),
-        }?;
-        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| file_error("cannot write", path, source))?;
-    Ok(source.read()?)
-}
-
-fn new_key() -> Result<Secret, StateError> {
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    rand::fill(bytes.as_mut_slice()).map_err(|_| SecretError::NoRandomness)?;
-    Ok(Secret::new(hex::encode(bytes.as_slice())))
-}
-
-fn file_error(what: &'static str, path: &Path, source: io::Error) -> StateError {
-    let path = path.display().to_string();
-    StateError::File { what, path, source }
-}
-
-/// Tells whether the key is the right one.
+/// About the state itself.
 const META: Definition = TableDefinition::new("meta");
+/// Tells whether the key is the right one.
 const CHECK: &[u8] = b"check";
-/// Of the database's pages in memory.
-const CACHE: usize = 8 * 1024 * 1024;
+/// Of which backup it was restored.
+const RESTORED: &[u8] = b"restored";

@@ -1,6 +1,5 @@
 //! `vspc-gateway audit`: reading the log.
 
-mod bar;
 mod query;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};

@@ -51,7 +51,10 @@ impl<'a> Change<'a> {
     /// Fails when the database does.
     pub fn all(&self) -> Result<Vec<(Vec<u8>, Opened)>, StateError> {
         let stored = self.transaction.open_table(self.table.definition())?;
-        self.state.opened(self.table, &stored)
+        let mut all = Vec::new();
+        let collect = |name: &[u8], opened| all.push((name.to_vec(), opened));
+        self.state.each_opened(self.table, &stored, collect)?;
+        Ok(all)
     }
 
     /// Sets the value of a name.

@@ -2,7 +2,7 @@
 
 mod access;
 mod chain;
-mod shelf;
+mod leases;
 
 pub(super) use access::StoredAccess;
 pub(super) use chain::{Refusals, Renewal, StoredChain};
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use access::WrittenAccess;
 use serde::{Deserialize, Serialize};
-use shelf::Shelf;
 use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -30,7 +29,6 @@ pub struct SessionStore {
     clock: Clock,
     /// Tells this process from others that use the same state.
     process: Uuid,
-    shelf: Arc<Shelf>,
     state: Option<Arc<State>>,
 }
 
@@ -70,7 +68,6 @@ impl SessionStore {
         Self {
             clock,
             process: process_id(),
-            shelf: Arc::default(),
             state,
         }
     }

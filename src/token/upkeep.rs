@@ -14,11 +14,10 @@ use super::Broker;
 use super::slot::Slot;
 
 impl Broker {
-    /// Renews sessions, and the tokens that are in use, before they end; keeps what was obtained;
-    /// and uses new credentials as soon as there are some. Returns once `stop` does.
+    /// Renews sessions, and the tokens that are in use, before they end, and uses new credentials as
+    /// soon as there are some. Returns once `stop` does.
     pub async fn run_renewals(&self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        let mut writing = pin!(self.0.store().keep_writing());
         let mut looking = pin!(self.watch_credentials());
         let mut sweeping = pin!(self.keep_sweeping());
         let mut known = HashSet::new();
@@ -34,7 +33,6 @@ impl Broker {
                 () = &mut stop => return,
                 () = self.0.new_console.notified() => {}
                 Some(()) = queues.next() => {}
-                () = &mut writing => {}
                 () = &mut looking => {}
                 () = &mut sweeping => {}
             }

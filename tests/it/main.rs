@@ -25,6 +25,7 @@ mod own_logins;
 mod process;
 mod query;
 mod refusals;
+mod state_commands;
 
 mod tokens;
 mod upstream_tls;

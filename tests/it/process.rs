@@ -685,12 +685,12 @@ async fn the_admin_token_guards_all_but_the_bare_state() {
 }
 
 /// What `/token` of a process answers to a form.
-async fn token(address: SocketAddr, form: &[(&str, &str)]) -> Answer {
+pub(crate) async fn token(address: SocketAddr, form: &[(&str, &str)]) -> Answer {
     let request = request("POST", "/api/v3/token", &[FORM], &encoded(form));
     once(address, request).await.unwrap()
 }
 
-async fn log_in(address: SocketAddr) -> Answer {
+pub(crate) async fn log_in(address: SocketAddr) -> Answer {
     let form = [
         ("grant_type", "password"),
         ("username", r"acme\billing"),
@@ -699,7 +699,7 @@ async fn log_in(address: SocketAddr) -> Answer {
     token(address, &form).await
 }
 
-async fn refresh(address: SocketAddr, login: &Answer) -> Answer {
+pub(crate) async fn refresh(address: SocketAddr, login: &Answer) -> Answer {
     let token_of = login.text("refresh_token");
     let form = [
         ("grant_type", "refresh_token"),
@@ -708,7 +708,7 @@ async fn refresh(address: SocketAddr, login: &Answer) -> Answer {
     token(address, &form).await
 }
 
-async fn me(address: SocketAddr, login: &Answer) -> u16 {
+pub(crate) async fn me(address: SocketAddr, login: &Answer) -> u16 {
     let bearer = format!("Bearer {}", login.text("access_token"));
     let headers = [("authorization", bearer.as_str())];
     get(address, "/api/v3/users/me", &headers)
@@ -739,24 +739,6 @@ async fn tokens_survive_a_kill_9_and_used_ones_stay_used() {
         400,
         "it was used"
     );
-}
-
-#[tokio::test]
-async fn another_state_key_is_refused_with_what_helps() {
-    let simulator = simulator().await;
-    let home = Home::new(&simulator.url());
-    let mut gateway = home.start().await;
-    gateway.signal("TERM");
-    gateway.exit().await;
-    write_secret(&home.folder.path().join("state/key"), &"ab".repeat(32));
-    let mut gateway = home.run(&[]);
-    assert_eq!(gateway.exit().await.code(), Some(1));
-    let log = gateway.log();
-    assert!(
-        log.contains("sealed with another key") && log.contains("state.redb"),
-        "{log}"
-    );
-    assert!(!log.contains("abab"), "{log}");
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use vspc_gateway::audit::read::POLL;
 use vspc_gateway::audit::{Action, Kind};
 use vspc_gateway::clock::Timestamp;
 
-use super::bar::Bar;
 use super::{Format, Printer, Stop};
+use crate::commands::bar::Bar;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// What holds for the values of many options.

@@ -97,7 +97,7 @@ fn lifetimes(section: &mut Section<'_>) -> Option<Lifetimes> {
     })
 }
 
-pub(super) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Settings> {
+pub(in crate::config) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Settings> {
     let Some(item) = root.optional("state") else {
         let directory = folder.join("state");
         own_key(&directory, |fault| root.fault("state", fault));
@@ -114,7 +114,10 @@ pub(super) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Sett
         None => Some(None),
         Some(item) => secret(&item, folder).and_then(|(source, key)| {
             if !state::is_key(&key) {
-                item.fault("must be 64 hex digits, as `openssl rand -hex 32` prints");
+                item.fault(
+                    "must be 64 hex digits, as `openssl rand -hex 32` prints, or several of them, \
+                     one a line",
+                );
                 return None;
             }
             Some(Some(source))
@@ -138,7 +141,10 @@ fn own_key(directory: &Path, fault: impl FnOnce(String)) {
     }
     match SecretSource::File(path.clone()).read() {
         Ok(key) if state::is_key(&key) => {}
-        Ok(_) => fault(format!("{} must hold 64 hex digits", path.display())),
+        Ok(_) => fault(format!(
+            "{} must hold 64 hex digits on each line",
+            path.display()
+        )),
         Err(error) => fault(error.to_string()),
     }
 }

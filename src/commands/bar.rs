@@ -13,16 +13,24 @@ const BEAT: Duration = Duration::from_millis(100);
 /// A bar on stderr, if that is a terminal, once the work takes over a second.
 pub(super) struct Bar {
     next: Option<Instant>,
+    total: &'static str,
     shown: Option<ProgressBar>,
     /// Whether records are printed on a terminal, which is likely the same one.
     is_in_the_way: bool,
 }
 
 impl Bar {
+    /// Of bytes that are read.
     pub(super) fn new() -> Self {
+        Self::of("{total_bytes}")
+    }
+
+    /// Of work that is counted in `total`, as indicatif's templates have it.
+    pub(super) fn of(total: &'static str) -> Self {
         let next = io::stderr().is_terminal().then(|| Instant::now() + SHORT);
         Self {
             next,
+            total,
             shown: None,
             is_in_the_way: io::stdout().is_terminal(),
         }
@@ -36,8 +44,8 @@ impl Bar {
         }
         self.next = Some(Instant::now() + BEAT);
         let bar = self.shown.get_or_insert_with(|| {
-            let style =
-                ProgressStyle::with_template("{bar:40} {percent}% of {total_bytes}, {eta} to go");
+            let template = format!("{{bar:40}} {{percent}}% of {}, {{eta}} to go", self.total);
+            let style = ProgressStyle::with_template(&template);
             let bar = ProgressBar::new(total);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
