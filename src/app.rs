@@ -17,6 +17,7 @@ use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
 use crate::client::GatewayTokens;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
+use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::Drain;
 use crate::state::{State, StateError};
@@ -45,6 +46,9 @@ pub enum RunError {
     /// The audit log cannot be used: nothing is served without it.
     #[error("the audit log cannot be used: {0}")]
     Audit(#[from] audit::OpenError),
+    /// What is frozen cannot be read: it may be everything.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
     /// The times for renewing tokens contradict one another.
     #[error("tokens cannot be renewed: {0}")]
     Refresh(#[from] PolicyError),
@@ -155,6 +159,7 @@ pub fn compose(
         tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
         note_lifecycle(auditor, "state.begun");
     }
+    let freezer = Arc::new(Freezer::open(&settings.state.directory)?);
     let lifetimes = settings.server.lifetimes;
     let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
     let tokens = Arc::new(tokens);
@@ -188,6 +193,7 @@ pub fn compose(
         mapping: settings.mapping,
         tenants: settings.tenants,
         policy: settings.policy,
+        freezer,
         broker,
         tokens,
         passthrough,
