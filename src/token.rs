@@ -17,6 +17,7 @@ mod policy;
 mod renew;
 mod slot;
 mod store;
+mod survey;
 
 pub use issuer::{Account, Login, VspcIssuer};
 
@@ -26,6 +27,10 @@ pub use lease::{Generation, Lease};
 pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 pub use store::SessionStore;
+pub use survey::{
+    Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind, TokenState, TokenView,
+    Which,
+};
 
 use std::time::Duration;
 

@@ -246,15 +246,7 @@ impl Broker {
     }
 
     fn discard_where(&self, is_meant: impl Fn(&TokenKey) -> bool) {
-        // Collected first: to empty a cell takes the lock of the list.
-        let meant: Vec<_> = self
-            .0
-            .impersonations
-            .iter()
-            .filter(|entry| is_meant(entry.key()))
-            .map(|entry| Arc::clone(entry.value()))
-            .collect();
-        for cell in meant {
+        for cell in self.0.impersonations_where(is_meant) {
             cell.discard(&self.0);
         }
     }
@@ -272,10 +264,10 @@ impl fmt::Debug for Broker {
 pub(super) struct Shared {
     calls: Semaphore,
     cells: AtomicU64,
-    consoles: DashMap<ConsoleId, Arc<Console>>,
+    pub(super) consoles: DashMap<ConsoleId, Arc<Console>>,
     epoch: Instant,
     generations: AtomicU64,
-    impersonations: DashMap<TokenKey, Arc<Cell<Impersonation>>>,
+    pub(super) impersonations: DashMap<TokenKey, Arc<Cell<Impersonation>>>,
     issuer: Arc<dyn TokenIssuer>,
     new_console: Notify,
     observer: Arc<dyn TokenObserver>,
@@ -332,7 +324,7 @@ impl Shared {
         self.impersonations.get(key).map(|entry| Arc::clone(&entry))
     }
 
-    fn console(&self, id: &ConsoleId) -> Arc<Console> {
+    pub(super) fn console(&self, id: &ConsoleId) -> Arc<Console> {
         if let Some(console) = self.consoles.get(id) {
             return Arc::clone(&console);
         }
@@ -342,7 +334,7 @@ impl Shared {
         console
     }
 
-    fn impersonation(&self, key: &TokenKey) -> Arc<Cell<Impersonation>> {
+    pub(super) fn impersonation(&self, key: &TokenKey) -> Arc<Cell<Impersonation>> {
         if let Some(cell) = self.find(key) {
             return cell;
         }

@@ -43,7 +43,7 @@ pub(super) struct SessionKind {
 
 pub(super) struct Impersonation {
     console: Arc<Console>,
-    key: TokenKey,
+    pub(super) key: TokenKey,
 }
 
 impl Console {
@@ -63,6 +63,10 @@ impl Console {
 }
 
 impl SessionKind {
+    pub(super) fn console(&self) -> &ConsoleId {
+        &self.desk.id
+    }
+
     /// Forgets a session whose refresh token is dead, unless it was replaced meanwhile.
     fn forget(&self, session: &Session) {
         self.kept

@@ -29,11 +29,11 @@ use crate::vspc::grant::{Access, IssueError, Issued};
 /// What obtains the tokens of one such session.
 pub(super) struct Personal {
     desk: Arc<Desk>,
-    key: SessionKey,
+    pub(super) key: SessionKey,
     kept: Mutex<Kept>,
     /// What is kept in memory could not be saved: it is newer than what is stored.
     unsaved: AtomicBool,
-    user: Option<Arc<str>>,
+    pub(super) user: Option<Arc<str>>,
 }
 
 /// What a session lives on by.
@@ -60,6 +60,11 @@ pub(super) struct Sessions(DashMap<Uuid, Arc<Cell<Personal>>>, Sweeping);
 impl Sessions {
     pub(super) fn get(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
         self.0.get(&key.id).map(|entry| Arc::clone(&entry))
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Cell<Personal>>> {
+        self.0.iter().map(|entry| Arc::clone(&entry)).collect()
     }
 
     /// Takes a session off the list that holds nothing and has nothing to go on by.

@@ -48,7 +48,7 @@ pub(super) fn acquiring<V: Clone>(
                 hold(value, generation, now, life)
             }
         },
-        Event::Rejected(_) | Event::RenewDue(_) => {
+        Event::Forced | Event::Rejected(_) | Event::RenewDue(_) => {
             (Slot::Acquiring { fate, setbacks }, Effect::Rest)
         }
     }
@@ -87,7 +87,9 @@ pub(super) fn renewing<V: Clone>(
         Event::Rejected(generation) if held.takes(generation, now, policy) => {
             (waiting(held.setbacks), Effect::Rest)
         }
-        Event::Rejected(_) | Event::RenewDue(_) => (Slot::Renewing(held), Effect::Rest),
+        Event::Forced | Event::Rejected(_) | Event::RenewDue(_) => {
+            (Slot::Renewing(held), Effect::Rest)
+        }
         Event::Blocked { error, until } if serves => {
             let renewal = Renewal::CoolingOff { error, until };
             (Slot::Held { held, renewal }, Effect::Rest)
@@ -150,6 +152,17 @@ pub(super) fn renew_due<V>(
             Effect::Rest,
         ),
         (true, true) => (Slot::Renewing(held), Effect::Fetch),
+    }
+}
+
+/// Renews a token that an operator wants renewed; it is served meanwhile. What cools off still does.
+pub(super) fn force<V>(held: Held<V>, renewal: Renewal, now: Instant) -> (Slot<V>, Effect<V>) {
+    match renewal {
+        Renewal::CoolingOff { until, .. } if now < until => {
+            (Slot::Held { held, renewal }, Effect::Rest)
+        }
+        _ if now < held.life.starts_until => (Slot::Renewing(held), Effect::Fetch),
+        renewal => replace(&held, renewal, now),
     }
 }
 
