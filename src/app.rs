@@ -1,5 +1,6 @@
 //! Composition: from settings to a running process, and to its end.
 
+mod freezes;
 mod observer;
 mod services;
 mod signals;

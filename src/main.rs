@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
+use commands::freeze::{self, FreezeArguments, ThawArguments};
+use commands::tokens::{self, TokensCommand};
 use vspc_gateway::app::{self, Start};
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::secret::{KeyDigest, new_api_key};
@@ -48,6 +50,13 @@ enum Command {
     /// Read the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// See, renew and drop the tokens that the running gateway holds, and end log-ins.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Stop everything, a tenant or a client, at once: an emergency stop that survives a restart.
+    Freeze(FreezeArguments),
+    /// End a freeze.
+    Thaw(ThawArguments),
 }
 
 #[derive(Subcommand)]
@@ -89,6 +98,9 @@ fn main() -> ExitCode {
         Command::Check { file } => check(&file),
         Command::Keys(KeysCommand::New { client }) => keys_new(&client),
         Command::Audit(command) => audit::run(command),
+        Command::Tokens(command) => tokens::run(command),
+        Command::Freeze(arguments) => freeze::freeze(arguments),
+        Command::Thaw(arguments) => freeze::thaw(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

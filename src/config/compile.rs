@@ -2,6 +2,7 @@
 
 mod clients;
 pub(super) mod consoles;
+pub(super) mod operations;
 mod rules;
 pub(super) mod server;
 mod tenants;

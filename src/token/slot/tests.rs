@@ -288,6 +288,22 @@ fn only_what_is_always_kept_comes_back_without_a_request() {
         .shows("Acquiring", "Fetch");
 }
 
+#[test]
+fn a_forced_renewal_is_one_fetch_behind_what_is_held_and_heeds_a_cooldown() {
+    Bench::holding()
+        .step(Event::Forced)
+        .shows("Renewing", "Fetch")
+        .step(Event::Forced)
+        .shows("Renewing", "Rest")
+        .step(Event::Demand)
+        .shows("Renewing", "Serve")
+        .step(failed(refused()))
+        .shows("Held", "Rest")
+        .step(Event::Forced)
+        .shows("Held", "Rest");
+    Bench::new().step(Event::Forced).shows("Empty", "Rest");
+}
+
 /// One thing that may happen in a random run.
 #[derive(Clone, Debug)]
 enum Op {
@@ -295,6 +311,7 @@ enum Op {
     Demand,
     Drop,
     Failed(IssueError, u16),
+    Forced,
     Issued(u64, u16),
     Rejected(u64),
     RenewDue(Option<u64>),
@@ -313,6 +330,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1_u64..60).prop_map(Op::Blocked),
         6 => Just(Op::Demand),
         1 => Just(Op::Drop),
+        1 => Just(Op::Forced),
         2 => (error, any::<u16>()).prop_map(|(error, jitter)| Op::Failed(error, jitter)),
         4 => (1_u64..4000, any::<u16>()).prop_map(|(life, jitter)| Op::Issued(life, jitter)),
         3 => (0_u64..3).prop_map(Op::Rejected),
@@ -402,6 +420,7 @@ proptest! {
                     };
                     ("Failed", Event::Failed { error, jitter: Jitter(jitter) })
                 }
+                Op::Forced => ("Forced", Event::Forced),
                 Op::Issued(life, jitter) => {
                     model.in_flight = false;
                     let lifetime = Duration::from_secs(life);
