@@ -160,7 +160,6 @@ pub fn compose(
         tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
         note_lifecycle(auditor, "state.begun");
     }
-    let freezer = Arc::new(Freezer::open(&settings.state.directory)?);
     let lifetimes = settings.server.lifetimes;
     let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
     let tokens = Arc::new(tokens);
@@ -194,7 +193,7 @@ pub fn compose(
         mapping: settings.mapping,
         tenants: settings.tenants,
         policy: settings.policy,
-        freezer,
+        freezer: Arc::new(Freezer::open(&settings.state.directory)?),
         broker,
         tokens,
         passthrough,

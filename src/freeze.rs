@@ -4,80 +4,22 @@
 //! database. What cannot be read is taken for a freeze of everything: a damaged file thaws nothing.
 
 mod file;
+mod hold;
 #[cfg(test)]
 mod tests;
 
 pub use file::FreezeError;
+pub use hold::{Hold, Scope};
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
-use file::{Content, HoldFile, Stamp, Written};
-
-/// What one freeze stops.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Scope {
-    /// All requests.
-    Everything,
-    /// Those of one client, by its name.
-    Client(String),
-    /// Those for one tenant, by its own name.
-    Tenant(String),
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Everything => f.write_str("everything"),
-            Self::Client(name) => write!(f, "client {name}"),
-            Self::Tenant(name) => write!(f, "tenant {name}"),
-        }
-    }
-}
-
-/// One freeze: what, since when, by whom and why.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "Written", into = "Written")]
-pub struct Hold {
-    /// What is stopped.
-    pub scope: Scope,
-    /// Since when, in RFC 3339.
-    pub since: String,
-    /// By whom, as far as it is known.
-    pub by: String,
-    /// Why.
-    pub reason: Option<String>,
-}
-
-impl Hold {
-    /// A freeze that begins now.
-    pub fn new(scope: Scope, now: Timestamp, by: String, reason: Option<String>) -> Self {
-        Self {
-            scope,
-            since: String::from_utf8_lossy(&now.text()).into_owned(),
-            by,
-            reason,
-        }
-    }
-}
-
-impl fmt::Display for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, since {}, by {}", self.scope, self.since, self.by)?;
-        match &self.reason {
-            Some(reason) => write!(f, ": {reason}"),
-            None => Ok(()),
-        }
-    }
-}
+use file::{Content, HoldFile, Stamp};
 
 /// A request is stopped by a freeze.
 #[derive(Clone, Debug)]
@@ -349,7 +291,7 @@ impl Freezer {
         }
         let hold = Hold {
             scope: Scope::Everything,
-            since: "it could not be read".to_owned(),
+            since: "now".to_owned(),
             by: "the gateway itself".to_owned(),
             reason: Some(error.to_string()),
         };

@@ -28,8 +28,8 @@ pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 pub use store::SessionStore;
 pub use survey::{
-    Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind, TokenState, TokenView,
-    Which,
+    Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind, TokenState,
+    TokenView, Which,
 };
 
 use std::time::Duration;

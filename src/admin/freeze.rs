@@ -83,10 +83,17 @@ impl Admin {
         let scope = self.or_record(&record, asked).await?;
         self.record_first(&record).await?;
         let of_scope = scope.clone();
-        let thawed = on_disk(&self.gateway.freezer, move |freezer| freezer.thaw(&of_scope)).await;
+        let thawed = on_disk(&self.gateway.freezer, move |freezer| {
+            freezer.thaw(&of_scope)
+        })
+        .await;
         let thawed = thawed.map_err(|error| {
             let message = format!("nothing is thawed: {error}");
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "state_unavailable", message)
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "state_unavailable",
+                message,
+            )
         });
         let left = self.gateway.freezer.holds();
         let thawed = thawed.and_then(|hold| hold.ok_or_else(|| not_frozen(&scope, &left)));
@@ -115,14 +122,14 @@ impl Admin {
                 if known.is_none() {
                     warnings.push(unknown("tenant", &name));
                 }
-                record.tenant = Some(Arc::from(checked_name(&name)?));
+                record.tenant = Some(Arc::from(name.as_str()));
                 Scope::Tenant(name)
             }
             (None, Some(client)) => {
                 if self.gateway.clients.named(&client).is_none() {
                     warnings.push(unknown("client", &client));
                 }
-                record.client = Some(Arc::from(checked_name(&client)?));
+                record.client = Some(Arc::from(client.as_str()));
                 Scope::Client(client)
             }
             (Some(_), Some(_)) => {
@@ -130,6 +137,10 @@ impl Admin {
                 return Err(Refusal::bad_request(message));
             }
         };
+        if !scope.is_possible() {
+            let message = "a name has letters, digits, - _ and .";
+            return Err(Refusal::bad_request(message));
+        }
         record.detail = Some(Cow::Owned(scope.to_string()));
         Ok((scope, reason))
     }
@@ -162,16 +173,6 @@ fn unknown(what: &str, name: &str) -> String {
     format!("no {what} of the running configuration is called {name:?}")
 }
 
-/// A name that a tenant or client can have.
-fn checked_name(name: &str) -> Result<&str, Refusal> {
-    let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fits) {
-        let message = format!("{name:?} cannot be a name: letters, digits, - _ and .");
-        return Err(Refusal::bad_request(message));
-    }
-    Ok(name)
-}
-
 /// A reason of bearable length; an empty one is none.
 pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
     let reason = reason.filter(|reason| !reason.is_empty());
@@ -186,5 +187,4 @@ pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<String>, R
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the file is waited for.
 const DISK_TIME: Duration = Duration::from_secs(6);
-const LONGEST_NAME: usize = 128;
 const LONGEST_REASON: usize = 512;

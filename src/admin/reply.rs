@@ -73,7 +73,10 @@ impl From<Refusal> for Response<Full<Bytes>> {
         if let Some((name, value)) = &refusal.header
             && *name == RETRY_AFTER
         {
-            let seconds = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+            let seconds = value
+                .to_str()
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok());
             if let Some(body) = body.as_object_mut() {
                 body.insert("retry_after".to_owned(), json!(seconds));
             }

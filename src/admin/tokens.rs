@@ -76,7 +76,9 @@ impl Admin {
             };
             let picked = self.gateway.broker.to_renew(&which);
             if picked.is_empty() {
-                return Err(Refusal::not_found("no token is known that acts as this user"));
+                return Err(Refusal::not_found(
+                    "no token is known that acts as this user",
+                ));
             }
             let counted = self.renewals.renewal(&picked);
             counted.map_err(|wait| Refusal::too_soon(TOO_SOON, wait))?;
@@ -147,7 +149,11 @@ impl Admin {
         };
         let unavailable = |error: String| {
             let message = format!("the log-in was not ended: {error}");
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "state_unavailable", message)
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "state_unavailable",
+                message,
+            )
         };
         self.or_record(&record, ended.map_err(unavailable)).await?;
         if let Some(passthrough) = &self.gateway.passthrough {

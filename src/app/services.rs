@@ -240,7 +240,8 @@ impl AdminService {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(cred) => {
                         let (uid, pid) = (cred.uid(), cred.pid());
-                        let serving = Arc::clone(&self.admin).serve(stream, Peer::Unix { uid, pid });
+                        let serving =
+                            Arc::clone(&self.admin).serve(stream, Peer::Unix { uid, pid });
                         drop(tokio::spawn(serving));
                     }
                     Err(error) => tracing::warn!(%error, "an operator's process cannot be told"),

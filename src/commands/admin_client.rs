@@ -112,7 +112,9 @@ impl AdminClient {
             };
             let answered = tokio::time::timeout(ANSWER_TIME, exchange).await;
             let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-            answered.unwrap_or_else(|_| Err(silent())).map_err(unreachable)
+            answered
+                .unwrap_or_else(|_| Err(silent()))
+                .map_err(unreachable)
         })?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() {

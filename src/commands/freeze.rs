@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 use vspc_gateway::audit::read::visible;
 use vspc_gateway::clock::Clock;
-use vspc_gateway::config::{Operations, Settings};
+use vspc_gateway::config::Operations;
 use vspc_gateway::freeze::{Freezer, Hold, Scope};
 
 use super::admin_client::{AdminClient, NoAnswer, operations, operator};
@@ -136,7 +136,11 @@ fn tell(answer: &Value) -> Result<(), Failure> {
     let what = scope(hold);
     let already = answer.get("was_frozen") == Some(&Value::Bool(true));
     let since = match already {
-        true => format!(" already, since {} by {}", of(hold, "since"), of(hold, "by")),
+        true => format!(
+            " already, since {} by {}",
+            of(hold, "since"),
+            of(hold, "by")
+        ),
         false => String::new(),
     };
     print(&format!(
@@ -169,11 +173,9 @@ fn freeze_by_file(
         ),
         (None, None) => (Scope::Everything, true),
     };
-    if let Scope::Tenant(name) | Scope::Client(name) = &scope
-        && !Settings::is_name(name)
-    {
-        let message = format!("{name:?} cannot be a name: letters, digits, - _ and .");
-        return Err(Failure(message, BAD_USAGE));
+    if !scope.is_possible() {
+        let message = "a name has letters, digits, - _ and .";
+        return Err(Failure(message.to_owned(), BAD_USAGE));
     }
     if !is_known {
         warn(&format!("the configuration knows no {scope}"));

@@ -138,7 +138,9 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
     };
     let mut text = String::new();
     match arguments.format.unwrap_or(by_default) {
-        Format::Json => tokens.iter().for_each(|token| text += &format!("{token}\n")),
+        Format::Json => tokens
+            .iter()
+            .for_each(|token| text += &format!("{token}\n")),
         Format::Table => {
             text += &row(&COLUMNS.map(str::to_owned));
             tokens.iter().for_each(|token| text += &row(&cells(token)));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, Scope};
+use super::Hold;
 
 /// Why freezes cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -73,61 +73,6 @@ pub(super) struct HoldFile {
 struct Document {
     version: u32,
     frozen: Vec<Hold>,
-}
-
-/// One freeze as it stands in the file.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Written {
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    everything: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    client: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    tenant: Option<String>,
-    since: String,
-    by: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-impl TryFrom<Written> for Hold {
-    type Error = &'static str;
-
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let scope = match (written.everything, written.client, written.tenant) {
-            (true, None, None) => Scope::Everything,
-            (false, Some(client), None) => Scope::Client(client),
-            (false, None, Some(tenant)) => Scope::Tenant(tenant),
-            _ => return Err("a freeze needs exactly one of everything, client and tenant"),
-        };
-        Ok(Self {
-            scope,
-            since: written.since,
-            by: written.by,
-            reason: written.reason,
-        })
-    }
-}
-
-impl From<Hold> for Written {
-    fn from(hold: Hold) -> Self {
-        let (mut client, mut tenant) = (None, None);
-        let everything = hold.scope == Scope::Everything;
-        match hold.scope {
-            Scope::Everything => {}
-            Scope::Client(name) => client = Some(name),
-            Scope::Tenant(name) => tenant = Some(name),
-        }
-        Self {
-            everything,
-            client,
-            tenant,
-            since: hold.since,
-            by: hold.by,
-            reason: hold.reason,
-        }
-    }
 }
 
 /// The steps of replacing the file; the process may end after any of them.

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::file::{HoldFile, Step};
 use super::*;
+use crate::clock::Timestamp;
 
 fn hold(scope: Scope) -> Hold {
     let reason = Some("a test".to_owned());
@@ -61,6 +62,19 @@ fn what_is_frozen_stops_what_it_names_and_nothing_else() {
 }
 
 #[test]
+fn a_freeze_is_told_in_one_line_whatever_somebody_wrote() {
+    let mut hold = hold(tenant("acme"));
+    hold.by = "ann\r\nWARN forged".to_owned();
+    hold.reason = Some("\u{1b}[31m\u{202e}\n".to_owned());
+    let told = hold.to_string();
+    assert!(
+        told.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+        "{told}"
+    );
+    assert!(told.starts_with("tenant acme, since 2026-"), "{told}");
+}
+
+#[test]
 fn a_second_freeze_of_the_same_changes_nothing() {
     let freezer = Freezer::nowhere();
     assert!(freezer.hold(hold(tenant("acme"))).is_none());
@@ -106,12 +120,13 @@ fn a_process_that_ends_at_any_step_leaves_the_old_list_or_the_new_one() {
         let freezer = Freezer::open(folder.path()).unwrap();
         freeze(&freezer, tenant("acme"));
         let file = HoldFile::within(folder.path());
-        let ended = file.replace(&[hold(tenant("acme")), hold(client("zabbix"))], |step| {
-            match step == last {
+        let ended = file.replace(
+            &[hold(tenant("acme")), hold(client("zabbix"))],
+            |step| match step == last {
                 true => Err(io::Error::other("the end")),
                 false => Ok(()),
-            }
-        });
+            },
+        );
         assert_eq!(ended.unwrap_err().to_string(), "the end");
 
         let after = Freezer::open(folder.path()).unwrap();
@@ -139,6 +154,8 @@ fn a_damaged_file_is_refused_at_the_start_by_its_name() {
         &good.replace("\"tenant\":", "\"client\":\"zabbix\",\"tenant\":"),
         &good.replace("\"tenant\":\"acme\",", ""),
         &good.replace("\"by\":\"ann\"", "\"more\":1,\"by\":\"ann\""),
+        &good.replace("acme", "ac me"),
+        &good.replace("\"t\"", "\"\\u001b[2J\""),
     ] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("frozen.json"), damaged).unwrap();
@@ -169,7 +186,13 @@ fn a_file_that_is_damaged_while_it_is_used_freezes_everything_until_it_is_mended
     fs::write(&path, "{\"version\":1,").unwrap();
     let seen = freezer.look();
     assert!(
-        matches!(&seen[..], [Seen::Frozen(Hold { scope: Scope::Everything, .. })]),
+        matches!(
+            &seen[..],
+            [Seen::Frozen(Hold {
+                scope: Scope::Everything,
+                ..
+            })]
+        ),
         "{seen:?}"
     );
     assert!(freezer.check_caller(Some("billing")).is_err());

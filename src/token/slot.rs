@@ -207,10 +207,8 @@ impl<V: Clone> Slot<V> {
                     Effect::Rest,
                 ),
             },
-            Self::Empty => match event {
-                Event::Demand => moves::acquire(Setbacks::default()),
-                _ => (Self::Empty, Effect::Rest),
-            },
+            Self::Empty if matches!(event, Event::Demand) => moves::acquire(Setbacks::default()),
+            Self::Empty => (Self::Empty, Effect::Rest),
             Self::Held { held, renewal } => match event {
                 Event::Demand => moves::demand(held, renewal, now),
                 Event::Drop => (Self::Empty, Effect::Rest),

@@ -2,23 +2,21 @@
 //! by hand, a token dropped.
 
 mod limit;
+mod view;
 
 pub use limit::RenewalLimit;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::broker::Shared;
-use super::cell::{Cell, Kind};
+use super::cell::Cell;
 use super::fetch::{Impersonation, SessionKind};
-use super::lease::Lease;
-use super::personal::Personal;
-use super::slot::{HeldView, SlotView};
 use super::{Broker, ConsoleId, Generation, TokenKey};
 use crate::secret::Fingerprint;
 use crate::vspc::grant::{Access, IssueError, Subject};
+use view::{view_impersonation, view_login, view_session};
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -179,7 +177,10 @@ impl Broker {
             let logins = shared.sessions().all().into_iter();
             views.extend(filter.of(logins.map(|cell| view_login(&cell, shared, now))));
         }
-        if filter.kind.is_none_or(|kind| kind == TokenKind::Impersonation) {
+        if filter
+            .kind
+            .is_none_or(|kind| kind == TokenKind::Impersonation)
+        {
             let target = |key: &TokenKey| filter.target.is_none_or(|target| target == key.target);
             let cells = shared.impersonations_where(target).into_iter();
             views.extend(filter.of(cells.map(|cell| view_impersonation(&cell, shared, now))));
@@ -317,80 +318,5 @@ impl Shared {
             .filter(|entry| is_meant(entry.key()))
             .map(|entry| Arc::clone(entry.value()))
             .collect()
-    }
-}
-
-fn view_session(cell: &Cell<SessionKind>, shared: &Shared, now: Instant) -> TokenView {
-    let console = cell.kind.console();
-    let base = view(cell, shared, now, |session| &session.lease);
-    base(console, TokenKind::Session, Access::Full)
-}
-
-fn view_impersonation(cell: &Cell<Impersonation>, shared: &Shared, now: Instant) -> TokenView {
-    let key = &cell.kind.key;
-    let base = view(cell, shared, now, |lease| lease);
-    TokenView {
-        target: Some(key.target),
-        ..base(&key.console, TokenKind::Impersonation, key.access)
-    }
-}
-
-fn view_login(cell: &Cell<Personal>, shared: &Shared, now: Instant) -> TokenView {
-    let key = &cell.kind.key;
-    let base = view(cell, shared, now, |lease| lease);
-    TokenView {
-        user: cell.kind.user.clone(),
-        ..base(&key.console, TokenKind::Login, key.access)
-    }
-}
-
-/// What can be told of any cell, once it is said what it is.
-fn view<K: Kind>(
-    cell: &Cell<K>,
-    shared: &Shared,
-    now: Instant,
-    lease: impl Fn(&K::Value) -> &Lease,
-) -> impl Fn(&ConsoleId, TokenKind, Access) -> TokenView {
-    let SlotView {
-        state,
-        held,
-        trouble,
-    } = cell.look(|slot| slot.view());
-    let life = held.map(|held| life(&held, lease(&held.value), now));
-    let trouble = trouble.map(|(error, until)| (error, seconds(until, now)));
-    let used = cell.used(shared);
-    // The first second of all stands for never.
-    let idle = (used != shared.instant(0)).then(|| seconds(now, used).max(0));
-    move |console, kind, access| TokenView {
-        console: console.clone(),
-        kind,
-        target: None,
-        user: None,
-        access,
-        state,
-        held: life,
-        idle,
-        trouble: trouble.clone(),
-    }
-}
-
-fn life<V>(held: &HeldView<V>, lease: &Lease, now: Instant) -> Life {
-    let life = &held.life;
-    Life {
-        generation: held.generation,
-        fingerprint: lease.fingerprint(),
-        age: seconds(now, held.issued),
-        renew_in: seconds(life.renew_at, now),
-        served_for: seconds(life.starts_until, now),
-        dead_in: seconds(held.issued + life.lifetime, now),
-    }
-}
-
-/// From one moment to another, in whole seconds; negative if it is the later one.
-fn seconds(at: Instant, from: Instant) -> i64 {
-    let whole = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    match at.checked_duration_since(from) {
-        Some(later) => whole(later),
-        None => -whole(from.saturating_duration_since(at)),
     }
 }

@@ -136,10 +136,7 @@ async fn a_renewal_by_hand_costs_one_call_and_makes_nobody_wait() {
     assert_eq!(world.issuer.counts(), [1, 0, 2]);
     let after = world.lease_at_once(1).await;
     assert_ne!(after.generation(), before.generation());
-    assert_eq!(
-        done[0].view.held.unwrap().fingerprint,
-        after.fingerprint()
-    );
+    assert_eq!(done[0].view.held.unwrap().fingerprint, after.fingerprint());
 
     let done = renew(&world, &Which::Session(main_console())).await;
     assert!(done[0].is_new);
@@ -147,7 +144,11 @@ async fn a_renewal_by_hand_costs_one_call_and_makes_nobody_wait() {
     let done = renew(&world, &Which::Target(key(1).target)).await;
     assert!(done[0].is_new);
     // What is not there yet is obtained, for a tenant.
-    assert!(renew(&world, &Which::Target(key(2).target)).await.is_empty());
+    assert!(
+        renew(&world, &Which::Target(key(2).target))
+            .await
+            .is_empty()
+    );
     assert!(renew(&world, &of_user(2)).await[0].is_new);
     assert_eq!(world.issuer.counts(), [1, 1, 4]);
 }
