@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::Admin;
 use super::operator::Operator;
 use super::reply::{Refusal, as_json, parse};
-use crate::audit::{Kind, Record};
+use crate::audit::{Kind, Record, Unavailable};
 use crate::freeze::{Freezer, Hold, Scope};
 
 /// What is to be frozen or thawed: neither of them is everything.
@@ -43,11 +43,9 @@ impl Admin {
         let mut warnings = Vec::new();
         let asked = self.asked(body, &mut record, &mut warnings);
         let (scope, reason) = self.or_record(&record, asked).await?;
-        let auditor = &self.gateway.auditor;
-        let noted = timeout(PATIENCE, auditor.note_durable(Kind::Admin, &record)).await;
-        let recorded = matches!(noted, Ok(Ok(())));
+        let recorded = self.record_if_possible(&record).await;
         if !recorded {
-            warnings.push("it could not be recorded in the audit log".to_owned());
+            warnings.push("it could not be recorded in the audit log in time".to_owned());
         }
         let hold = Hold::new(scope, self.gateway.clock.now(), who.to_string(), reason);
         let earlier = self.gateway.freezer.hold(hold.clone());
@@ -63,6 +61,20 @@ impl Admin {
         let body = json!({"frozen": hold, "was_frozen": was_frozen, "recorded": recorded,
             "kept": kept.is_ok(), "warnings": warnings});
         Ok(as_json(StatusCode::OK, &body))
+    }
+
+    /// Records a stop, if that can be done in a second: it must not wait for longer. What comes too
+    /// late for that may still be recorded.
+    async fn record_if_possible(&self, record: &Record) -> bool {
+        let auditor = &self.gateway.auditor;
+        let noted = timeout(PATIENCE, auditor.note_durable(Kind::Admin, record)).await;
+        let error = match noted {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(_) => Unavailable::Disk,
+        };
+        auditor.report_unrecorded(Kind::Admin, record, error);
+        false
     }
 
     /// `POST /thaw`: only what is recorded, and off the disk, is thawed.

@@ -171,9 +171,12 @@ impl Broker {
         let (shared, now) = (&self.0, Instant::now());
         let mut views = Vec::new();
         if filter.target.is_none() {
+            // Collected first: no list is held while a cell is looked at.
             let sessions = shared.consoles.iter();
             let sessions = sessions.map(|console| Arc::clone(&console.session));
-            views.extend(filter.of(sessions.map(|cell| view_session(&cell, shared, now))));
+            let sessions: Vec<_> = sessions.collect();
+            let sessions = sessions.iter();
+            views.extend(filter.of(sessions.map(|cell| view_session(cell, shared, now))));
             let logins = shared.sessions().all().into_iter();
             views.extend(filter.of(logins.map(|cell| view_login(&cell, shared, now))));
         }

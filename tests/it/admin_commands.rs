@@ -589,6 +589,21 @@ async fn a_freeze_needs_neither_audit_nor_disk_and_nothing_else_goes_without() {
 }
 
 #[tokio::test]
+async fn a_freeze_does_not_wait_for_an_audit_log_that_hangs() {
+    let world = World::new().await;
+    let gateway = world.home.start().await;
+    let lock = std::fs::File::open(world.home.audit_folder().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let frozen = world.run(&["freeze", "--tenant", "acme"]).await.fine();
+    assert!(frozen.err.contains("could not be recorded"), "{frozen:?}");
+    assert!(gateway.log().contains("an event could not be audited"));
+    lock.unlock().unwrap();
+    until_true_async(async || world.call(ADMIN, "acme").await.code() == "frozen").await;
+    let file = world.home.folder.path().join("state/frozen.json");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("acme"));
+}
+
+#[tokio::test]
 async fn without_a_gateway_to_ask_the_file_freezes() {
     let world = World::new().await;
     let never = world.run(&["freeze"]).await.failed();
