@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub(super) fn operator() -> String {
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|user| !user.is_empty());
+    let uid = || std::fs::metadata("/proc/self").map(|it| format!("uid-{}", it.uid()));
+    let user = user.or_else(|| uid().ok());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = format!("{}@{}", user.as_deref().unwrap_or("?"), host.trim());
     let name = name.chars().filter(char::is_ascii_graphic);
