@@ -1,6 +1,13 @@
-//! The second listener: health and metrics.
+//! The second listener: health and metrics, and what operators do by hand.
 
+mod freeze;
+mod gauges;
+mod operator;
 mod ready;
+mod reply;
+mod tokens;
+
+pub use operator::{OPERATOR, Peer};
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,21 +15,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::audit::{Auditor, Health};
 use crate::gateway::Gateway;
 use crate::listen::Drain;
 use crate::secret::Secret;
+use crate::token::RenewalLimit;
+
+use gauges::Gauges;
+use operator::Operator;
+use reply::{Refusal, text};
 
 /// Answers operators.
 pub struct Admin {
@@ -31,20 +41,7 @@ pub struct Admin {
     gauges: Gauges,
     token: Option<Secret>,
     drain: Drain,
-}
-
-/// What is read off at each scrape.
-#[derive(Debug, Default)]
-struct Gauges {
-    audit_queued: Gauge,
-    audit_failing: Gauge,
-    audit_written: Gauge,
-    audit_syncs: Gauge,
-    audit_refused: Gauge,
-    audit_next_seq: Gauge,
-    tokens_held: Gauge,
-    token_waiters: Gauge,
-    sessions: Gauge,
+    renewals: RenewalLimit,
 }
 
 impl Admin {
@@ -61,17 +58,18 @@ impl Admin {
             gauges,
             token,
             drain,
+            renewals: RenewalLimit::default(),
         }
     }
 
     /// Serves one connection.
-    pub async fn serve<S>(self: Arc<Self>, stream: S)
+    pub async fn serve<S>(self: Arc<Self>, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let admin = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(&request)) }
+            async move { Ok::<_, Infallible>(admin.answer(request, peer).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -84,13 +82,20 @@ impl Admin {
         }
     }
 
-    /// Answers one request.
-    pub fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if let Some(served) = by_hand(path) {
+            if request.method() != served {
+                return Refusal::method(&served).into();
+            }
+            let answered = self.operate(request, peer).await;
+            return answered.unwrap_or_else(Into::into);
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
         }
-        let trusted = self.trusts(request);
-        match request.uri().path() {
+        let trusted = self.trusts(&request);
+        match path {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => ready::answer(&self.gateway, &self.drain, request.uri().query(), trusted),
             "/metrics" if trusted => self.metrics(),
@@ -98,7 +103,40 @@ impl Admin {
                 StatusCode::UNAUTHORIZED,
                 "send the admin token as a bearer\n",
             ),
-            _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz or /metrics\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "try /livez, /readyz, /metrics, /tokens or /frozen\n",
+            ),
+        }
+    }
+
+    /// What is done by hand: only by those who may, and not by a page that a browser has open.
+    async fn operate(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        operator::refuse_browsers(request.headers(), peer)?;
+        if !self.trusts(&request) {
+            let path = request.uri().path();
+            tracing::warn!(%peer, path, "an operator without the admin token was refused");
+            return Err(Refusal::untrusted());
+        }
+        let who = Operator::of(peer, request.headers());
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default();
+        match parts.uri.path() {
+            "/tokens" => self.list_tokens(&who, query).await,
+            "/frozen" => Ok(self.list_frozen()),
+            other => {
+                let body = reply::read(&parts.headers, body).await?;
+                match other {
+                    "/tokens/renew" => self.renew_tokens(&who, &body).await,
+                    "/tokens/drop" => self.drop_tokens(&who, &body).await,
+                    "/freeze" => self.freeze(&who, &body).await,
+                    _ => self.thaw(&who, &body).await,
+                }
+            }
         }
     }
 
@@ -117,11 +155,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.gauges.read(&self.gateway.auditor);
-        let tokens = self.gateway.broker.stats();
-        set(&self.gauges.tokens_held, tokens.held as u64);
-        set(&self.gauges.token_waiters, tokens.waiting as u64);
-        set(&self.gauges.sessions, tokens.sessions as u64);
+        self.gauges.read(&self.gateway);
         let mut page = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut page, &self.registry) {
             tracing::error!(%error, "cannot write the metrics");
@@ -139,104 +173,17 @@ impl Admin {
     }
 }
 
+/// The method that a path is served by which is for operators' own hands; none for other paths.
+fn by_hand(path: &str) -> Option<Method> {
+    match path {
+        "/tokens" | "/frozen" => Some(Method::GET),
+        "/tokens/renew" | "/tokens/drop" | "/freeze" | "/thaw" => Some(Method::POST),
+        _ => None,
+    }
+}
+
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").finish_non_exhaustive()
     }
-}
-
-impl Gauges {
-    fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in [
-            (
-                "audit_queued_records",
-                "Records that wait for the writer",
-                &self.audit_queued,
-            ),
-            (
-                "audit_failing",
-                "1 while the audit log cannot be written",
-                &self.audit_failing,
-            ),
-            (
-                "audit_written_records",
-                "Records written since the start",
-                &self.audit_written,
-            ),
-            (
-                "audit_syncs",
-                "Group commits since the start",
-                &self.audit_syncs,
-            ),
-            (
-                "audit_refused",
-                "Requests refused for want of audit",
-                &self.audit_refused,
-            ),
-            (
-                "audit_next_seq",
-                "The number that the next record gets",
-                &self.audit_next_seq,
-            ),
-            (
-                "tokens_held",
-                "Impersonation tokens held",
-                &self.tokens_held,
-            ),
-            (
-                "token_waiters",
-                "Requests that wait for a token",
-                &self.token_waiters,
-            ),
-            (
-                "sessions_usable",
-                "Console sessions that can be used",
-                &self.sessions,
-            ),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
-    }
-
-    fn read(&self, auditor: &Auditor) {
-        let stats = auditor.stats();
-        set(&self.audit_queued, stats.queued);
-        set(
-            &self.audit_failing,
-            u64::from(auditor.health() != Health::Working),
-        );
-        set(&self.audit_written, stats.written);
-        set(&self.audit_syncs, stats.syncs);
-        set(&self.audit_refused, stats.refused);
-        set(&self.audit_next_seq, stats.next_seq);
-    }
-}
-
-fn set(gauge: &Gauge, value: u64) {
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-}
-
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
-    response
-}
-
-fn as_json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// The answer to a question about a console that there is not.
-fn no_such_console(name: &str) -> Response<Full<Bytes>> {
-    as_json(
-        StatusCode::NOT_FOUND,
-        &json!({"error": format!("no console is called {name:?}")}),
-    )
 }

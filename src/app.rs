@@ -1,5 +1,6 @@
 //! Composition: from settings to a running process, and to its end.
 
+mod freezes;
 mod observer;
 mod services;
 mod signals;
@@ -17,6 +18,7 @@ use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
 use crate::client::GatewayTokens;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
+use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::Drain;
 use crate::state::{self, State, StateError};
@@ -46,6 +48,9 @@ pub enum RunError {
     /// The audit log cannot be used: nothing is served without it.
     #[error("the audit log cannot be used: {0}")]
     Audit(#[from] audit::OpenError),
+    /// What is frozen cannot be read: it may be everything.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
     /// The times for renewing tokens contradict one another.
     #[error("tokens cannot be renewed: {0}")]
     Refresh(#[from] PolicyError),
@@ -197,6 +202,7 @@ fn assemble(
         mapping: settings.mapping,
         tenants: settings.tenants,
         policy: settings.policy,
+        freezer: Arc::new(Freezer::open(&settings.state.directory)?),
         broker,
         tokens,
         passthrough,

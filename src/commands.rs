@@ -1,5 +1,8 @@
 //! The commands that are more than a few lines.
 
+mod admin_client;
 pub(crate) mod audit;
 mod bar;
+pub(crate) mod freeze;
 pub(crate) mod state;
+pub(crate) mod tokens;

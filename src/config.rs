@@ -7,6 +7,7 @@ mod reader;
 mod tests;
 mod value;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,19 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
+/// What operators' commands need to know.
+#[derive(Debug)]
+pub struct Operations {
+    /// `[admin]`
+    pub admin: Option<AdminListener>,
+    /// Where the state is kept.
+    pub state_directory: PathBuf,
+    /// The names and aliases of tenants, each with the tenant's name.
+    pub tenants: HashMap<String, String>,
+    /// The names of clients.
+    pub clients: HashSet<String>,
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Log {
@@ -167,6 +181,15 @@ impl Settings {
     /// Tells the faults of `[state]`.
     pub fn load_state(path: &Path) -> Result<state::Settings, ConfigError> {
         read(path, compile::server::state)
+    }
+
+    /// Reads only what it takes to reach the gateway that runs by a file, and to freeze without it:
+    /// an operator need not be able to read the other secrets that the file names.
+    ///
+    /// # Errors
+    /// Tells the faults of `[admin]` and `[state]`.
+    pub fn load_operations(path: &Path) -> Result<Operations, ConfigError> {
+        read(path, compile::operations::operations)
     }
 
     /// Whether a name may be a client's, a tenant's or a console's.

@@ -3,6 +3,7 @@
 mod answer;
 mod exchange;
 mod forward;
+mod frozen;
 mod headers;
 mod inject;
 mod location;
@@ -30,6 +31,7 @@ use hyper::body::Incoming;
 use crate::audit::Auditor;
 use crate::client::GatewayTokens;
 use crate::clock::Clock;
+use crate::freeze::Freezer;
 use crate::policy::Policy;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::telemetry::Telemetry;
@@ -59,6 +61,8 @@ pub struct Gateway {
     pub tenants: tenant::Directory,
     /// What they may do.
     pub policy: Policy,
+    /// What operators have stopped.
+    pub freezer: Arc<Freezer>,
     /// Where tokens come from.
     pub broker: Broker,
     /// The gateway's own tokens, which callers get.
@@ -126,12 +130,14 @@ impl Gateway {
         }
         let who = self.clients.identify(head.headers, self.clock.now())?;
         exchange.saw_caller(&who, &self.broker);
+        self.refuse_frozen(&who)?;
 
         let whom = self.mapping.resolve(head.headers, &who, &self.tenants)?;
         exchange.saw_tenant(&whom);
 
         let permit = self.policy.authorize(&who, &whom, &head)?;
         exchange.saw_permit(&permit);
+        self.refuse_frozen_tenant(&whom)?;
 
         let lease = self.lease(exchange, &permit).await?;
 

@@ -10,6 +10,8 @@ pub mod clock;
 
 pub mod state;
 
+pub mod freeze;
+
 pub mod telemetry;
 
 pub mod request;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
+use commands::freeze::{self, FreezeArguments, ThawArguments};
 use commands::state::{self, StateCommand};
+use commands::tokens::{self, TokensCommand};
 use vspc_gateway::app::{self, Start};
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::secret::{KeyDigest, new_api_key};
@@ -52,6 +54,13 @@ enum Command {
     /// Back up the state directory, bring a backup back, tell what is in it.
     #[command(subcommand)]
     State(StateCommand),
+    /// See, renew and drop the tokens that the running gateway holds, and end log-ins.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Stop everything, a tenant or a client, at once: an emergency stop that survives a restart.
+    Freeze(FreezeArguments),
+    /// End a freeze.
+    Thaw(ThawArguments),
 }
 
 #[derive(Subcommand)]
@@ -94,6 +103,9 @@ fn main() -> ExitCode {
         Command::Keys(KeysCommand::New { client }) => keys_new(&client),
         Command::Audit(command) => audit::run(command),
         Command::State(command) => state::run(command),
+        Command::Tokens(command) => tokens::run(command),
+        Command::Freeze(arguments) => freeze::freeze(arguments),
+        Command::Thaw(arguments) => freeze::thaw(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -66,6 +66,13 @@ impl Directory {
         Ok(())
     }
 
+    /// All tenants, each once.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        let entries = self.tenants.iter();
+        let own = entries.filter(|(name, tenant)| ***name == *tenant.name);
+        own.map(|(_, tenant)| tenant)
+    }
+
     /// The tenant of a name or alias.
     pub fn get(&self, name: &str) -> Option<&Arc<Tenant>> {
         self.tenants.get(name)

@@ -21,6 +21,7 @@ mod session;
 mod shared;
 mod slot;
 mod store;
+mod survey;
 mod upkeep;
 
 pub use issuer::{Account, Login, VspcIssuer};
@@ -31,6 +32,10 @@ pub use lease::{Generation, Lease};
 pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 pub use store::SessionStore;
+pub use survey::{
+    Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind, TokenState,
+    TokenView, Which,
+};
 
 use std::time::Duration;
 

@@ -5,15 +5,15 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{as_json, no_such_console};
+use super::reply::{as_json, no_such_console};
 use crate::audit::Health;
 use crate::gateway::Gateway;
 use crate::listen::Drain;
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 
-/// Ready means: the process is not draining, audit works, and at least one console has a usable
-/// session; with `?console=NAME`, that one.
+/// Ready means: the process is not draining, not everything is frozen, audit works, and at least one
+/// console has a usable session; with `?console=NAME`, that one.
 pub(super) fn answer(
     gateway: &Gateway,
     drain: &Drain,
@@ -43,7 +43,8 @@ pub(super) fn answer(
         .iter()
         .any(|(_, state)| matches!(state, SessionState::Usable { .. }));
     let draining = drain.has_begun();
-    let ready = usable && audit == Health::Working && !draining;
+    let (freezes, everything) = gateway.freezer.state();
+    let ready = usable && audit == Health::Working && !draining && everything.is_none();
     let status = if ready {
         StatusCode::OK
     } else {
@@ -60,9 +61,14 @@ pub(super) fn answer(
         Health::Failing { reason, .. } => json!({"failing": &*reason}),
         Health::Working => json!("working"),
     };
+    let frozen = match everything {
+        Some(hold) => json!({"freezes": freezes, "everything": hold.to_string()}),
+        None => json!({"freezes": freezes}),
+    };
     as_json(
         status,
-        &json!({"ready": ready, "draining": draining, "audit": audit, "consoles": consoles}),
+        &json!({"ready": ready, "draining": draining, "audit": audit, "consoles": consoles,
+            "frozen": frozen}),
     )
 }
 

@@ -15,12 +15,13 @@ use pingora_core::services::Service;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
 use crate::listen::{Drain, serve, take_or_bind};
 
 use super::Start;
+use super::freezes::watch;
 
 /// What the services and the end of the process share.
 pub(super) struct Shared {
@@ -136,7 +137,8 @@ impl Service for DataPlane {
     }
 }
 
-/// Logs in to the consoles and renews tokens before anybody waits for them.
+/// Logs in to the consoles and renews tokens before anybody waits for them; and looks for what other
+/// processes have frozen.
 pub(super) struct TokenService {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
@@ -160,10 +162,12 @@ impl Service for TokenService {
             self.gateway.broker.warm(console);
         }
         let mut draining = self.shared.drain.watch();
-        self.gateway
+        let renewals = self
+            .gateway
             .broker
-            .run_renewals(async move { draining.begun().await })
-            .await;
+            .run_renewals(async move { draining.begun().await });
+        // What is frozen is looked for until the very end.
+        tokio::join!(renewals, watch(&self.gateway));
     }
 
     fn name(&self) -> &str {
@@ -212,7 +216,10 @@ impl AdminService {
                 () = self.shared.handed_over.notified() => return,
             };
             match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(Arc::clone(&self.admin).serve(stream))),
+                Ok((stream, from)) => {
+                    let serving = Arc::clone(&self.admin).serve(stream, Peer::Tcp(from));
+                    drop(tokio::spawn(serving));
+                }
                 Err(error) => pause(&error).await,
             }
         }
@@ -230,7 +237,15 @@ impl AdminService {
         tracing::info!(path = %path.display(), "operators are served");
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(Arc::clone(&self.admin).serve(stream))),
+                Ok((stream, _)) => match stream.peer_cred() {
+                    Ok(cred) => {
+                        let (uid, pid) = (cred.uid(), cred.pid());
+                        let serving =
+                            Arc::clone(&self.admin).serve(stream, Peer::Unix { uid, pid });
+                        drop(tokio::spawn(serving));
+                    }
+                    Err(error) => tracing::warn!(%error, "an operator's process cannot be told"),
+                },
                 Err(error) => pause(&error).await,
             }
         }

@@ -214,6 +214,7 @@ struct View<'a> {
     kind: Cow<'a, str>,
     client: Option<Cow<'a, str>>,
     user: Option<Cow<'a, str>>,
+    operator: Option<Cow<'a, str>>,
     tenant: Option<Cow<'a, str>>,
     console: Option<Cow<'a, str>>,
     target: Option<TargetView<'a>>,
@@ -293,6 +294,12 @@ impl View<'_> {
             self.tenant.as_deref(),
             self.console.as_deref(),
         ) {
+            _ if self.operator.is_some() => {
+                let operator = self.operator.as_deref().unwrap_or_default();
+                let what = [&self.client, &self.tenant, &self.console];
+                let what = what.into_iter().find_map(Option::as_deref);
+                format!("{operator}→{}{target}", what.unwrap_or("-"))
+            }
             (None, None, console) if self.user.is_some() => {
                 let user = self.user.as_deref().unwrap_or_default();
                 format!("{user}→{}{target}", console.unwrap_or("-"))
@@ -329,7 +336,7 @@ impl View<'_> {
 }
 
 /// The text with its hidden characters made visible.
-fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }

@@ -186,6 +186,10 @@ pub struct Record {
     pub user: Option<Arc<str>>,
     /// From where.
     pub source: Option<IpAddr>,
+    /// The operator, by the name that it gave itself.
+    pub operator: Option<Arc<str>>,
+    /// The other end of an operator's connection: address and port, or uid and pid.
+    pub peer: Option<String>,
     /// For whom.
     pub tenant: Option<Arc<str>>,
     /// Which console.
@@ -271,6 +275,8 @@ impl Record {
         if let Some(source) = self.source {
             text(out, "source", Some(&source.to_string()));
         }
+        text(out, "operator", self.operator.as_deref());
+        text(out, "peer", self.peer.as_deref());
         text(out, "tenant", self.tenant.as_deref());
         text(out, "console", self.console.as_deref());
         if let Some(target) = &self.target {
@@ -418,6 +424,8 @@ mod tests {
             user: Some("ACME\\ann".into()),
             grant: Some("password"),
             source: Some([10, 0, 0, 1].into()),
+            operator: Some("ann@host".into()),
+            peer: Some("uid 0, pid 7".to_owned()),
             tenant: Some("acme".into()),
             console: Some("main".into()),
             target: Some(Target {
@@ -455,6 +463,7 @@ mod tests {
             "request_id": id.as_str(), "config": "3", "client": "zabbix",
             "credential": "api_key:12345678", "user": "ACME\\ann", "grant": "password",
             "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme",
+            "operator": "ann@host", "peer": "uid 0, pid 7",
             "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann"}, "operation": "plain",
             "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",
             "reason": "ticket 7", "code": "ok", "status": 200, "bytes_in": 0, "bytes_out": 12,

@@ -199,7 +199,23 @@ impl GatewayTokens {
         Ok(self.pair(presented.login, &presented.holder, access, turn, now)?)
     }
 
-    /// Whether a log-in has ended before its tokens did, because two hold them.
+    /// Ends a log-in before its tokens do; that is on the disk when this returns. Whether there ever
+    /// was such a log-in is not known here. Blocks.
+    ///
+    /// # Errors
+    /// Fails when the state does.
+    pub fn end(&self, login: LoginId, now: Timestamp) -> Result<(), StateError> {
+        let now = seconds(now);
+        // Its tokens may have been issued under longer lifetimes than are set now.
+        let ends = now.saturating_add(LONGEST_LIFE);
+        turns::end(&self.state, login, now, ends)?;
+        self.ended.retain(|_, ends| *ends >= now);
+        self.ended.insert(login, ends);
+        Ok(())
+    }
+
+    /// Whether a log-in has ended before its tokens did, because two hold them, or an operator
+    /// wanted it.
     pub fn has_ended(&self, login: LoginId) -> bool {
         !self.ended.is_empty() && self.ended.contains_key(&login)
     }
@@ -373,6 +389,8 @@ fn whole_seconds(duration: Duration) -> i64 {
 
 /// Issuer and audience.
 const NAME: &str = "vspc-gateway";
+/// The most that a refresh token can be configured to live, in seconds.
+const LONGEST_LIFE: i64 = 90 * 24 * 60 * 60;
 /// Longer than any token that is issued.
 const LONGEST: usize = 4096;
 

@@ -3,6 +3,7 @@
 mod clients;
 pub(super) mod consoles;
 mod login;
+pub(super) mod operations;
 mod rules;
 pub(super) mod server;
 mod tenants;

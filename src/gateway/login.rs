@@ -92,6 +92,7 @@ impl Gateway {
         };
         // Whose key it is, also where the name is wrong: it may be stolen.
         exchange.saw_login_of(client, "password", &key.label());
+        self.freezer.check_caller(Some(&client.name))?;
         let name = name.filter(|(_, name)| *name == &*client.name);
         let (tenant, _) = name.ok_or(Unidentified::Bad)?;
 
@@ -147,6 +148,7 @@ impl Gateway {
                 }
                 let user = self.broker.user_of(session);
                 exchange.saw_visitor(&session.console, user.as_ref());
+                self.freezer.check_caller(None)?;
                 let permit = self.policy.admit_itself(session.clone());
                 self.lease(exchange, &permit).await?;
             }
@@ -220,6 +222,7 @@ impl Gateway {
             .filter(|_| self.clients.still_knows(&presented.holder))
             .ok_or(TokenFault::Revoked)?;
         exchange.saw_login_of(client, "refresh", key.get(..8).unwrap_or(key));
+        self.freezer.check_caller(Some(&client.name))?;
         let headers = log_in.head.headers;
         let whom = self.mapping.resolve_for(
             headers,
@@ -244,6 +247,7 @@ impl Gateway {
         exchange.saw_tenant(whom);
         let permit = self.policy.admit(client, whom, aim, access)?;
         exchange.saw_permit(&permit);
+        self.refuse_frozen_tenant(whom)?;
         self.lease(exchange, &permit).await?;
         match (whom, permit.acting()) {
             (Named::Known(tenant), Acting::For(key)) => Ok((tenant.name.to_string(), key.target)),

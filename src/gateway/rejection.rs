@@ -12,6 +12,7 @@ use serde_json::json;
 use super::answer::AnswerBody;
 use crate::audit::Unavailable;
 use crate::client::Unidentified;
+use crate::freeze::{Scope, Stopped};
 use crate::policy::Denied;
 use crate::request::{CanonicalPath, HeadFault, METHODS};
 use crate::state::StateError;
@@ -32,6 +33,9 @@ pub enum Rejection {
     /// The form of a log-in cannot be used.
     #[error(transparent)]
     Form(#[from] FormFault),
+    /// An operator has stopped it.
+    #[error("an operator has stopped it")]
+    Frozen(Stopped),
     /// The request itself is malformed or not served.
     #[error(transparent)]
     Head(#[from] HeadFault),
@@ -64,6 +68,12 @@ pub enum Rejection {
     Upstream(#[from] UpstreamError),
 }
 
+impl From<Stopped> for Rejection {
+    fn from(stopped: Stopped) -> Self {
+        Self::Frozen(stopped)
+    }
+}
+
 impl From<Denied> for Rejection {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
@@ -86,6 +96,7 @@ impl Rejection {
                 Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
             },
             Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
+            Self::Frozen(_) => ("frozen", StatusCode::FORBIDDEN),
             Self::Head(fault) => match fault {
                 HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
                 HeadFault::BodyTooLarge => BODY_TOO_LARGE,
@@ -153,6 +164,12 @@ impl Rejection {
             }
             Self::Denied(Denied::Target(_)) => "this client may not act as that user".into(),
             Self::Denied(Denied::Token) => "log-ins are sent to /api/v3/token".into(),
+            Self::Frozen(Stopped(hold)) => match hold.scope {
+                Scope::Everything => "the operator of the gateway has stopped all requests",
+                Scope::Client(_) => "the operator of the gateway has stopped this client",
+                Scope::Tenant(_) => "the operator of the gateway has stopped this tenant",
+            }
+            .into(),
             Self::Token(error) if error.is_refusal() => {
                 "the console refused the gateway's own login; the operator has the details".into()
             }
@@ -185,6 +202,7 @@ impl Rejection {
                 Denied::Token => "the token endpoint is never forwarded".to_owned(),
                 Denied::UnknownTenant => "no tenant has that name".to_owned(),
             }),
+            Self::Frozen(Stopped(hold)) => Some(format!("frozen: {hold}")),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
@@ -253,7 +271,7 @@ impl Rejection {
             Self::Denied(Denied::Moved) | Self::Unidentified(_) if as_vspc => "invalid_request",
             Self::Denied(Denied::Moved) | Self::Unidentified(_) => "invalid_grant",
             Self::Form(FormFault::Grant | FormFault::NotHere) => "unsupported_grant_type",
-            Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
+            Self::Denied(_) | Self::Frozen(_) | Self::Unresolved(_) => "unauthorized_client",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
             _ => "invalid_request",
         }

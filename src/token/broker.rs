@@ -225,15 +225,7 @@ impl Broker {
     }
 
     fn discard_where(&self, is_meant: impl Fn(&TokenKey) -> bool) {
-        // Collected first: to empty a cell takes the lock of the list.
-        let meant: Vec<_> = self
-            .0
-            .impersonations
-            .iter()
-            .filter(|entry| is_meant(entry.key()))
-            .map(|entry| Arc::clone(entry.value()))
-            .collect();
-        for cell in meant {
+        for cell in self.0.impersonations_where(is_meant) {
             cell.discard(&self.0);
         }
     }

@@ -200,6 +200,23 @@ impl<K: Kind> Cell<K> {
         self.event(shared, Event::Rejected(generation), None);
     }
 
+    /// Renews what is held, or obtains it, unless that has to wait. Whoever asks goes on with what
+    /// is held.
+    pub(super) fn force(self: &Arc<Self>, shared: &Arc<Shared>) {
+        match self.look(|slot| slot.servable().map(|(_, generation, _)| generation)) {
+            Some(generation) => self.renew(shared, generation),
+            None => self.wake(shared),
+        }
+    }
+
+    /// Waits until what is being fetched now, if anything is, has come or failed.
+    pub(super) async fn landed(&self, deadline: Instant) {
+        let landing = self.state.lock().flight.clone();
+        if let Some(mut landing) = landing {
+            drop(timeout_at(deadline, landing.wait_for(Option::is_some)).await);
+        }
+    }
+
     /// What is held, and what is being fetched, is no longer good.
     pub(super) fn discard(self: &Arc<Self>, shared: &Arc<Shared>) {
         self.event(shared, Event::Drop, None);

@@ -28,7 +28,7 @@ pub(super) struct Console {
 /// What obtains the tokens of one impersonated user.
 pub(super) struct Impersonation {
     console: Arc<Console>,
-    key: TokenKey,
+    pub(super) key: TokenKey,
     /// The store was asked already.
     was_looked_up: AtomicBool,
     /// It was refused under a session that had just proved good: the user is the cause.

@@ -125,6 +125,14 @@ impl Logins {
         Some(given)
     }
 
+    /// A log-in was ended: nothing that it was answered with is given out again or passed on.
+    pub fn end(&self, login: LoginId) {
+        self.given.retain(|_, (given, _)| given.login != login);
+        for place in &self.places {
+            place.forget_answer_of(login);
+        }
+    }
+
     /// Remembers whose log-in a second step belongs to.
     pub fn expect_second_step(&self, step: &[u8], user: Arc<str>) {
         self.sweep();

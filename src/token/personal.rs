@@ -33,12 +33,12 @@ use crate::vspc::grant::{Access, IssueError, Issued, Subject};
 /// What obtains the tokens of one such session.
 pub(super) struct Personal {
     desk: Arc<Desk>,
-    key: SessionKey,
+    pub(super) key: SessionKey,
     kept: Mutex<Kept>,
     subject: OnceLock<Subject>,
     /// What is kept in memory could not be saved: it is newer than what is stored.
     unsaved: AtomicBool,
-    user: Option<Arc<str>>,
+    pub(super) user: Option<Arc<str>>,
 }
 
 /// What a session lives on by.

@@ -192,6 +192,7 @@ impl RefreshPolicy {
         let starts_until = at(lifetime.saturating_sub(margin));
         let renew_at = at(renew);
         Life {
+            dead_at: at(lifetime),
             early_at: at(renew.saturating_sub(part(self.0.pacing_percent))),
             lifetime,
             overdue_at: renew_at + starts_until.saturating_duration_since(renew_at) / 2,
@@ -289,6 +290,8 @@ pub(super) struct Life {
     pub(super) overdue_at: Instant,
     /// From here on no request starts with it.
     pub(super) starts_until: Instant,
+    /// The console takes it no longer.
+    pub(super) dead_at: Instant,
     /// The whole of it.
     pub(super) lifetime: Duration,
 }

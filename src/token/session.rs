@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::slot::Upkeep;
 use super::store::Renewal;
 use crate::tenant::IdentityId;
+use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, IssueError, Subject};
 use tries::Tries;
 pub(super) use value::Session;
@@ -51,6 +52,10 @@ impl SessionKind {
             stumbles: AtomicU32::new(0),
             tries: Mutex::default(),
         }
+    }
+
+    pub(super) fn console(&self) -> &ConsoleId {
+        &self.desk.id
     }
 
     /// The print of the identity's credentials, as it was when somebody last looked.

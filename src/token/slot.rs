@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::lease::Generation;
 use super::policy::{Jitter, Life, RefreshPolicy, Setbacks, Span};
+use super::survey::TokenState;
 use crate::vspc::grant::IssueError;
 
 /// The state of one token.
@@ -51,6 +52,21 @@ pub(super) struct Held<V> {
     life: Life,
     setbacks: Setbacks,
     value: V,
+}
+
+/// What may be told of a slot.
+pub(super) struct SlotView<V> {
+    pub(super) state: TokenState,
+    pub(super) held: Option<HeldView<V>>,
+    /// Why the last fetch failed, and when the next may start.
+    pub(super) trouble: Option<(IssueError, Instant)>,
+}
+
+/// What may be told of a token that is held.
+pub(super) struct HeldView<V> {
+    pub(super) generation: Generation,
+    pub(super) life: Life,
+    pub(super) value: V,
 }
 
 /// What is to become of the result of a fetch.
@@ -217,6 +233,34 @@ impl<V: Clone> Slot<V> {
         match self {
             Self::Acquiring { .. } | Self::CoolingOff(_) | Self::Empty => None,
             Self::Held { held, .. } | Self::Renewing(held) => Some(held.life.starts_until),
+        }
+    }
+
+    /// What may be told of the slot.
+    pub(super) fn view(&self) -> SlotView<V> {
+        let (state, held, trouble) = match self {
+            Self::Acquiring { .. } => (TokenState::Acquiring, None, None),
+            Self::CoolingOff(Cooling { error, until, .. }) => {
+                (TokenState::CoolingOff, None, Some((error, *until)))
+            }
+            Self::Empty => (TokenState::Empty, None, None),
+            Self::Held { held, renewal } => {
+                let trouble = match renewal {
+                    Renewal::CoolingOff { error, until } => Some((error, *until)),
+                    Renewal::OnDemand | Renewal::Timed => None,
+                };
+                (TokenState::Held, Some(held), trouble)
+            }
+            Self::Renewing(held) => (TokenState::Renewing, Some(held), None),
+        };
+        SlotView {
+            state,
+            held: held.map(|held| HeldView {
+                generation: held.generation,
+                life: held.life,
+                value: held.value.clone(),
+            }),
+            trouble: trouble.map(|(error, until)| (error.clone(), until)),
         }
     }
 

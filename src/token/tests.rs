@@ -9,6 +9,7 @@ mod world;
 mod in_memory;
 mod on_disk;
 mod restart;
+mod survey;
 
 #[test]
 fn the_frame_around_a_token_stays_small() {

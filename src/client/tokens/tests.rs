@@ -313,3 +313,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_log_in_that_is_ended_by_hand_stays_ended_and_no_other_is() {
+    let state = state();
+    let tokens = open(&state);
+    let (used, fresh, other) = (log_in(&tokens), log_in(&tokens), log_in(&tokens));
+    let read = |tokens: &GatewayTokens, pair: &Pair| {
+        tokens.read_refresh(bytes(&pair.refresh), NOW).unwrap()
+    };
+    let next = tokens.exchange(&read(&tokens, &used), Access::Full, NOW);
+    let next = next.unwrap();
+    for pair in [&used, &fresh] {
+        tokens.end(read(&tokens, pair).login, NOW).unwrap();
+    }
+    for tokens in [&tokens, &open(&state)] {
+        for pair in [&used, &fresh, &next] {
+            let read = read(tokens, pair);
+            assert!(tokens.has_ended(read.login));
+            let refused = |result: Result<(), TurnError>| {
+                matches!(result, Err(TurnError::Fault(TokenFault::Used)))
+            };
+            assert!(refused(tokens.check(&read, NOW)));
+            let exchanged = tokens.exchange(&read, Access::Full, NOW);
+            assert!(refused(exchanged.map(|_| ())));
+        }
+        let read = read(tokens, &other);
+        assert!(!tokens.has_ended(read.login));
+        assert!(tokens.check(&read, NOW).is_ok());
+    }
+}

@@ -57,6 +57,20 @@ pub(super) fn take(
     })
 }
 
+/// Ends a log-in: none of its refresh tokens is good any more.
+pub(super) fn end(state: &State, login: LoginId, now: i64, ends: i64) -> Result<(), StateError> {
+    let name = login.0.as_bytes();
+    state.change(Table::Logins, |change| {
+        let ends = ends.max(Turns::stored(change, name)?.ends);
+        let ended = Turns {
+            current: ENDED,
+            taken: now,
+            ends,
+        };
+        change.put(name, &ended.written())
+    })
+}
+
 /// Whether the refresh token of a turn is good.
 pub(super) fn look(state: &State, login: LoginId, turn: u32, now: i64) -> Result<bool, StateError> {
     let turns = match state.get(Table::Logins, login.0.as_bytes()) {

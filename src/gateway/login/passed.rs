@@ -75,6 +75,7 @@ impl Gateway {
         self.refuse_ours(log_in)?;
         let user: Arc<str> = Arc::from(text);
         exchange.saw_visitor(passthrough.console.id(), Some(&user));
+        self.freezer.check_caller(None)?;
         self.refuse_tenant(log_in)?;
 
         let place = passthrough.logins.place(name, secret, access);
@@ -111,6 +112,7 @@ impl Gateway {
         let step = log_in.form.field("mfa_token").ok();
         let user = step.and_then(|step| passthrough.logins.of_second_step(step));
         exchange.saw_visitor(passthrough.console.id(), user.as_ref());
+        self.freezer.check_caller(None)?;
         let visitor = Visitor::new(access, user)?;
         let deadline = Instant::now() + self.token_wait;
         let asking = self.ask(exchange, passthrough, log_in, deadline, None);
@@ -134,6 +136,7 @@ impl Gateway {
         let given = passthrough.logins.use_given(refresh);
         let given = given.ok_or(TokenFault::Invalid)?;
         exchange.saw_visitor(passthrough.console.id(), given.user.as_ref());
+        self.freezer.check_caller(None)?;
         let visitor = Visitor {
             access: access.max(given.access),
             login: given.login,

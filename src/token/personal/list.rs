@@ -23,6 +23,11 @@ impl Sessions {
         self.0.get(&key.id).map(|entry| Arc::clone(&entry))
     }
 
+    /// All of them.
+    pub(in super::super) fn all(&self) -> Vec<Arc<Cell<Personal>>> {
+        self.0.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+
     /// The sessions of a user.
     pub(in super::super) fn of(&self, subject: Subject) -> Vec<Arc<Cell<Personal>>> {
         let all = self.0.iter();

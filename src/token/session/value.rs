@@ -13,7 +13,7 @@ use super::super::policy::{Span, SpanKind};
 use super::super::shared::Shared;
 use super::super::store::{StoredAccess, StoredChain};
 use crate::clock::Timestamp;
-use crate::secret::Secret;
+use crate::secret::{Fingerprint, Secret};
 use crate::vspc::grant::Subject;
 
 /// A session. A clone costs a counter.
@@ -136,6 +136,14 @@ impl Session {
             refresh: refresh.duplicate(),
             subject: self.0.subject,
         })
+    }
+
+    /// Recognizes it without showing it.
+    pub(in super::super) fn fingerprint(&self) -> Fingerprint {
+        let access = self.0.access.as_ref();
+        let refresh = || self.0.refresh.as_ref().map(|it| it.fingerprint());
+        let print = access.map(|it| it.lease.fingerprint()).or_else(refresh);
+        print.unwrap_or_else(|| Secret::new(String::new()).fingerprint())
     }
 
     pub(in super::super) fn generation(&self) -> Generation {

@@ -298,6 +298,7 @@ enum Op {
     Demand,
     Drop,
     Failed(IssueError, u16),
+    Renew(u64),
     Issued(u64, u16),
     Rejected(u64),
     RenewDue(Option<u64>),
@@ -316,6 +317,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1_u64..60).prop_map(Op::Blocked),
         6 => Just(Op::Demand),
         1 => Just(Op::Drop),
+        1 => (0_u64..3).prop_map(Op::Renew),
         2 => (error, any::<u16>()).prop_map(|(error, jitter)| Op::Failed(error, jitter)),
         4 => (1_u64..4000, any::<u16>()).prop_map(|(life, jitter)| Op::Issued(life, jitter)),
         3 => (0_u64..3).prop_map(Op::Rejected),
@@ -405,6 +407,7 @@ proptest! {
                     };
                     ("Failed", Event::Failed { error, jitter: Jitter(jitter) })
                 }
+                Op::Renew(ago) => ("Renew", Event::Renew(Generation(next.saturating_sub(ago)))),
                 Op::Issued(life, jitter) => {
                     model.in_flight = false;
                     let lifetime = Duration::from_secs(life);

@@ -1,0 +1,25 @@
+//! The emergency stop on the road of a request.
+
+use super::Gateway;
+use crate::client::Caller;
+use crate::freeze::Stopped;
+use crate::tenant::Named;
+
+impl Gateway {
+    /// Refuses a caller that is frozen, whatever it asks for.
+    pub(super) fn refuse_frozen(&self, who: &Caller<'_>) -> Result<(), Stopped> {
+        self.freezer.check_caller(match who {
+            Caller::Client(who) => Some(&who.client().name),
+            Caller::Login(..) => None,
+        })
+    }
+
+    /// Refuses requests for a tenant that is frozen. To be asked once policy has said that it is the
+    /// caller's, so that a frozen tenant cannot be told from a foreign one.
+    pub(super) fn refuse_frozen_tenant(&self, whom: &Named<'_>) -> Result<(), Stopped> {
+        match whom {
+            Named::Known(tenant) => self.freezer.check_tenant(&tenant.name),
+            Named::Nobody | Named::Unknown => Ok(()),
+        }
+    }
+}
