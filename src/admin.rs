@@ -14,6 +14,8 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -45,6 +47,13 @@ struct Gauges {
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
+    turns_waiting: Family<ConsoleLabel, Gauge>,
+    breaker_open: Family<ConsoleLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ConsoleLabel {
+    console: String,
 }
 
 impl Admin {
@@ -122,6 +131,7 @@ impl Admin {
         set(&self.gauges.tokens_held, tokens.held as u64);
         set(&self.gauges.token_waiters, tokens.waiting as u64);
         set(&self.gauges.sessions, tokens.sessions as u64);
+        self.gauges.read_consoles(&self.gateway);
         let mut page = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut page, &self.registry) {
             tracing::error!(%error, "cannot write the metrics");
@@ -195,6 +205,28 @@ impl Gauges {
             ),
         ] {
             registry.register(name, help, gauge.clone());
+        }
+        registry.register(
+            "turns_waiting",
+            "Requests that wait for their turn at the console",
+            self.turns_waiting.clone(),
+        );
+        registry.register(
+            "breaker_open",
+            "1 while the console is left alone because it does not work",
+            self.breaker_open.clone(),
+        );
+    }
+
+    fn read_consoles(&self, gateway: &Gateway) {
+        for (id, console) in &gateway.consoles {
+            let label = ConsoleLabel {
+                console: id.to_string(),
+            };
+            let waiting = console.shares().waiting() as u64;
+            set(&self.turns_waiting.get_or_create(&label), waiting);
+            let open = u64::from(console.breaker().is_open());
+            set(&self.breaker_open.get_or_create(&label), open);
         }
     }
 

@@ -54,7 +54,15 @@ pub(super) fn answer(
     }
     let consoles: serde_json::Map<String, Value> = states
         .iter()
-        .map(|(name, state)| (name.to_string(), describe(state)))
+        .map(|(name, state)| {
+            let mut told = describe(state);
+            if let Some(console) = gateway.consoles.get(name) {
+                let open = console.breaker().is_open();
+                told["breaker"] = if open { "open" } else { "closed" }.into();
+                told["turns_waiting"] = console.shares().waiting().into();
+            }
+            (name.to_string(), told)
+        })
         .collect();
     let audit = match audit {
         Health::Failing { reason, .. } => json!({"failing": &*reason}),

@@ -4,6 +4,7 @@ mod clients;
 pub(super) mod consoles;
 mod rules;
 pub(super) mod server;
+mod shares;
 mod tenants;
 
 use std::path::Path;

@@ -421,7 +421,9 @@ fn the_reference_example_has_every_key() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
     let mut missing = Vec::new();
-    for file in ["server", "consoles", "tenants", "clients", "rules"] {
+    for file in [
+        "server", "consoles", "shares", "tenants", "clients", "rules",
+    ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
         for call in [

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use vspc_gateway::admin::Admin;
 use vspc_gateway::app;
 use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
@@ -44,6 +45,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
+    gateway: Weak<Gateway>,
     drain: Drain,
     writer: Writing,
 }
@@ -168,6 +170,7 @@ impl World {
             address,
             folder,
             client,
+            gateway: Arc::downgrade(&gateway),
             drain,
             writer: Writing(Some(writer)),
         }
@@ -209,6 +212,20 @@ impl World {
             .expect("the connection stayed open")
             .ok();
         answer
+    }
+
+    /// How many requests wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        let gateway = self.gateway.upgrade().unwrap();
+        let consoles = gateway.consoles.values();
+        consoles.map(|console| console.shares().waiting()).sum()
+    }
+
+    /// What operators get.
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        let gateway = self.gateway.upgrade().unwrap();
+        let admin = Admin::new(gateway, None, self.drain.clone());
+        collect(admin.answer(&Request::get(path).body(()).unwrap())).await
     }
 
     pub(crate) fn audit_folder(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 use http::uri::{Authority, Scheme};
 
-use super::rules;
+use super::{rules, shares};
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path, secret};
 use crate::config::{Console, Passthrough};
@@ -162,11 +162,13 @@ fn console(
     let connect_timeout = section.or("connect_timeout", Time(Duration::from_secs(5)));
     let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
     let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
+    let shares = shares::shares(&mut section);
     let (scheme, authority) = url.unzip();
     if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
         section.fault("tls", "means nothing for an http:// url");
     }
     let upstream = (|| {
+        let shares = shares?;
         Some(upstream::Settings {
             id: ConsoleId::new(&name?),
             scheme: scheme?,
@@ -176,6 +178,10 @@ fn console(
             connect_timeout: connect_timeout?.0,
             first_byte_timeout: first_byte_timeout?.0,
             idle_timeout: idle_timeout?.0,
+            limits: shares.limits,
+            turn_wait: shares.turn_wait,
+            throttle_wait: shares.throttle_wait,
+            breaker: shares.breaker,
         })
     })();
     if let Some(Err(error)) = upstream
