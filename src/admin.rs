@@ -206,6 +206,10 @@ impl Gauges {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        self.register_consoles(registry);
+    }
+
+    fn register_consoles(&self, registry: &mut Registry) {
         registry.register(
             "turns_waiting",
             "Requests that wait for their turn at the console",

@@ -94,6 +94,13 @@ pub struct Settings {
     pub first_byte_timeout: Duration,
     /// The most silence within an answer.
     pub idle_timeout: Duration,
+    /// How it is shared.
+    pub sharing: Sharing,
+}
+
+/// How a console is shared, and when it is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharing {
     /// What it and each tenant may use.
     pub limits: share::Limits,
     /// The most time a request waits for its turn.
@@ -142,8 +149,8 @@ impl Console {
             .http2_only(settings.http == HttpVersions::Http2)
             .build(Bounded::new(connector, settings.connect_timeout));
         Ok(Self {
-            shares: Shares::new(settings.limits),
-            breaker: Breaker::new(settings.breaker),
+            shares: Shares::new(settings.sharing.limits),
+            breaker: Breaker::new(settings.sharing.breaker),
             settings,
             client,
         })

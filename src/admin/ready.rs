@@ -54,15 +54,7 @@ pub(super) fn answer(
     }
     let consoles: serde_json::Map<String, Value> = states
         .iter()
-        .map(|(name, state)| {
-            let mut told = describe(state);
-            if let Some(console) = gateway.consoles.get(name) {
-                let open = console.breaker().is_open();
-                told["breaker"] = if open { "open" } else { "closed" }.into();
-                told["turns_waiting"] = console.shares().waiting().into();
-            }
-            (name.to_string(), told)
-        })
+        .map(|(name, state)| (name.to_string(), tell(gateway, name, state)))
         .collect();
     let audit = match audit {
         Health::Failing { reason, .. } => json!({"failing": &*reason}),
@@ -72,6 +64,18 @@ pub(super) fn answer(
         status,
         &json!({"ready": ready, "draining": draining, "audit": audit, "consoles": consoles}),
     )
+}
+
+fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {
+    let mut told = describe(state);
+    if let (Some(console), Some(told)) = (gateway.consoles.get(name), told.as_object_mut()) {
+        let open = console.breaker().is_open();
+        let breaker = if open { "open" } else { "closed" };
+        told.insert("breaker".to_owned(), breaker.into());
+        let waiting = console.shares().waiting();
+        told.insert("turns_waiting".to_owned(), waiting.into());
+    }
+    told
 }
 
 fn describe(state: &SessionState) -> Value {

@@ -136,7 +136,7 @@ impl<'a> Outbound<'a> {
         mut turn: Turn,
         mut lease: Option<Lease>,
     ) -> Result<(Response<ConsoleBody>, Option<Turn>), Rejection> {
-        let mut patience = self.console.settings().throttle_wait;
+        let mut patience = self.console.settings().sharing.throttle_wait;
         loop {
             let response = self.answer(exchange, body, replay, &turn, lease).await?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
@@ -175,7 +175,7 @@ impl<'a> Outbound<'a> {
             return Err(Some(turn));
         };
         let started = Instant::now();
-        let deadline = started + wait + self.console.settings().turn_wait;
+        let deadline = started + wait + self.console.settings().sharing.turn_wait;
         let turn = self.console.turn_again(turn, deadline).await;
         let waited = started.elapsed();
         exchange.times.turn += waited;

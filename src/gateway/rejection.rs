@@ -239,8 +239,8 @@ impl Rejection {
                 };
                 let code = status.as_u16();
                 let mut error = json!({"message": text, "type": kind, "code": code});
-                if let (429, Some(seconds)) = (code, self.retry_after()) {
-                    error["retryAfter"] = seconds.into();
+                if let (429, Some(members)) = (code, error.as_object_mut()) {
+                    members.insert("retryAfter".to_owned(), self.retry_after().into());
                 }
                 (JSON, json!({"errors": [error]}))
             }

@@ -45,7 +45,7 @@ impl Console {
     /// Says what is short, or that the console is left alone.
     pub async fn turn(&self, party: &Party) -> Result<Turn, NoTurn> {
         self.breaker.check()?;
-        let deadline = Instant::now() + self.settings.turn_wait;
+        let deadline = Instant::now() + self.settings.sharing.turn_wait;
         let place = self.shares.enter(party, deadline).await?;
         let call = self.breaker.admit()?;
         Ok(Turn { place, call })

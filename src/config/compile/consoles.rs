@@ -162,13 +162,12 @@ fn console(
     let connect_timeout = section.or("connect_timeout", Time(Duration::from_secs(5)));
     let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
     let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
-    let shares = shares::shares(&mut section);
+    let sharing = shares::sharing(&mut section);
     let (scheme, authority) = url.unzip();
     if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
         section.fault("tls", "means nothing for an http:// url");
     }
     let upstream = (|| {
-        let shares = shares?;
         Some(upstream::Settings {
             id: ConsoleId::new(&name?),
             scheme: scheme?,
@@ -178,10 +177,7 @@ fn console(
             connect_timeout: connect_timeout?.0,
             first_byte_timeout: first_byte_timeout?.0,
             idle_timeout: idle_timeout?.0,
-            limits: shares.limits,
-            turn_wait: shares.turn_wait,
-            throttle_wait: shares.throttle_wait,
-            breaker: shares.breaker,
+            sharing: sharing?,
         })
     })();
     if let Some(Err(error)) = upstream

@@ -5,18 +5,10 @@ use std::time::Duration;
 
 use crate::config::reader::{Item, Section};
 use crate::config::value::Time;
-use crate::upstream::breaker;
 use crate::upstream::share::{Limits, Rate};
+use crate::upstream::{Sharing, breaker};
 
-/// How a console is shared.
-pub(super) struct Shares {
-    pub(super) limits: Limits,
-    pub(super) turn_wait: Duration,
-    pub(super) throttle_wait: Duration,
-    pub(super) breaker: breaker::Settings,
-}
-
-pub(super) fn shares(section: &mut Section<'_>) -> Option<Shares> {
+pub(super) fn sharing(section: &mut Section<'_>) -> Option<Sharing> {
     let limits = limits(section);
     let turn_wait = section.or("turn_wait", Time(Duration::from_secs(10)));
     let throttle_wait = section.or("throttle_wait", Duration::from_secs(10));
@@ -29,7 +21,7 @@ pub(super) fn shares(section: &mut Section<'_>) -> Option<Shares> {
             })
         });
     let pause = section.or("breaker_pause", Time(Duration::from_secs(30)));
-    Some(Shares {
+    Some(Sharing {
         limits: limits?,
         turn_wait: turn_wait?.0,
         throttle_wait: throttle_wait?,
