@@ -181,6 +181,23 @@ async fn those_over_a_rate_go_when_it_lets_them() {
     }
 }
 
+/// The timer is late: whoever comes in between is not before those who wait.
+#[tokio::test(start_paused = true)]
+async fn nobody_overtakes_those_who_wait() {
+    let mut rota = Rota::new(Limits {
+        rate: per_second(1),
+        ..PLENTY
+    });
+    let (now, mut called) = (Instant::now(), Vec::new());
+    assert!(rota.enter(&tenant("x"), now, &mut called));
+    assert!(!rota.enter(&tenant("a"), now, &mut called));
+    rota.wait(&tenant("a"), now, now + WAIT, 7).unwrap();
+    let later = now + Duration::from_secs(1);
+    assert_eq!(rota.next(), Some(later));
+    assert!(!rota.enter(&tenant("b"), later, &mut called));
+    assert_eq!(called, [(tenant("a"), 7)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tenant_over_its_own_rate_is_told_so_and_others_are_not_touched() {
     let shares = Shares::new(Limits {
@@ -241,6 +258,8 @@ async fn those_in_the_queue_pause_too() {
     let held = shares.try_enter(&tenant("a")).unwrap();
     let mut noisy = Waiter::new(&shares, "a");
     let mut quiet = Waiter::new(&shares, "b");
+    // The timer sleeps without end: nothing but the place calls anybody.
+    tokio::task::yield_now().await;
     held.throttled(Duration::from_secs(2));
     drop(held);
     drop(quiet.poll().unwrap().unwrap());
