@@ -1,7 +1,7 @@
 //! A console that does not work is left alone for a while.
 //!
 //! After so many faults in a row the breaker opens: no request goes to the console for a pause. Then
-//! one goes, and what comes of it decides. [`Circuit`] is the state alone.
+//! one goes, and what comes of it decides. `Circuit` is the state alone.
 //!
 //! VSPC answers every error of its own with 520, also one in a single report: a 520 counts only when
 //! those in a row come from two different operations at least, and when the one request that tries

@@ -3,7 +3,7 @@
 //!
 //! A request has a place from before it is sent until its answer has ended. Where places, or the
 //! console's rate, are short, the tenants that wait are called in turn, one request each, and
-//! within a tenant in the order of arrival. [`rota`] decides; here are the lock, the timer and those
+//! within a tenant in the order of arrival. `rota` decides; here are the lock, the timer and those
 //! who wait.
 
 mod bucket;
@@ -162,7 +162,10 @@ impl Shares {
 
     /// A place, if there is one at once; only then it is nobody else's turn.
     pub fn try_enter(&self, party: &Party) -> Option<Place> {
-        let entered = self.change(|rota, now, called| rota.enter(party, now, called));
+        let entered = self.change(|rota, called| {
+            let now = rota.now();
+            rota.enter(party, now, called)
+        });
         entered.then(|| self.place(party))
     }
 
@@ -172,7 +175,8 @@ impl Shares {
     /// Fails when that cannot be before the deadline, or too many wait already.
     pub async fn enter(&self, party: &Party, deadline: Instant) -> Result<Place, Refused> {
         let (sender, receiver) = oneshot::channel();
-        let ticket = self.change(|rota, now, called| {
+        let ticket = self.change(|rota, called| {
+            let now = Instant::now();
             if rota.enter(party, now, called) {
                 return Ok(None);
             }
@@ -216,11 +220,11 @@ impl Shares {
     /// lock: a place that finds nobody comes back.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Rota<oneshot::Sender<Place>>, Instant, &mut Waiters) -> T,
+        change: impl FnOnce(&mut Rota<oneshot::Sender<Place>>, &mut Waiters) -> T,
     ) -> T {
         let mut called = Vec::new();
         let mut state = self.0.state.lock();
-        let changed = change(&mut state.rota, Instant::now(), &mut called);
+        let changed = change(&mut state.rota, &mut called);
         if let Timer::Until(until) = state.timer
             && state.rota.is_sooner(until)
         {
@@ -299,7 +303,7 @@ impl Waiting {
     /// Leaves the queue; `None` when it was called before.
     fn give_up(&mut self) -> Option<Refused> {
         self.shares
-            .change(|rota, now, _| rota.cancel(&self.party, self.ticket, now))
+            .change(|rota, _| rota.cancel(&self.party, self.ticket, Instant::now()))
     }
 }
 
@@ -320,8 +324,9 @@ impl Place {
     /// them together.
     pub fn throttled(&self, time: Duration) {
         let time = time.min(LONGEST_PAUSE);
+        let now = Instant::now();
         self.shares
-            .change(|rota, now, _| rota.throttled(&self.party, now + time, now));
+            .change(|rota, _| rota.throttled(&self.party, now + time, now));
     }
 
     /// Gives the place back and waits for another turn.
@@ -337,8 +342,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shares
-            .change(|rota, now, called| rota.leave(&self.party, now, called));
+        self.shares.change(|rota, called| {
+            let now = rota.now();
+            rota.leave(&self.party, now, called);
+        });
     }
 }
 

@@ -4,9 +4,9 @@
 //! - nobody waits who could go, as far as was known at the time of the last call;
 //! - `ready` has each tenant once that has somebody waiting and could go itself; `later` has those
 //!   whose own rate or pause holds them back, by the moment when that ends;
-//! - a tenant is known as long as it has a place, somebody waiting, or a rate or pause to remember.
+//! - a tenant is known as long as it has a place, somebody waiting, or a rate or pause to remember;
+//!   others are forgotten when there are as many of them.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use tokio::time::{Duration, Instant};
@@ -24,7 +24,11 @@ pub(super) struct Rota<W> {
     pause: Option<Instant>,
     /// Whom the console throttled last, and when.
     throttled: Option<(Party, Instant)>,
-    tenants: HashMap<Party, Tenant<W>>,
+    /// When the last pause of anybody ends.
+    pauses_end: Option<Instant>,
+    /// A moment after the end of all pauses before that.
+    calm_since: Instant,
+    tenants: HashMap<Party, Tenant<W>, RandomState>,
     ready: VecDeque<Party>,
     later: BTreeSet<(Instant, Party)>,
     tickets: u64,
@@ -69,7 +73,9 @@ impl<W> Rota<W> {
             bucket: Bucket::default(),
             pause: None,
             throttled: None,
-            tenants: HashMap::new(),
+            pauses_end: None,
+            calm_since: Instant::now(),
+            tenants: HashMap::default(),
             ready: VecDeque::new(),
             later: BTreeSet::new(),
             tickets: 0,
@@ -86,6 +92,23 @@ impl<W> Rota<W> {
         self.waiting
     }
 
+    /// The time, for entering and leaving. Where it makes no difference to them the clock, which
+    /// would take as long as the rest, is not asked.
+    pub(super) fn now(&mut self) -> Instant {
+        let is_timeless = self.waiting == 0
+            && self.pauses_end.is_none()
+            && self.limits.rate.is_none()
+            && self.limits.tenant_rate.is_none();
+        if is_timeless {
+            return self.calm_since;
+        }
+        let now = Instant::now();
+        if self.pauses_end.take_if(|end| *end <= now).is_some() {
+            self.calm_since = now;
+        }
+        now
+    }
+
     /// Gives a place at once, if there is one and nobody waits who could have it.
     pub(super) fn enter(&mut self, party: &Party, now: Instant, called: &mut Called<W>) -> bool {
         if self.waiting > 0 {
@@ -94,10 +117,10 @@ impl<W> Rota<W> {
         if !self.has_place(now) {
             return false;
         }
-        if self.tenants.len() >= self.sweep_at {
-            self.sweep(now);
-        }
-        let tenant = self.tenants.entry(party.clone()).or_default();
+        let Some(tenant) = self.tenants.get_mut(party) else {
+            self.enter_first(party, now);
+            return true;
+        };
         let free = tenant.queue.is_empty()
             && tenant.running < self.limits.tenant_concurrency
             && tenant.opens(&self.limits).is_none_or(|at| at <= now);
@@ -107,6 +130,17 @@ impl<W> Rota<W> {
             self.bucket.take(self.limits.rate, now);
         }
         free
+    }
+
+    /// Gives the first place to a tenant of which nothing is known.
+    fn enter_first(&mut self, party: &Party, now: Instant) {
+        if self.tenants.len() >= self.sweep_at {
+            self.sweep(now);
+        }
+        let tenant = self.tenants.entry(party.clone()).or_default();
+        tenant.go(&self.limits, now);
+        self.running += 1;
+        self.bucket.take(self.limits.rate, now);
     }
 
     /// Lets somebody wait to whom `enter` gave no place.
@@ -181,13 +215,10 @@ impl<W> Rota<W> {
     /// Takes a place back.
     pub(super) fn leave(&mut self, party: &Party, now: Instant, called: &mut Called<W>) {
         self.running = self.running.saturating_sub(1);
-        if let Entry::Occupied(mut entry) = self.tenants.entry(party.clone()) {
-            let tenant = entry.get_mut();
+        if let Some(tenant) = self.tenants.get_mut(party) {
             tenant.running = tenant.running.saturating_sub(1);
             if tenant.stand == Stand::Full {
                 self.place(party, now);
-            } else if tenant.is_forgettable(now) {
-                entry.remove();
             }
         }
         if self.waiting > 0 {
@@ -199,6 +230,7 @@ impl<W> Rota<W> {
     pub(super) fn throttled(&mut self, party: &Party, until: Instant, now: Instant) {
         let tenant = self.tenants.entry(party.clone()).or_default();
         tenant.pause = tenant.pause.max(Some(until));
+        self.pauses_end = self.pauses_end.max(Some(until));
         if tenant.stand != Stand::Idle {
             self.unplace(party);
             self.place(party, now);
@@ -344,6 +376,9 @@ impl<W> Default for Tenant<W> {
     }
 }
 
+/// Names come from the configuration and ids from the gateway: nobody chooses them to collide.
+type RandomState = foldhash::fast::RandomState;
+
 /// Two tenants that the console throttles within this time are throttled for their common address.
 const TOGETHER: Duration = Duration::from_secs(1);
 
@@ -356,7 +391,8 @@ const KNOWN: usize = 1024;
 /// What tests look at.
 #[cfg(test)]
 impl<W> Rota<W> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&mut self, now: Instant) -> bool {
+        self.sweep(now);
         let none_waits = self.waiting == 0 && self.ready.is_empty() && self.later.is_empty();
         none_waits && self.running == 0 && self.tenants.is_empty()
     }
@@ -378,9 +414,5 @@ impl<W> Rota<W> {
         !self.has_place(now)
             || tenant.running >= self.limits.tenant_concurrency
             || tenant.opens(&self.limits).is_some_and(|at| at > now)
-    }
-
-    pub(super) fn forget_all(&mut self, now: Instant) {
-        self.sweep(now);
     }
 }
