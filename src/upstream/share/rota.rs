@@ -390,29 +390,35 @@ const KNOWN: usize = 1024;
 
 /// What tests look at.
 #[cfg(test)]
-impl<W> Rota<W> {
-    pub(super) fn is_empty(&mut self, now: Instant) -> bool {
-        self.sweep(now);
-        let none_waits = self.waiting == 0 && self.ready.is_empty() && self.later.is_empty();
-        none_waits && self.running == 0 && self.tenants.is_empty()
-    }
+mod tests {
+    use std::collections::HashSet;
 
-    pub(super) fn known(&self) -> usize {
-        self.tenants.len()
-    }
+    use super::*;
 
-    /// Tenants that wait for something of their own.
-    pub(super) fn held_back(&self) -> std::collections::HashSet<Party> {
-        let own = |tenant: &Tenant<W>| matches!(tenant.stand, Stand::Full | Stand::Later(_));
-        let held = self.tenants.iter().filter(|(_, tenant)| own(tenant));
-        held.map(|(party, _)| party.clone()).collect()
-    }
+    impl<W> Rota<W> {
+        pub(in crate::upstream::share) fn is_empty(&mut self, now: Instant) -> bool {
+            self.sweep(now);
+            let none_waits = self.waiting == 0 && self.ready.is_empty() && self.later.is_empty();
+            none_waits && self.running == 0 && self.tenants.is_empty()
+        }
 
-    /// Whether a tenant, or nobody, can go now.
-    pub(super) fn is_held_back(&self, party: &Party, now: Instant) -> bool {
-        let tenant = &self.tenants[party];
-        !self.has_place(now)
-            || tenant.running >= self.limits.tenant_concurrency
-            || tenant.opens(&self.limits).is_some_and(|at| at > now)
+        pub(in crate::upstream::share) fn known(&self) -> usize {
+            self.tenants.len()
+        }
+
+        /// Tenants that wait for something of their own.
+        pub(in crate::upstream::share) fn held_back(&self) -> HashSet<Party> {
+            let own = |tenant: &Tenant<W>| matches!(tenant.stand, Stand::Full | Stand::Later(_));
+            let held = self.tenants.iter().filter(|(_, tenant)| own(tenant));
+            held.map(|(party, _)| party.clone()).collect()
+        }
+
+        /// Whether a tenant, or nobody, can go now.
+        pub(in crate::upstream::share) fn is_held_back(&self, party: &Party, now: Instant) -> bool {
+            let tenant = &self.tenants[party];
+            !self.has_place(now)
+                || tenant.running >= self.limits.tenant_concurrency
+                || tenant.opens(&self.limits).is_some_and(|at| at > now)
+        }
     }
 }
