@@ -27,6 +27,8 @@ use vspc_gateway::client::{Holder, LoginId};
 use vspc_gateway::clock::Timestamp;
 use vspc_gateway::gateway::{Gateway, inject};
 use vspc_gateway::request::RequestHead;
+use vspc_gateway::upstream::Console;
+use vspc_gateway::upstream::share::Party;
 use vspc_gateway::vspc::grant::Access;
 use vspc_simulator::Simulator;
 
@@ -130,6 +132,8 @@ fn count_allocations(name: &str, warm: &Warm) {
         "inject",
         counting::during(|| inject(head.headers, &gateway.owned, Some(&lease))),
     );
+    let (console, party) = share(warm);
+    count("turn", counting::during(|| console.try_turn(&party)));
     count("whole", counting::during(|| decide(gateway, parts)));
 }
 
@@ -164,10 +168,23 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     group.bench_function("try_lease", |bencher| {
         bencher.iter(|| gateway.broker.try_lease(black_box(&permit)));
     });
+    // From having a turn to its end; a request of a tenant that has no other under way.
+    let (console, party) = share(warm);
+    group.bench_function("turn", |bencher| {
+        bencher.iter(|| console.try_turn(black_box(&party)).unwrap().is_some());
+    });
     group.bench_function("inject", |bencher| {
         bencher.iter(|| inject(black_box(head.headers), &gateway.owned, Some(&lease)));
     });
     group.finish();
+}
+
+/// Where the request goes, and whose share it takes there.
+fn share(warm: &Warm) -> (&Console, Party) {
+    let tenant = warm.parts.headers.get("x-tenant").unwrap();
+    let tenant = warm.gateway.tenants.get(tenant.to_str().unwrap()).unwrap();
+    let console = warm.gateway.consoles.get(&tenant.key.console).unwrap();
+    (console, Party::Tenant(Arc::clone(&tenant.name)))
 }
 
 /// The head of a request as a .NET tool sends it.

@@ -11,6 +11,8 @@ mod login;
 mod rejection;
 mod reply;
 mod subject;
+mod throttled;
+mod turn;
 
 pub use answer::{AnswerBody, AnswerCut};
 pub use headers::OwnedHeaders;
@@ -41,6 +43,7 @@ use crate::{client, tenant};
 
 use answer::Answer;
 use exchange::Exchange;
+use forward::Outbound;
 
 /// The header that tells the caller the gateway's correlation id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
@@ -139,13 +142,15 @@ impl Gateway {
         exchange.saw_permit(&permit);
         self.refuse_frozen_tenant(&whom)?;
 
+        let turn = self.take_turn(exchange, &whom, &permit).await?;
+
         let lease = self.lease(exchange, &permit).await?;
 
         if needs_intent(head.method, &head.operation) {
             exchange.intend().await?;
         }
-        self.forward(exchange, &head, &parts, body, &permit, lease)
-            .await
+        let outbound = Outbound::new(self, &head, &parts, &permit)?;
+        outbound.forward(exchange, body, turn, lease).await
     }
 }
 

@@ -25,6 +25,8 @@ struct Inner {
     total: Latency,
     ours: Latency,
     token: Latency,
+    turn: Latency,
+    refused_turns: Family<TurnLabels, Counter>,
     upstream: Latency,
     audit: Latency,
     exchanges: Family<ExchangeLabels, Counter>,
@@ -53,6 +55,12 @@ struct LoginLabels {
     status: u16,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct TurnLabels {
+    console: String,
+    why: &'static str,
+}
+
 impl Telemetry {
     /// Names every counter for `/metrics`.
     pub fn register(&self, registry: &mut Registry) {
@@ -75,8 +83,13 @@ impl Telemetry {
         );
         registry.register(
             "replays",
-            "Requests sent a second time, after a 401 or a lost connection",
+            "Requests sent once more, after a 401, a 429 or a lost connection",
             inner.replays.clone(),
+        );
+        registry.register(
+            "turns_refused",
+            "Requests that got no turn at their console, by what was short",
+            inner.refused_turns.clone(),
         );
         registry.register(
             "connections",
@@ -100,13 +113,18 @@ impl Telemetry {
             ),
             (
                 "ours_seconds",
-                "The same, less waiting for token, audit and console",
+                "The same, less waiting for turn, token, audit and console",
                 &inner.ours,
             ),
             (
                 "token_wait_seconds",
                 "Waiting for a lease, where there was one",
                 &inner.token,
+            ),
+            (
+                "turn_wait_seconds",
+                "Waiting for a turn at the console, where there was one",
+                &inner.turn,
             ),
             (
                 "upstream_seconds",
@@ -144,10 +162,13 @@ impl Telemetry {
     pub fn answered(&self, times: &Times) {
         let inner = &self.0;
         inner.total.observe(times.total);
-        let waited = times.token + times.upstream + times.audit;
+        let waited = times.turn + times.token + times.upstream + times.audit;
         inner.ours.observe(times.total.saturating_sub(waited));
         if !times.token.is_zero() {
             inner.token.observe(times.token);
+        }
+        if !times.turn.is_zero() {
+            inner.turn.observe(times.turn);
         }
         if !times.upstream.is_zero() {
             inner.upstream.observe(times.upstream);
@@ -157,7 +178,14 @@ impl Telemetry {
         }
     }
 
-    /// Counts a request that was sent a second time.
+    /// Counts a request that got no turn at its console.
+    pub fn turn_refused(&self, console: &str, why: &'static str) {
+        let console = console.to_owned();
+        let labels = TurnLabels { console, why };
+        self.0.refused_turns.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request that was sent once more.
     pub fn replayed(&self) {
         self.0.replays.inc();
     }
@@ -211,6 +239,8 @@ pub struct Times {
     pub total: Duration,
     /// Waiting for a lease.
     pub token: Duration,
+    /// Waiting for a turn at the console.
+    pub turn: Duration,
     /// From sending to the head of the console's answer.
     pub upstream: Duration,
     /// Waiting for audit.

@@ -1,15 +1,20 @@
-//! Connections to consoles: pool, TLS, timeouts, and what went wrong.
+//! Connections to consoles: pool, TLS, timeouts, whose turn it is, and what went wrong.
 
 mod body;
+pub mod breaker;
 mod connect;
 mod error;
+pub mod share;
 mod tls;
+mod turn;
 
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
 pub use tls::{Fingerprint256, Trust, TrustError};
+pub use turn::{NoTurn, Turn};
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +27,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use breaker::Breaker;
 use connect::Bounded;
+use share::Shares;
 
 /// The name of a console, as the configuration gives it.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -88,11 +95,51 @@ pub struct Settings {
     pub first_byte_timeout: Duration,
     /// The most silence within an answer.
     pub idle_timeout: Duration,
+    /// How it is shared.
+    pub sharing: Sharing,
+}
+
+/// How a console is shared, and when it is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharing {
+    /// What it and each tenant may use.
+    pub limits: share::Limits,
+    /// The most time a request waits for its turn.
+    pub turn_wait: Duration,
+    /// The most time, all in all, a request is held because the console throttles.
+    pub throttle_wait: Duration,
+    /// When it is left alone.
+    pub breaker: breaker::Settings,
+}
+
+impl Default for Sharing {
+    /// As in a configuration that says nothing of it.
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            limits: share::Limits {
+                concurrency: 1024,
+                tenant_concurrency: 512,
+                rate: None,
+                tenant_rate: None,
+                waiting: 1024,
+                tenant_waiting: 256,
+            },
+            turn_wait: 10 * second,
+            throttle_wait: 10 * second,
+            breaker: breaker::Settings {
+                faults: NonZeroU32::MIN.saturating_add(4),
+                pause: 30 * second,
+            },
+        }
+    }
 }
 
 /// One VSPC server.
 pub struct Console {
     settings: Settings,
+    shares: Shares,
+    breaker: Breaker,
     client: Client<Bounded<HttpsConnector<HttpConnector>>, RequestBody>,
 }
 
@@ -125,7 +172,12 @@ impl Console {
             .http2_keep_alive_timeout(HTTP2_PONG)
             .http2_only(settings.http == HttpVersions::Http2)
             .build(Bounded::new(connector, settings.connect_timeout));
-        Ok(Self { settings, client })
+        Ok(Self {
+            shares: Shares::new(settings.sharing.limits),
+            breaker: Breaker::new(settings.sharing.breaker),
+            settings,
+            client,
+        })
     }
 
     /// The console's name.
@@ -136,6 +188,16 @@ impl Console {
     /// How the console is reached.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Who waits for a turn.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Whether it is left alone.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// The address of a resource of this console; path and query go out byte for byte.

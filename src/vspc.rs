@@ -11,5 +11,8 @@ mod exchange;
 
 mod form;
 
+mod throttle;
+
 pub use exchange::{Relayed, Verdict, exchange, relay};
 pub use form::{FormFault, GrantType, TokenForm};
+pub use throttle::retry_after;

@@ -1,10 +1,14 @@
 //! What is read off at each scrape.
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::audit::Health;
 use crate::gateway::Gateway;
+use crate::token::SessionState;
+use crate::upstream::ConsoleId;
 
 /// What is read off at each scrape.
 #[derive(Debug, Default)]
@@ -19,6 +23,16 @@ pub(super) struct Gauges {
     token_waiters: Gauge,
     sessions: Gauge,
     frozen: Gauge,
+    token_cooldowns: Gauge,
+    token_followers: Gauge,
+    breaker_open: Family<ConsoleLabel, Gauge>,
+    session_expires: Family<ConsoleLabel, Gauge>,
+    turns_waiting: Family<ConsoleLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ConsoleLabel {
+    console: String,
 }
 
 impl Gauges {
@@ -74,8 +88,55 @@ impl Gauges {
                 "Freezes in force: everything, tenants and clients",
                 &self.frozen,
             ),
+            (
+                "token_cooldowns",
+                "Tokens and sessions that are not asked for just now, because the last attempt failed",
+                &self.token_cooldowns,
+            ),
+            (
+                "token_followers",
+                "Requests since the start that waited for a token which another one had asked for",
+                &self.token_followers,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
+        }
+        self.register_consoles(registry);
+    }
+
+    fn register_consoles(&self, registry: &mut Registry) {
+        for (name, help, family) in [
+            (
+                "turns_waiting",
+                "Requests that wait for their turn at the console",
+                &self.turns_waiting,
+            ),
+            (
+                "breaker_open",
+                "1 while the console is left alone because it does not work",
+                &self.breaker_open,
+            ),
+            (
+                "session_expires_seconds",
+                "For how long the gateway's session is good, should nothing renew it; 0 without one",
+                &self.session_expires,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
+    }
+
+    fn read_consoles(&self, gateway: &Gateway) {
+        for (id, console) in &gateway.consoles {
+            let label = ConsoleLabel {
+                console: id.to_string(),
+            };
+            let waiting = console.shares().waiting() as u64;
+            set(&self.turns_waiting.get_or_create(&label), waiting);
+            let open = u64::from(console.breaker().is_open());
+            set(&self.breaker_open.get_or_create(&label), open);
+            let left = session_left(gateway, id);
+            set(&self.session_expires.get_or_create(&label), left);
         }
     }
 
@@ -95,7 +156,18 @@ impl Gauges {
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);
         set(&self.sessions, tokens.sessions as u64);
+        set(&self.token_cooldowns, tokens.cooling as u64);
+        set(&self.token_followers, tokens.followers);
         set(&self.frozen, gateway.freezer.state().0 as u64);
+        self.read_consoles(gateway);
+    }
+}
+
+/// In seconds.
+fn session_left(gateway: &Gateway, console: &ConsoleId) -> u64 {
+    match gateway.broker.session_state(console) {
+        SessionState::Usable { expires_in } => expires_in.as_secs(),
+        SessionState::Acquiring | SessionState::CoolingOff { .. } | SessionState::None => 0,
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn answer(
     }
     let consoles: serde_json::Map<String, Value> = states
         .iter()
-        .map(|(name, state)| (name.to_string(), describe(state)))
+        .map(|(name, state)| (name.to_string(), tell(gateway, name, state)))
         .collect();
     let audit = match audit {
         Health::Failing { reason, .. } => json!({"failing": &*reason}),
@@ -70,6 +70,18 @@ pub(super) fn answer(
         &json!({"ready": ready, "draining": draining, "audit": audit, "consoles": consoles,
             "frozen": frozen}),
     )
+}
+
+fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {
+    let mut told = describe(state);
+    if let (Some(console), Some(told)) = (gateway.consoles.get(name), told.as_object_mut()) {
+        let open = console.breaker().is_open();
+        let breaker = if open { "open" } else { "closed" };
+        told.insert("breaker".to_owned(), breaker.into());
+        let waiting = console.shares().waiting();
+        told.insert("turns_waiting".to_owned(), waiting.into());
+    }
+    told
 }
 
 fn describe(state: &SessionState) -> Value {

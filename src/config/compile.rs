@@ -6,6 +6,7 @@ mod login;
 pub(super) mod operations;
 mod rules;
 pub(super) mod server;
+mod shares;
 mod tenants;
 
 use std::path::Path;

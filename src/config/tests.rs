@@ -505,6 +505,87 @@ fn names_are_taken_once() {
     assert!(faults(&twice(key))[0].contains("already belongs to client zabbix"));
 }
 
+/// A file with more lines for its console.
+fn with_console(lines: &str) -> String {
+    let url = "url = \"http://127.0.0.1:9280\"";
+    assert!(GOOD.contains(url));
+    GOOD.replacen(url, &format!("{url}\n{lines}"), 1)
+}
+
+#[test]
+fn a_console_is_shared_as_the_file_says() {
+    let folder = folder();
+    let shares = |lines: &str| {
+        let settings = Settings::parse(&with_console(lines), folder.path()).unwrap();
+        settings
+            .consoles
+            .into_iter()
+            .next()
+            .unwrap()
+            .upstream
+            .sharing
+    };
+    let limits = shares("").limits;
+    assert_eq!((limits.concurrency, limits.tenant_concurrency), (1024, 512));
+    assert_eq!((limits.waiting, limits.tenant_waiting), (1024, 256));
+    assert_eq!((limits.rate, limits.tenant_rate), (None, None));
+
+    // What is left out follows what is written.
+    let limits = shares("concurrency = 1\nwaiting = 3").limits;
+    assert_eq!((limits.concurrency, limits.tenant_concurrency), (1, 1));
+    assert_eq!((limits.waiting, limits.tenant_waiting), (3, 1));
+
+    let limits = shares("rate = \"100/s\"\ntenant_rate = \"6000/m\"").limits;
+    assert_eq!(limits.rate, limits.tenant_rate);
+    let console = shares("waiting = 0\nthrottle_wait = \"0s\"\nbreaker_faults = 7");
+    assert_eq!(
+        (console.limits.waiting, console.limits.tenant_waiting),
+        (0, 0)
+    );
+    assert_eq!(
+        (console.throttle_wait, console.breaker.faults.get()),
+        (Duration::ZERO, 7)
+    );
+}
+
+#[test]
+fn shares_that_contradict_one_another_are_refused() {
+    for (lines, key, message) in [
+        ("concurrency = 0", "concurrency", "above zero"),
+        ("tenant_concurrency = 0", "tenant_concurrency", "above zero"),
+        (
+            "concurrency = 4\ntenant_concurrency = 5",
+            "tenant_concurrency",
+            "all tenants together",
+        ),
+        (
+            "waiting = 4\ntenant_waiting = 5",
+            "tenant_waiting",
+            "all tenants together",
+        ),
+        (
+            "rate = \"10/s\"\ntenant_rate = \"601/m\"",
+            "tenant_rate",
+            "all tenants together",
+        ),
+        ("rate = \"0/s\"", "rate", "such as"),
+        ("rate = \"10\"", "rate", "such as"),
+        ("rate = 10", "rate", "expected text"),
+        ("rate = \"5000000000/s\"", "rate", "such as"),
+        ("turn_wait = \"0s\"", "turn_wait", "above zero"),
+        ("breaker_faults = 0", "breaker_faults", "above zero"),
+        ("breaker_pause = \"0s\"", "breaker_pause", "above zero"),
+    ] {
+        let found = faults(&with_console(lines));
+        assert_eq!(found.len(), 1, "{lines}: {found:?}");
+        assert!(
+            found[0].contains(&format!("consoles[0].{key}: ")),
+            "{found:?}"
+        );
+        assert!(found[0].contains(message), "{found:?}");
+    }
+}
+
 #[test]
 fn an_admin_listener_on_the_network_needs_a_token() {
     let admin = |lines: &str| faults(&format!("{GOOD}\n[admin]\n{lines}"));
@@ -563,7 +644,9 @@ fn the_reference_example_has_every_key() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
     let mut missing = Vec::new();
-    for file in ["server", "consoles", "login", "tenants", "clients", "rules"] {
+    for file in [
+        "server", "consoles", "login", "shares", "tenants", "clients", "rules",
+    ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
         for call in [

@@ -1,10 +1,12 @@
 //! What single values are read into.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::reader::{FromItem, Item};
 use crate::secret::{Secret, SecretSource};
+use crate::upstream::share::Rate;
 
 impl FromItem for String {
     fn from_item(item: &Item<'_>) -> Option<Self> {
@@ -75,6 +77,14 @@ impl FromItem for Size {
             parse_size(&text)
                 .map(Self)
                 .ok_or(r#"must be a size such as "512B", "64KiB", "1MiB" or "1GiB""#)
+        })
+    }
+}
+
+impl FromItem for Rate {
+    fn from_item(item: &Item<'_>) -> Option<Self> {
+        item.read_with(|text: String| {
+            parse_rate(&text).ok_or(r#"must be a rate above zero such as "100/s" or "6000/m""#)
         })
     }
 }
@@ -163,6 +173,18 @@ fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(bytes)
+}
+
+fn parse_rate(text: &str) -> Option<Rate> {
+    let (count, unit) = split_unit(text)?;
+    let span = match unit {
+        "/s" => 1,
+        "/m" => 60,
+        "/h" => 3600,
+        _ => return None,
+    };
+    let count = NonZeroU32::new(u32::try_from(count).ok()?)?;
+    Rate::new(count, Duration::from_secs(span))
 }
 
 fn split_unit(text: &str) -> Option<(u64, &str)> {

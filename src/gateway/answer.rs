@@ -1,5 +1,9 @@
 //! Answer bodies on their way to the caller, measured and recorded.
 
+mod console;
+
+pub(super) use console::{ConsoleBody, Rest};
+
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -9,13 +13,13 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 use super::headers;
 use super::reply::TokenReply;
 use crate::audit::Code;
+use crate::upstream::Turn;
 
 /// What a request is answered with.
 pub(super) enum Answer {
@@ -28,7 +32,9 @@ pub(super) enum Answer {
 /// A console's answer, ready for the caller.
 #[derive(Debug)]
 pub(super) struct ConsoleAnswer {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<ConsoleBody>,
+    /// The request's turn, which ends with the answer, if it has one still.
+    pub(super) turn: Option<Turn>,
     /// The most silence within the body.
     pub(super) idle_timeout: Duration,
     /// Whether trailers go on to the caller.
@@ -46,8 +52,9 @@ enum Inner {
 /// A console's body, passed on as it comes. When it ends, or is dropped, the exchange is closed
 /// with the truth about it.
 struct Streamed {
-    incoming: Incoming,
+    incoming: ConsoleBody,
     exchange: Option<Exchange>,
+    turn: Option<Turn>,
     bytes: u64,
     trailers: bool,
     idle_timeout: Duration,
@@ -76,10 +83,11 @@ impl AnswerBody {
         Self(Inner::Full(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// A console's body and the exchange that ends with it.
+    /// A console's body, and the exchange and the turn that end with it.
     pub(super) fn streamed(
-        incoming: Incoming,
+        incoming: ConsoleBody,
         exchange: Exchange,
+        turn: Option<Turn>,
         trailers: bool,
         idle_timeout: Duration,
     ) -> Self {
@@ -88,6 +96,7 @@ impl AnswerBody {
         let streamed = Streamed {
             incoming,
             exchange,
+            turn,
             bytes: 0,
             trailers,
             idle_timeout,
@@ -157,6 +166,7 @@ impl Streamed {
     }
 
     fn close(&mut self, code: Code) {
+        self.turn = None;
         if let Some(exchange) = self.exchange.take() {
             exchange.close(code, self.bytes, self.kept.as_deref());
         }

@@ -227,7 +227,8 @@ impl Exchange {
             let record = entry.record();
             record.status = Some(parts.status.as_u16());
         }
-        let body = AnswerBody::streamed(incoming, self, answer.trailers, answer.idle_timeout);
+        let (turn, trailers) = (answer.turn, answer.trailers);
+        let body = AnswerBody::streamed(incoming, self, turn, trailers, answer.idle_timeout);
         Response::from_parts(parts, body)
     }
 

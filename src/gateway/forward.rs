@@ -12,15 +12,16 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::answer::{Answer, ConsoleAnswer};
+use super::answer::{Answer, ConsoleAnswer, ConsoleBody};
 use super::exchange::Exchange;
 use super::inject::inject;
+use super::throttled::Throttled;
 use super::{Gateway, Rejection, headers, location};
 use crate::client::TokenFault;
 use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
 use crate::token::Lease;
-use crate::upstream::{Console, ReplayHandle, RequestBody, UpstreamError};
+use crate::upstream::{Console, ReplayHandle, RequestBody, Turn, UpstreamError};
 use crate::vspc::grant::Subject;
 
 impl Gateway {
@@ -55,67 +56,150 @@ impl Gateway {
             Acting::For(_) | Acting::Itself(_) => error.into(),
         })
     }
+}
 
-    /// Sends a request to its console, a second time where that is safe and helps.
+/// A request on its way out; it can be sent more than once.
+pub(super) struct Outbound<'a> {
+    gateway: &'a Gateway,
+    console: &'a Arc<Console>,
+    head: &'a RequestHead<'a>,
+    parts: &'a Parts,
+    permit: &'a Permit<'a>,
+}
+
+impl<'a> Outbound<'a> {
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        head: &'a RequestHead<'a>,
+        parts: &'a Parts,
+        permit: &'a Permit<'a>,
+    ) -> Result<Self, Rejection> {
+        let console = gateway.console(permit)?;
+        Ok(Self {
+            gateway,
+            console,
+            head,
+            parts,
+            permit,
+        })
+    }
+
+    /// Sends the request to its console, again where that is safe and helps.
     pub(super) async fn forward(
-        &self,
+        self,
         exchange: &mut Exchange,
-        head: &RequestHead<'_>,
-        parts: &Parts,
         body: Incoming,
-        permit: &Permit<'_>,
+        turn: Turn,
         lease: Option<Lease>,
     ) -> Result<Answer, Rejection> {
-        let console = self
-            .consoles
-            .get(permit.console())
-            .ok_or(Rejection::Internal)?;
-        let outbound = Outbound {
-            gateway: self,
-            console,
-            parts,
-            operation: &head.operation,
-        };
+        let Self { gateway, head, .. } = self;
         if body.size_hint().exact().is_none() && matches!(*head.method, Method::GET | Method::HEAD)
         {
             return Err(HeadFault::Unannounced.into());
         }
         // Of these calls the submitted key is to be recorded, whatever may be sent again.
         let hold = match head.operation {
-            Operation::Logins(_) => self.replay_limit.max(KEY_LIMIT),
-            _ => self.replay_limit,
+            Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),
+            _ => gateway.replay_limit,
         };
-        let (body, replay) = RequestBody::streaming(body, hold, self.limits.body);
+        let (body, replay) = RequestBody::streaming(body, hold, gateway.limits.body);
         exchange.follow_body(&replay);
 
-        let mut response = outbound.first(exchange, body, lease.as_ref()).await?;
-        if let Some(stale) = lease
-            && response.status() == StatusCode::UNAUTHORIZED
-        {
-            drain(response).await;
-            response = self
-                .renew_and_repeat(exchange, &outbound, permit, &stale, &replay)
-                .await?;
-        }
+        let (mut response, turn) = self.ask(exchange, body, &replay, turn, lease).await?;
 
         if response.status().is_success()
             && let Operation::Logins(LoginsCall::RevokeTokens { user: Some(user) }) = head.operation
         {
-            self.broker.retire(Subject(user));
+            gateway.broker.retire(Subject(user));
         }
         let status = response.status();
+        let settings = self.console.settings();
         headers::clean_answer(response.headers_mut());
-        location::rewrite(
-            response.headers_mut(),
-            status,
-            &console.settings().authority,
-            || exchange.origin(self.public_url.as_deref(), head.host),
-        );
+        location::rewrite(response.headers_mut(), status, &settings.authority, || {
+            exchange.origin(gateway.public_url.as_deref(), head.host)
+        });
         Ok(Answer::Console(ConsoleAnswer {
             response,
-            idle_timeout: console.settings().idle_timeout,
-            trailers: headers::takes_trailers(&parts.headers),
+            turn,
+            idle_timeout: settings.idle_timeout,
+            trailers: headers::takes_trailers(&self.parts.headers),
         }))
+    }
+
+    /// The console's answer. While it throttles, the request waits and is sent again, as long as it
+    /// may; then its last answer goes to the caller.
+    async fn ask(
+        &self,
+        exchange: &mut Exchange,
+        mut body: RequestBody,
+        replay: &ReplayHandle,
+        mut turn: Turn,
+        mut lease: Option<Lease>,
+    ) -> Result<(Response<ConsoleBody>, Option<Turn>), Rejection> {
+        let mut patience = self.console.settings().sharing.throttle_wait;
+        loop {
+            let response = self.answer(exchange, body, replay, &turn, lease).await?;
+            if response.status() != StatusCode::TOO_MANY_REQUESTS {
+                return Ok((response.map(ConsoleBody::from), Some(turn)));
+            }
+            let throttled = Throttled::read(response, self.gateway.clock.now()).await;
+            let held = self.sit_out(exchange, &throttled, replay, turn, &mut patience);
+            (turn, body) = match held.await {
+                Ok(again) => again,
+                Err(turn) => return Ok((throttled.response, turn)),
+            };
+            self.gateway.telemetry.replayed();
+            // The one before may have ended in the meantime.
+            lease = self.gateway.lease(exchange, self.permit).await?;
+        }
+    }
+
+    /// Waits as long as the console asks to, without a place there, for another turn. Where that
+    /// takes too long, or the request cannot be sent again, it fails with the turn there was.
+    async fn sit_out(
+        &self,
+        exchange: &mut Exchange,
+        throttled: &Throttled,
+        replay: &ReplayHandle,
+        turn: Turn,
+        patience: &mut Duration,
+    ) -> Result<(Turn, RequestBody), Option<Turn>> {
+        let Some(wait) = throttled.retry_after else {
+            return Err(Some(turn));
+        };
+        turn.throttled(wait);
+        if wait > *patience || !throttled.is_whole {
+            return Err(Some(turn));
+        }
+        let Some(body) = replay.again() else {
+            return Err(Some(turn));
+        };
+        let started = Instant::now();
+        let deadline = started + wait + self.console.settings().sharing.turn_wait;
+        let turn = self.console.turn_again(turn, deadline).await;
+        let waited = started.elapsed();
+        exchange.times.turn += waited;
+        *patience = patience.saturating_sub(waited);
+        turn.map(|turn| (turn, body)).map_err(|_| None)
+    }
+
+    /// The console's answer to the request with a token that it takes.
+    async fn answer(
+        &self,
+        exchange: &mut Exchange,
+        body: RequestBody,
+        replay: &ReplayHandle,
+        turn: &Turn,
+        lease: Option<Lease>,
+    ) -> Result<Response<Incoming>, Rejection> {
+        let response = self.first(exchange, body, turn, lease.as_ref()).await?;
+        match lease {
+            Some(stale) if response.status() == StatusCode::UNAUTHORIZED => {
+                drain(response).await;
+                self.renew_and_repeat(exchange, &stale, replay, turn).await
+            }
+            _ => Ok(response),
+        }
     }
 
     /// The console refused the token, so it did nothing: the lease is retired and the request sent
@@ -123,14 +207,14 @@ impl Gateway {
     async fn renew_and_repeat(
         &self,
         exchange: &mut Exchange,
-        outbound: &Outbound<'_>,
-        permit: &Permit<'_>,
         stale: &Lease,
         replay: &ReplayHandle,
+        turn: &Turn,
     ) -> Result<Response<Incoming>, Rejection> {
-        self.broker.rejected(permit, stale);
+        let (gateway, permit) = (self.gateway, self.permit);
+        gateway.broker.rejected(permit, stale);
         let again = replay.again();
-        let mut lease = self.await_lease(exchange, permit).await?;
+        let mut lease = gateway.await_lease(exchange, permit).await?;
         let body = again.ok_or(Rejection::TokenRenewed)?;
         if lease.generation() == stale.generation() {
             match permit.acting() {
@@ -138,46 +222,37 @@ impl Gateway {
                 // Too young for a newer one to do better, or revoked at the console: that is found
                 // out, since nobody else will.
                 Acting::Itself(session) => {
-                    self.broker.give_up(session);
-                    lease = self.await_lease(exchange, permit).await?;
+                    gateway.broker.give_up(session);
+                    lease = gateway.await_lease(exchange, permit).await?;
                 }
             }
         }
         exchange.saw_lease(&lease);
-        self.telemetry.replayed();
-        let response = outbound.send(exchange, body, Some(&lease)).await?;
+        gateway.telemetry.replayed();
+        let response = self.send(exchange, body, turn, Some(&lease)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             drain(response).await;
-            self.broker.rejected(permit, &lease);
+            gateway.broker.rejected(permit, &lease);
             return Err(Rejection::RefusedToken);
         }
         Ok(response)
     }
-}
 
-/// A request on its way out; it can be sent more than once.
-struct Outbound<'a> {
-    gateway: &'a Gateway,
-    console: &'a Arc<Console>,
-    parts: &'a Parts,
-    operation: &'a Operation,
-}
-
-impl Outbound<'_> {
     /// Sends it for the first time, and once more when the console closed a kept connection just
     /// as it was used again: only what changes nothing and has no body.
     async fn first(
         &self,
         exchange: &mut Exchange,
         body: RequestBody,
+        turn: &Turn,
         lease: Option<&Lease>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let repeatable =
-            matches!(body, RequestBody::Empty) && !needs_intent(&self.parts.method, self.operation);
-        match self.send(exchange, body, lease).await {
+        let repeatable = matches!(body, RequestBody::Empty)
+            && !needs_intent(self.head.method, &self.head.operation);
+        match self.send(exchange, body, turn, lease).await {
             Err(UpstreamError::Cut(_)) if repeatable => {
                 self.gateway.telemetry.replayed();
-                self.send(exchange, RequestBody::Empty, lease).await
+                self.send(exchange, RequestBody::Empty, turn, lease).await
             }
             first => first,
         }
@@ -187,6 +262,7 @@ impl Outbound<'_> {
         &self,
         exchange: &mut Exchange,
         body: RequestBody,
+        turn: &Turn,
         lease: Option<&Lease>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let request = self.request(body, lease)?;
@@ -194,6 +270,7 @@ impl Outbound<'_> {
         let started = Instant::now();
         let answer = self.console.send(request, exchange.body()).await;
         exchange.times.upstream += started.elapsed();
+        turn.report(&answer, &self.head.path);
         answer
     }
 
@@ -219,7 +296,7 @@ impl Outbound<'_> {
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = inject(&self.parts.headers, &self.gateway.owned, lease);
-        if let Operation::Logins(_) = self.operation {
+        if let Operation::Logins(_) = self.head.operation {
             // The identity is read from the answer, which must not be packed for that.
             let identity = HeaderValue::from_static("identity");
             request.headers_mut().insert(ACCEPT_ENCODING, identity);

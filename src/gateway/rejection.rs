@@ -1,6 +1,7 @@
 //! Every refusal: one enum, one table, one answer.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -18,7 +19,7 @@ use crate::request::{CanonicalPath, HeadFault, METHODS};
 use crate::state::StateError;
 use crate::tenant::Unresolved;
 use crate::token::TokenError;
-use crate::upstream::{BodyFault, UpstreamError};
+use crate::upstream::{BodyFault, NoTurn, UpstreamError};
 use crate::vspc::FormFault;
 
 /// Why a request is refused by the gateway.
@@ -42,6 +43,9 @@ pub enum Rejection {
     /// A fault of the gateway.
     #[error("the gateway failed")]
     Internal,
+    /// It is not the request's turn, or nobody's.
+    #[error(transparent)]
+    NoTurn(#[from] NoTurn),
     /// The console refused even a fresh token.
     #[error("the console refused a fresh token")]
     RefusedToken,
@@ -115,6 +119,11 @@ impl Rejection {
                 HeadFault::WrongHost => ("wrong_host", StatusCode::MISDIRECTED_REQUEST),
             },
             Self::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::NoTurn(NoTurn::Share(refused)) if refused.why.is_the_tenants() => {
+                ("rate_limited", StatusCode::TOO_MANY_REQUESTS)
+            }
+            Self::NoTurn(NoTurn::Share(_)) => ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
+            Self::NoTurn(NoTurn::Unwell(_)) => ("console_unwell", StatusCode::SERVICE_UNAVAILABLE),
             Self::RefusedToken => ("upstream_refused_token", StatusCode::BAD_GATEWAY),
             Self::State(_) => ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenMethod => METHOD_REFUSED,
@@ -203,6 +212,7 @@ impl Rejection {
                 Denied::UnknownTenant => "no tenant has that name".to_owned(),
             }),
             Self::Frozen(Stopped(hold)) => Some(format!("frozen: {hold}")),
+            Self::NoTurn(none) => Some(none.to_string()),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
@@ -215,6 +225,8 @@ impl Rejection {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Audit(_) | Self::State(_) | Self::TokenRenewed => Some(1),
+            Self::NoTurn(NoTurn::Share(refused)) => Some(whole_seconds(refused.retry_after)),
+            Self::NoTurn(NoTurn::Unwell(open)) => Some(whole_seconds(open.retry_after)),
             Self::Token(error) if !error.is_refusal() => Some(error.retry_after().as_secs().max(1)),
             _ => None,
         }
@@ -245,14 +257,16 @@ impl Rejection {
                 let kind = match status {
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "security",
                     StatusCode::SERVICE_UNAVAILABLE => "retryableLogical",
+                    StatusCode::TOO_MANY_REQUESTS => "transport",
                     status if status.is_server_error() => "transport",
                     _ => "logical",
                 };
                 let code = status.as_u16();
-                (
-                    JSON,
-                    json!({"errors": [{"message": text, "type": kind, "code": code}]}),
-                )
+                let mut error = json!({"message": text, "type": kind, "code": code});
+                if let (429, Some(members)) = (code, error.as_object_mut()) {
+                    members.insert("retryAfter".to_owned(), self.retry_after().into());
+                }
+                (JSON, json!({"errors": [error]}))
             }
         };
         let mut response = Response::new(AnswerBody::full(Bytes::from(body.to_string())));
@@ -329,6 +343,11 @@ impl Shape {
             Err(_) => Self::Problem,
         }
     }
+}
+
+/// What is told never ends before the time does.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0 || time.is_zero())
 }
 
 fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {

@@ -49,6 +49,8 @@ pub struct TokenStats {
     pub held: usize,
     /// Sessions held.
     pub sessions: usize,
+    /// Tokens and sessions whose last fetch failed, and that are not asked for just now.
+    pub cooling: usize,
     /// Requests that waited for a fetch that another one had started, since the start.
     pub followers: u64,
     /// Requests that wait for a token.
@@ -207,6 +209,7 @@ impl Broker {
                 .iter()
                 .filter(|entry| entry.session.is_holding())
                 .count(),
+            cooling: shared.cooling(),
             followers: shared.followers(),
             waiting: shared.waiting(),
         }

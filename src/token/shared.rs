@@ -14,6 +14,7 @@ use super::fetch::{Console, Impersonation};
 use super::lease::{Generation, Lease};
 use super::personal::Sessions;
 use super::policy::RefreshPolicy;
+use super::slot::Slot;
 use super::store::SessionStore;
 use super::{ConsoleId, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
 
@@ -170,6 +171,15 @@ impl Shared {
     /// A request waits for a fetch that another one had started.
     pub(super) fn follows(&self) {
         self.followers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many cells are cooling off.
+    pub(super) fn cooling(&self) -> usize {
+        let cells = self.impersonations.iter();
+        let cells = cells.filter(|cell| cell.look(Slot::is_cooling)).count();
+        let sessions = self.consoles.iter();
+        let sessions = sessions.filter(|it| it.session.look(Slot::is_cooling));
+        cells + sessions.count()
     }
 
     pub(super) fn followers(&self) -> u64 {

@@ -212,6 +212,11 @@ impl<V: Clone> Slot<V> {
         ))
     }
 
+    /// Whether the last fetch failed, and nothing is held.
+    pub(super) fn is_cooling(&self) -> bool {
+        matches!(self, Self::CoolingOff(_))
+    }
+
     /// Whether a fetch is in flight.
     pub(super) fn is_flying(&self) -> bool {
         matches!(self, Self::Acquiring { .. } | Self::Renewing(_))

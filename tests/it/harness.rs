@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,11 +11,12 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use vspc_gateway::admin::{Admin, Peer};
 use vspc_gateway::app;
 use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
@@ -44,6 +45,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
+    gateway: Weak<Gateway>,
     drain: Drain,
     writer: Writing,
 }
@@ -168,6 +170,7 @@ impl World {
             address,
             folder,
             client,
+            gateway: Arc::downgrade(&gateway),
             drain,
             writer: Writing(Some(writer)),
         }
@@ -208,6 +211,31 @@ impl World {
             .await
             .expect("the connection stayed open")
             .ok();
+        answer
+    }
+
+    /// How many requests wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        let gateway = self.gateway.upgrade().unwrap();
+        let consoles = gateway.consoles.values();
+        consoles.map(|console| console.shares().waiting()).sum()
+    }
+
+    /// What operators get.
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        let gateway = self.gateway.upgrade().unwrap();
+        let admin = Arc::new(Admin::new(gateway, None, self.drain.clone()));
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
+        let serving = tokio::spawn(admin.serve(far, peer));
+        let connected = hyper::client::conn::http1::handshake(TokioIo::new(near)).await;
+        let (mut sender, connection) = connected.unwrap();
+        let talking = tokio::spawn(connection);
+        let request = Request::get(path).header("host", "localhost");
+        let request = request.body(Full::new(Bytes::new())).unwrap();
+        let answer = collect(sender.send_request(request).await.unwrap()).await;
+        serving.abort();
+        talking.abort();
         answer
     }
 

@@ -334,6 +334,7 @@ fn console(simulator: &Simulator) -> Console {
         connect_timeout: 5 * second,
         first_byte_timeout: 5 * second,
         idle_timeout: 5 * second,
+        sharing: vspc_gateway::upstream::Sharing::default(),
     };
     Console::new(settings).unwrap()
 }

@@ -9,7 +9,7 @@ use http::Method;
 use http::uri::{Authority, Scheme};
 
 use super::login::login;
-use super::rules;
+use super::{rules, shares};
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path};
 use crate::config::{Console, Passthrough};
@@ -170,6 +170,7 @@ fn console(
     let connect_timeout = section.or("connect_timeout", Time(Duration::from_secs(5)));
     let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
     let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
+    let sharing = shares::sharing(&mut section);
     let (scheme, authority) = url.unzip();
     if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
         section.fault("tls", "means nothing for an http:// url");
@@ -184,6 +185,7 @@ fn console(
             connect_timeout: connect_timeout?.0,
             first_byte_timeout: first_byte_timeout?.0,
             idle_timeout: idle_timeout?.0,
+            sharing: sharing?,
         })
     })();
     if let Some(Err(error)) = upstream

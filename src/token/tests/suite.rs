@@ -35,6 +35,7 @@ async fn ten_thousand_requests_for_a_cold_key_are_one_login_and_one_as() {
         TokenStats {
             held: 1,
             sessions: 1,
+            cooling: 0,
             followers: 9_999,
             waiting: 0
         }

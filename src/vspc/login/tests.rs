@@ -45,6 +45,7 @@ async fn silent() -> (TcpListener, Console) {
         connect_timeout: Duration::from_secs(5),
         first_byte_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),
+        sharing: crate::upstream::Sharing::default(),
     };
     (listener, Console::new(settings).unwrap())
 }
