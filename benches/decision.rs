@@ -211,8 +211,8 @@ fn measure_tokens(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let holder = Holder::Client {
         name: client.name.to_string(),
         key: digest.id(),
-        tenant: tenant.name.to_string(),
-        target: tenant.key.target,
+        tenant: tenant.id.to_string(),
+        target: tenant.user().unwrap(),
         is_named: false,
     };
     let login = LoginId::new().unwrap();

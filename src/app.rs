@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::Drain;
+use crate::roster::{Roster, Source};
 use crate::state::{State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{
@@ -161,6 +162,7 @@ pub fn compose(
     let Connected {
         consoles,
         accounts,
+        sources,
         passthrough,
     } = connect(settings.consoles)?;
     let observer = Observer {
@@ -178,6 +180,14 @@ pub fn compose(
     if let Some(to) = &passthrough {
         broker.restore_sessions(to.console.id());
     }
+    let (roster_broker, tenants) = (broker.clone(), &settings.tenants);
+    let roster = Roster::new(
+        sources,
+        tenants,
+        roster_broker,
+        auditor.clone(),
+        telemetry.clone(),
+    );
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
@@ -187,6 +197,7 @@ pub fn compose(
         owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
         mapping: settings.mapping,
         tenants: settings.tenants,
+        roster,
         policy: settings.policy,
         broker,
         tokens,
@@ -208,6 +219,7 @@ pub fn compose(
 struct Connected {
     consoles: HashMap<ConsoleId, Arc<Console>>,
     accounts: HashMap<ConsoleId, Account>,
+    sources: Vec<Source>,
     passthrough: Option<Passthrough>,
 }
 
@@ -229,6 +241,11 @@ fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
                 logins: Arc::new(Logins::new().map_err(StateError::from)?),
             });
         }
+        all.sources.push(Source {
+            console: Arc::clone(&connected),
+            client_version: console.client_version.clone(),
+            settings: console.directory,
+        });
         let account = Account {
             console: Arc::clone(&connected),
             login: console.login,

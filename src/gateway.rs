@@ -1,5 +1,6 @@
 //! The data path. [`Gateway::handle`] is the sentence; the rooms beside it are its words.
 
+mod admit;
 mod answer;
 mod exchange;
 mod forward;
@@ -32,6 +33,7 @@ use crate::client::GatewayTokens;
 use crate::clock::Clock;
 use crate::policy::Policy;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
+use crate::roster::Roster;
 use crate::telemetry::Telemetry;
 use crate::token::Broker;
 use crate::upstream::{Console, ConsoleId};
@@ -57,6 +59,8 @@ pub struct Gateway {
     pub mapping: tenant::Mapping,
     /// For whom they may call.
     pub tenants: tenant::Directory,
+    /// Who acts for whom at the consoles.
+    pub roster: Roster,
     /// What they may do.
     pub policy: Policy,
     /// Where tokens come from.
@@ -127,11 +131,7 @@ impl Gateway {
         let who = self.clients.identify(head.headers, self.clock.now())?;
         exchange.saw_caller(&who, &self.broker);
 
-        let whom = self.mapping.resolve(head.headers, &who, &self.tenants)?;
-        exchange.saw_tenant(&whom);
-
-        let permit = self.policy.authorize(&who, &whom, &head)?;
-        exchange.saw_permit(&permit);
+        let permit = self.authorize(exchange, &who, &head).await?;
 
         let lease = self.lease(exchange, &permit).await?;
 

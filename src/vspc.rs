@@ -1,8 +1,11 @@
-//! VSPC's wire: the grants and answers of `/token`, and what the `/users/logins` family says.
+//! VSPC's wire: the grants and answers of `/token`, what the `/users/logins` family says, and the
+//! directory of companies and users.
 
 pub mod grant;
 
 pub mod logins;
+
+pub mod directory;
 
 mod exchange;
 

@@ -9,6 +9,7 @@ use super::{as_json, no_such_console};
 use crate::audit::Health;
 use crate::gateway::Gateway;
 use crate::listen::Drain;
+use crate::roster::Report;
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 
@@ -54,7 +55,15 @@ pub(super) fn answer(
     }
     let consoles: serde_json::Map<String, Value> = states
         .iter()
-        .map(|(name, state)| (name.to_string(), describe(state)))
+        .map(|(name, state)| {
+            let mut description = describe(state);
+            if let (Some(report), Some(members)) =
+                (gateway.roster.report(name), description.as_object_mut())
+            {
+                members.insert("directory".to_owned(), directory(&report));
+            }
+            (name.to_string(), description)
+        })
         .collect();
     let audit = match audit {
         Health::Failing { reason, .. } => json!({"failing": &*reason}),
@@ -77,4 +86,22 @@ fn describe(state: &SessionState) -> Value {
             "session": "usable", "expires_in_seconds": expires_in.as_secs(),
         }),
     }
+}
+
+/// What of a console's directory is known, and what is wrong with it.
+fn directory(report: &Report) -> Value {
+    let refused = report.refused.iter();
+    let refused: Vec<Value> = refused
+        .map(|(tenant, code)| json!({"tenant": &**tenant, "code": code}))
+        .collect();
+    let ambiguous: Vec<&str> = report.ambiguous.iter().map(|name| &**name).collect();
+    json!({
+        "read_seconds_ago": report.read.map(|read| read.elapsed().as_secs()),
+        "error": report.error,
+        "companies": report.companies,
+        "users_unchecked": report.is_unchecked,
+        "tenants": report.states,
+        "refused": refused,
+        "ambiguous": ambiguous,
+    })
 }

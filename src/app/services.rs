@@ -136,7 +136,7 @@ impl Service for DataPlane {
     }
 }
 
-/// Logs in to the consoles and renews tokens before anybody waits for them.
+/// Logs in to the consoles, renews tokens before anybody waits for them, and keeps the roster.
 pub(super) struct TokenService {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
@@ -159,11 +159,12 @@ impl Service for TokenService {
         for console in self.gateway.consoles.keys() {
             self.gateway.broker.warm(console);
         }
-        let mut draining = self.shared.drain.watch();
-        self.gateway
-            .broker
-            .run_renewals(async move { draining.begun().await })
-            .await;
+        let stop = || {
+            let mut draining = self.shared.drain.watch();
+            async move { draining.begun().await }
+        };
+        let renewals = self.gateway.broker.run_renewals(stop());
+        tokio::join!(renewals, self.gateway.roster.run(stop()));
     }
 
     fn name(&self) -> &str {

@@ -1,6 +1,7 @@
 //! Every refusal: one enum, one table, one answer.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -29,6 +30,12 @@ pub enum Rejection {
     /// Policy does not allow it.
     #[error("not allowed")]
     Denied(Denied),
+    /// The console's directory was never read, so nobody knows who acts for whom.
+    #[error("the console's directory was never read")]
+    Directory {
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
     /// The form of a log-in cannot be used.
     #[error(transparent)]
     Form(#[from] FormFault),
@@ -82,9 +89,12 @@ impl Rejection {
                 Denied::Operation(_) | Denied::ReadOnly | Denied::Token => {
                     ("operation_denied", StatusCode::FORBIDDEN)
                 }
+                Denied::Gone(gone) => (gone.code(), StatusCode::BAD_GATEWAY),
                 Denied::Moved => BAD_CREDENTIALS,
+                Denied::NotYet => DIRECTORY_UNAVAILABLE,
                 Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
             },
+            Self::Directory { .. } => DIRECTORY_UNAVAILABLE,
             Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Head(fault) => match fault {
                 HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
@@ -143,6 +153,10 @@ impl Rejection {
             Self::Denied(Denied::ForeignTenant(_) | Denied::UnknownTenant) => {
                 "this client may not act for that tenant".into()
             }
+            Self::Denied(Denied::Gone(gone)) => gone.text().into(),
+            Self::Denied(Denied::NotYet) | Self::Directory { .. } => {
+                "the console's companies and users are not known yet".into()
+            }
             Self::Denied(Denied::Operation(_)) => "no rule of this client allows it".into(),
             Self::Denied(Denied::ReadOnly) => "this tenant, or this token, is read-only".into(),
             Self::Denied(Denied::Moved) => {
@@ -171,6 +185,8 @@ impl Rejection {
         match self {
             Self::Denied(denied) => Some(match denied {
                 Denied::ForeignTenant(_) => "the tenant is not among the client's".to_owned(),
+                Denied::Gone(gone) => gone.text().to_owned(),
+                Denied::NotYet => "the directory was never read".to_owned(),
                 Denied::Moved => "the tenant's user is another one now".to_owned(),
                 Denied::Operation(Some(rule)) => format!("denied by {rule}"),
                 Denied::Operation(None) => "no rule allows it".to_owned(),
@@ -179,6 +195,7 @@ impl Rejection {
                 Denied::Token => "the token endpoint is never forwarded".to_owned(),
                 Denied::UnknownTenant => "no tenant has that name".to_owned(),
             }),
+            Self::Directory { .. } => Some(self.to_string()),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
@@ -190,7 +207,9 @@ impl Rejection {
     /// Seconds after which the caller may try again.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Audit(_) | Self::State(_) | Self::TokenRenewed => Some(1),
+            Self::Audit(_) | Self::Denied(Denied::NotYet) => Some(1),
+            Self::State(_) | Self::TokenRenewed => Some(1),
+            Self::Directory { retry_after } => Some(retry_after.as_secs().max(1)),
             Self::Token(error) if !error.is_refusal() => Some(error.retry_after().as_secs().max(1)),
             _ => None,
         }
@@ -247,8 +266,8 @@ impl Rejection {
             Self::Denied(Denied::Moved) | Self::Unidentified(_) if as_vspc => "invalid_request",
             Self::Denied(Denied::Moved) | Self::Unidentified(_) => "invalid_grant",
             Self::Form(FormFault::Grant | FormFault::NotHere) => "unsupported_grant_type",
-            Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
+            Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
             _ => "invalid_request",
         }
     }
@@ -325,5 +344,7 @@ fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
 
 const BODY_TOO_LARGE: (&str, StatusCode) = ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
 const BAD_CREDENTIALS: (&str, StatusCode) = ("bad_credentials", StatusCode::UNAUTHORIZED);
+const DIRECTORY_UNAVAILABLE: (&str, StatusCode) =
+    ("directory_unavailable", StatusCode::SERVICE_UNAVAILABLE);
 const METHOD_REFUSED: (&str, StatusCode) = ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 const JSON: &str = "application/json; charset=utf-8";
