@@ -165,29 +165,13 @@ pub fn compose(
         sources,
         passthrough,
     } = connect(settings.consoles)?;
-    let observer = Observer {
-        telemetry: telemetry.clone(),
-        auditor: auditor.clone(),
-    };
-    let issuer = Arc::new(VspcIssuer::new(accounts));
-    let refresh = RefreshSettings {
-        follower_wait: settings.server.token_wait,
-        ..RefreshSettings::default()
-    };
-    let policy = RefreshPolicy::try_new(refresh)?;
     let store = SessionStore::sealed(state, clock.clone());
-    let broker = Broker::new(issuer, policy, Arc::new(observer), store);
+    let broker = broker(&settings.server, accounts, auditor, &telemetry, store)?;
     if let Some(to) = &passthrough {
         broker.restore_sessions(to.console.id());
     }
-    let (roster_broker, tenants) = (broker.clone(), &settings.tenants);
-    let roster = Roster::new(
-        sources,
-        tenants,
-        roster_broker,
-        auditor.clone(),
-        telemetry.clone(),
-    );
+    let told = (auditor.clone(), telemetry.clone());
+    let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
@@ -212,6 +196,27 @@ pub fn compose(
         token_wait: settings.server.token_wait,
     };
     Ok((Arc::new(gateway), settings.admin))
+}
+
+/// Makes the keeper of sessions and leases.
+fn broker(
+    server: &config::Server,
+    accounts: HashMap<ConsoleId, Account>,
+    auditor: &Auditor,
+    telemetry: &Telemetry,
+    store: SessionStore,
+) -> Result<Broker, PolicyError> {
+    let observer = Observer {
+        telemetry: telemetry.clone(),
+        auditor: auditor.clone(),
+    };
+    let issuer = Arc::new(VspcIssuer::new(accounts));
+    let refresh = RefreshSettings {
+        follower_wait: server.token_wait,
+        ..RefreshSettings::default()
+    };
+    let policy = RefreshPolicy::try_new(refresh)?;
+    Ok(Broker::new(issuer, policy, Arc::new(observer), store))
 }
 
 /// The consoles, and who the gateway is there.

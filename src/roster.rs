@@ -115,8 +115,7 @@ impl Roster {
         sources: Vec<Source>,
         tenants: &Directory,
         broker: Broker,
-        auditor: Auditor,
-        telemetry: Telemetry,
+        (auditor, telemetry): (Auditor, Telemetry),
     ) -> Self {
         let mut configured: HashMap<&ConsoleId, Vec<Arc<Tenant>>> = HashMap::new();
         for tenant in tenants.configured() {

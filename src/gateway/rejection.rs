@@ -16,7 +16,7 @@ use crate::client::Unidentified;
 use crate::policy::Denied;
 use crate::request::{CanonicalPath, HeadFault, METHODS};
 use crate::state::StateError;
-use crate::tenant::Unresolved;
+use crate::tenant::{Gone, Unresolved};
 use crate::token::TokenError;
 use crate::upstream::{BodyFault, UpstreamError};
 use crate::vspc::FormFault;
@@ -89,7 +89,7 @@ impl Rejection {
                 Denied::Operation(_) | Denied::ReadOnly | Denied::Token => {
                     ("operation_denied", StatusCode::FORBIDDEN)
                 }
-                Denied::Gone(gone) => (gone.code(), StatusCode::BAD_GATEWAY),
+                Denied::Gone(gone) => gone_code(*gone),
                 Denied::Moved => BAD_CREDENTIALS,
                 Denied::NotYet => DIRECTORY_UNAVAILABLE,
                 Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
@@ -326,6 +326,18 @@ impl Shape {
     }
 }
 
+/// The same code as in records and metrics.
+fn gone_code(gone: Gone) -> (&'static str, StatusCode) {
+    match gone {
+        Gone::CompanyAmbiguous => ("company_ambiguous", StatusCode::BAD_GATEWAY),
+        Gone::CompanyDisabled => ("company_disabled", StatusCode::BAD_GATEWAY),
+        Gone::CompanyMissing => ("company_missing", StatusCode::BAD_GATEWAY),
+        Gone::RestAccessOff => ("rest_access_off", StatusCode::BAD_GATEWAY),
+        Gone::UserDisabled => ("user_disabled", StatusCode::BAD_GATEWAY),
+        Gone::UserMissing => ("user_missing", StatusCode::BAD_GATEWAY),
+    }
+}
+
 fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
     match error {
         UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
@@ -348,3 +360,15 @@ const DIRECTORY_UNAVAILABLE: (&str, StatusCode) =
     ("directory_unavailable", StatusCode::SERVICE_UNAVAILABLE);
 const METHOD_REFUSED: (&str, StatusCode) = ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 const JSON: &str = "application/json; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_and_refusals_of_a_tenant_have_one_code() {
+        for gone in Gone::ALL {
+            assert_eq!(gone_code(gone).0, gone.code());
+        }
+    }
+}

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::book::Renamed;
-use crate::audit::Target as Acted;
-use crate::audit::{Auditor, Code, Kind, Record};
+use crate::audit::{Auditor, Code, Kind, Record, Target as Acted};
 use crate::tenant::{Gone, Target, Tenant};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
@@ -91,13 +90,10 @@ impl Change {
         match self {
             Self::Turned { tenant, now, .. } => {
                 record.tenant = Some(Arc::clone(&tenant.name));
-                match now {
-                    Ok(user) => {
-                        let uid = Some(user.0);
-                        record.target = Some(Acted { uid, name: None });
-                    }
-                    Err(gone) => record.code = Some(Code::Refused(gone.code())),
-                }
+                record.target = now.ok().map(|user| Acted {
+                    uid: Some(user.0),
+                    name: None,
+                });
             }
             Self::Renamed(renamed) => record.tenant.clone_from(&renamed.now),
             Self::Ambiguous(_) => {}
@@ -128,9 +124,10 @@ impl Change {
                 }
                 (_, Ok(user)) => format!("the user {user} acts for it again"),
                 (Target::Known(old), Err(gone)) => {
-                    format!("{}; the user {} acted for it", gone.text(), old.target)
+                    let (code, text) = (gone.code(), gone.text());
+                    format!("{code}: {text}; the user {} acted for it", old.target)
                 }
-                (_, Err(gone)) => gone.text().to_owned(),
+                (_, Err(gone)) => format!("{}: {}", gone.code(), gone.text()),
             },
         }
     }

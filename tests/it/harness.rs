@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use vspc_gateway::admin::Admin;
 use vspc_gateway::app;
 use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
@@ -23,7 +24,7 @@ use vspc_gateway::config::Settings;
 use vspc_gateway::gateway::Gateway;
 use vspc_gateway::listen::{Drain, serve};
 use vspc_gateway::secret::KeyDigest;
-use vspc_simulator::{Settings as SimulatorSettings, Simulator, Switches};
+use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
 
 /// May act for acme and globex; reads only.
 pub(crate) const ZABBIX: &str = "vgk_test_zabbix_00000000000000000000";
@@ -46,6 +47,7 @@ pub(crate) struct World {
     client: Client<HttpConnector, Full<Bytes>>,
     drain: Drain,
     writer: Writing,
+    pub(crate) gateway: Arc<Gateway>,
 }
 
 /// The thread that writes the log. A test that is over does not wait for it.
@@ -170,7 +172,24 @@ impl World {
             client,
             drain,
             writer: Writing(Some(writer)),
+            gateway,
         }
+    }
+
+    /// Reads the console's directory from now on, as the process does.
+    pub(crate) fn keep_roster(&self) {
+        let (gateway, mut draining) = (Arc::clone(&self.gateway), self.drain.watch());
+        tokio::spawn(async move {
+            let stop = async move { draining.begun().await };
+            gateway.roster.run(stop).await
+        });
+    }
+
+    /// What operators are told about readiness.
+    pub(crate) async fn readyz(&self) -> Answer {
+        let admin = Admin::new(Arc::clone(&self.gateway), None, self.drain.clone());
+        let request = Request::get("/readyz").body(()).unwrap();
+        collect(admin.answer(&request)).await
     }
 
     /// A request as a tool sends it.
@@ -186,6 +205,12 @@ impl World {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
+        collect(self.client.request(request).await.unwrap()).await
+    }
+
+    /// Sends a request without a body.
+    pub(crate) async fn send(&self, request: http::request::Builder) -> Answer {
+        let request = request.body(Full::default()).unwrap();
         collect(self.client.request(request).await.unwrap()).await
     }
 
@@ -232,10 +257,11 @@ impl World {
         until(|| self.records().into_iter().find(&fits)).await
     }
 
-    /// Requests of callers that the simulator saw: everything but `/token`.
-    pub(crate) fn reached(&self) -> Vec<vspc_simulator::SeenRequest> {
-        let mut seen = self.simulator.requests();
-        seen.retain(|request| request.grant.is_none() && !is_token(&request.target));
+    /// Requests of callers that the simulator saw: everything but `/token`, and but what the
+    /// gateway's own account asks.
+    pub(crate) fn reached(&self) -> Vec<SeenRequest> {
+        let mut seen = of_callers(self.simulator.requests());
+        seen.retain(|request| !is_token(&request.target));
         seen
     }
 
@@ -308,6 +334,14 @@ pub(crate) fn unsigned_settings() -> SimulatorSettings {
         switches: unsigned(),
         ..SimulatorSettings::default()
     }
+}
+
+/// What callers sent, of all that a console saw: neither grants nor what the gateway's own account
+/// asked.
+pub(crate) fn of_callers(mut seen: Vec<SeenRequest>) -> Vec<SeenRequest> {
+    let service = Some(vspc_simulator::seed::SERVICE.uid);
+    seen.retain(|request| request.grant.is_none() && request.subject != service);
+    seen
 }
 
 fn is_token(target: &str) -> bool {

@@ -14,6 +14,7 @@ mod canary;
 mod canary_login;
 mod child;
 mod clients;
+mod directory;
 mod faults;
 mod forwarding;
 mod harness;
