@@ -136,8 +136,12 @@ impl Roster {
         let is_needed = |(_, watched): &(ConsoleId, Watched)| {
             watched.settings.all || !watched.configured.is_empty()
         };
+        let watched: BTreeMap<_, _> = sources.into_iter().map(watch).filter(is_needed).collect();
+        for (id, watched) in &watched {
+            count(&telemetry, id, &watched.report());
+        }
         Self {
-            watched: sources.into_iter().map(watch).filter(is_needed).collect(),
+            watched,
             book: Mutex::new(Book::new(tenants.names())),
             found: tenants.found(),
             broker,
@@ -319,10 +323,7 @@ impl Roster {
         if report.is_unchecked && !before.is_unchecked {
             tracing::warn!(%console, "the gateway's account may not read users: tenants that name one are not checked");
         }
-        for state in STATES {
-            let count = report.states.get(state).copied().unwrap_or(0);
-            self.telemetry.tenants(console.as_str(), state, count);
-        }
+        count(&self.telemetry, console, &report);
         watched.was_read(report);
     }
 
@@ -347,6 +348,13 @@ impl fmt::Debug for Roster {
         f.debug_struct("Roster")
             .field("watched", &self.watched)
             .finish_non_exhaustive()
+    }
+}
+
+fn count(telemetry: &Telemetry, console: &ConsoleId, report: &Report) {
+    for state in STATES {
+        let count = report.states.get(state).copied().unwrap_or(0);
+        telemetry.tenants(console.as_str(), state, count);
     }
 }
 

@@ -113,7 +113,9 @@ impl Watched {
         drop(ended);
         let next = self.progress.borrow().next;
         let now = Instant::now();
-        Err(next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now)))
+        let due = next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now));
+        // Whoever asks again then has it read, if it was not.
+        Err(due.min(ASKED_EVERY))
     }
 
     /// Asks for a reading out of turn, unless one was asked for a moment ago.
