@@ -183,8 +183,8 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
 fn share(warm: &Warm) -> (&Console, Party) {
     let tenant = warm.parts.headers.get("x-tenant").unwrap();
     let tenant = warm.gateway.tenants.get(tenant.to_str().unwrap()).unwrap();
-    let console = warm.gateway.consoles.get(&tenant.key.console).unwrap();
-    (console, Party::Tenant(Arc::clone(&tenant.name)))
+    let console = warm.gateway.consoles.get(&tenant.console).unwrap();
+    (console, Party::Tenant(Arc::clone(&tenant.id)))
 }
 
 /// The head of a request as a .NET tool sends it.
@@ -228,8 +228,8 @@ fn measure_tokens(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let holder = Holder::Client {
         name: client.name.to_string(),
         key: digest.id(),
-        tenant: tenant.name.to_string(),
-        target: tenant.key.target,
+        tenant: tenant.id.to_string(),
+        target: tenant.user().unwrap(),
         is_named: false,
     };
     let login = LoginId::new().unwrap();

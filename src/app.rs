@@ -21,6 +21,7 @@ use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::Drain;
+use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{
@@ -174,24 +175,23 @@ fn assemble(
     let Connected {
         consoles,
         accounts,
+        sources,
         passthrough,
     } = connect(settings.consoles)?;
-    let observer = Observer {
-        telemetry: telemetry.clone(),
-        auditor: auditor.clone(),
-    };
     let codes = Codes::new(Arc::clone(&state), clock.clone());
-    let issuer = Arc::new(VspcIssuer::new(accounts, HashMap::new(), codes));
-    let refresh = RefreshSettings {
-        follower_wait: settings.server.token_wait,
-        ..RefreshSettings::default()
-    };
-    let policy = RefreshPolicy::try_new(refresh)?;
     let store = SessionStore::sealed(state, clock.clone());
-    let broker = Broker::new(issuer, policy, Arc::new(observer), store);
+    let broker = broker(
+        &settings.server,
+        accounts,
+        codes,
+        (auditor, &telemetry),
+        store,
+    )?;
     if let Some(to) = &passthrough {
         broker.restore_sessions(to.console.id());
     }
+    let told = (auditor.clone(), telemetry.clone());
+    let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
@@ -201,6 +201,7 @@ fn assemble(
         owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
         mapping: settings.mapping,
         tenants: settings.tenants,
+        roster,
         policy: settings.policy,
         freezer: Arc::new(Freezer::open(&settings.state.directory)?),
         broker,
@@ -248,11 +249,33 @@ fn open_state(
     Ok(Arc::new(state))
 }
 
+/// Makes the keeper of sessions and leases.
+fn broker(
+    server: &config::Server,
+    accounts: HashMap<ConsoleId, Account>,
+    codes: Codes,
+    (auditor, telemetry): (&Auditor, &Telemetry),
+    store: SessionStore,
+) -> Result<Broker, PolicyError> {
+    let observer = Observer {
+        telemetry: telemetry.clone(),
+        auditor: auditor.clone(),
+    };
+    let issuer = Arc::new(VspcIssuer::new(accounts, HashMap::new(), codes));
+    let refresh = RefreshSettings {
+        follower_wait: server.token_wait,
+        ..RefreshSettings::default()
+    };
+    let policy = RefreshPolicy::try_new(refresh)?;
+    Ok(Broker::new(issuer, policy, Arc::new(observer), store))
+}
+
 /// The consoles, and who the gateway is there.
 #[derive(Default)]
 struct Connected {
     consoles: HashMap<ConsoleId, Arc<Console>>,
     accounts: HashMap<ConsoleId, Account>,
+    sources: Vec<Source>,
     passthrough: Option<Passthrough>,
 }
 
@@ -275,6 +298,11 @@ fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
                 logins: Arc::new(Logins::new().map_err(StateError::from)?),
             });
         }
+        all.sources.push(Source {
+            console: Arc::clone(&connected),
+            client_version: console.client_version.clone(),
+            settings: console.directory,
+        });
         let account = Account {
             console: Arc::clone(&connected),
             login: console.login,

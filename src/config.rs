@@ -20,6 +20,7 @@ use crate::client;
 use crate::client::Lifetimes;
 use crate::policy::Policy;
 use crate::request::Limits;
+use crate::roster;
 use crate::secret::Secret;
 use crate::state;
 use crate::tenant;
@@ -137,6 +138,8 @@ pub struct Console {
     pub client_version: Option<http::HeaderValue>,
     /// Whether and how the console's own users may log in.
     pub passthrough: Passthrough,
+    /// How its directory of companies and users is used.
+    pub directory: roster::Settings,
 }
 
 impl Console {

@@ -1,5 +1,6 @@
 //! The data path. [`Gateway::handle`] is the sentence; the rooms beside it are its words.
 
+mod admit;
 mod answer;
 mod exchange;
 mod forward;
@@ -36,6 +37,7 @@ use crate::clock::Clock;
 use crate::freeze::Freezer;
 use crate::policy::Policy;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
+use crate::roster::Roster;
 use crate::telemetry::Telemetry;
 use crate::token::Broker;
 use crate::upstream::{Console, ConsoleId};
@@ -62,6 +64,8 @@ pub struct Gateway {
     pub mapping: tenant::Mapping,
     /// For whom they may call.
     pub tenants: tenant::Directory,
+    /// Who acts for whom at the consoles.
+    pub roster: Roster,
     /// What they may do.
     pub policy: Policy,
     /// What operators have stopped.
@@ -135,11 +139,7 @@ impl Gateway {
         exchange.saw_caller(&who, &self.broker);
         self.refuse_frozen(&who)?;
 
-        let whom = self.mapping.resolve(head.headers, &who, &self.tenants)?;
-        exchange.saw_tenant(&whom);
-
-        let permit = self.policy.authorize(&who, &whom, &head)?;
-        exchange.saw_permit(&permit);
+        let (whom, permit) = self.authorize(exchange, &who, &head).await?;
         self.refuse_frozen_tenant(&whom)?;
 
         let turn = self.take_turn(exchange, &whom, &permit).await?;

@@ -30,6 +30,8 @@ pub mod audit;
 
 pub mod token;
 
+pub mod roster;
+
 pub mod gateway;
 
 pub mod listen;

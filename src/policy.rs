@@ -6,14 +6,13 @@ mod tests;
 
 pub use pattern::{PathPattern, PatternFault};
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Method;
 
 use crate::client::{Aim, Caller, Client, SessionKey};
 use crate::request::{Operation, RequestHead};
-use crate::tenant::{Named, Tenant, TokenKey};
+use crate::tenant::{Gone, Named, Target, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -22,16 +21,16 @@ use crate::vspc::grant::{Access, Subject};
 /// Only [`Policy`] makes one; without it no token is leased.
 #[derive(Debug)]
 pub struct Permit<'a> {
-    acting: Acting<'a>,
+    acting: Acting,
     rule: &'a Arc<str>,
     bearer: Bearer,
 }
 
 /// As whom a request acts.
 #[derive(Debug)]
-pub enum Acting<'a> {
+pub enum Acting {
     /// As the user of this token, for a tenant.
-    For(Cow<'a, TokenKey>),
+    For(Arc<TokenKey>),
     /// As itself, in a session of its own.
     Itself(SessionKey),
 }
@@ -52,7 +51,7 @@ impl Permit<'_> {
     }
 
     /// As whom the request acts.
-    pub fn acting(&self) -> &Acting<'_> {
+    pub fn acting(&self) -> &Acting {
         &self.acting
     }
 
@@ -119,7 +118,11 @@ pub enum Denied {
     Operation(Option<Arc<str>>),
     /// The tenant exists, but not for this client. The caller gets the same answer as for an
     /// unknown one; the audit record tells them apart.
-    ForeignTenant(Arc<Tenant>),
+    ForeignTenant(Arc<str>),
+    /// Nobody can act for the tenant at the console.
+    Gone(Gone),
+    /// Who acts for the tenant is not known yet.
+    NotYet,
     /// The tenant's tokens, or those of the log-in, are read-only.
     ReadOnly,
     /// The client may not name this user.
@@ -149,7 +152,7 @@ impl Policy {
     pub fn authorize<'a>(
         &'a self,
         caller: &Caller<'_>,
-        named: &Named<'a>,
+        named: &Named,
         head: &RequestHead<'_>,
     ) -> Result<Permit<'a>, Denied> {
         let (acting, rules) = match caller {
@@ -191,7 +194,7 @@ impl Policy {
     pub fn admit<'a>(
         &'a self,
         client: &Client,
-        named: &Named<'a>,
+        named: &Named,
         aim: Aim,
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
@@ -213,19 +216,18 @@ impl Policy {
 }
 
 /// Whose token acts for a tenant, if the client may act for it, and as that user.
-fn key<'a>(
-    client: &Client,
-    named: &Named<'a>,
-    aim: Aim,
-    access: Access,
-) -> Result<Cow<'a, TokenKey>, Denied> {
-    let Named::Known(tenant) = *named else {
+fn key(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Arc<TokenKey>, Denied> {
+    let Named::Known(tenant) = named else {
         return Err(Denied::UnknownTenant);
     };
-    if !client.may_act_for(&tenant.name) {
-        return Err(Denied::ForeignTenant(Arc::clone(tenant)));
+    if !tenant.is_of(client) {
+        return Err(Denied::ForeignTenant(Arc::clone(&tenant.name)));
     }
-    let own = &tenant.key;
+    let own = match &**tenant.target() {
+        Target::Known(own) => Arc::clone(own),
+        Target::Gone(gone) => return Err(Denied::Gone(*gone)),
+        Target::NotYet => return Err(Denied::NotYet),
+    };
     let target = match aim {
         Aim::Own => own.target,
         Aim::Named(target) if target == own.target || client.may_name(target) => target,
@@ -235,9 +237,9 @@ fn key<'a>(
     };
     let access = own.access.max(access);
     if target == own.target && access == own.access {
-        return Ok(Cow::Borrowed(own));
+        return Ok(own);
     }
-    Ok(Cow::Owned(TokenKey {
+    Ok(Arc::new(TokenKey {
         console: own.console.clone(),
         target,
         access,

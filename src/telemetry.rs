@@ -34,6 +34,8 @@ struct Inner {
     replays: Counter,
     connections: Gauge,
     accepted: Counter,
+    tenants: Family<TenantLabels, Gauge>,
+    readings: Family<ReadingLabels, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -59,6 +61,18 @@ struct LoginLabels {
 struct TurnLabels {
     console: String,
     why: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct TenantLabels {
+    console: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReadingLabels {
+    console: String,
+    outcome: &'static str,
 }
 
 impl Telemetry {
@@ -101,6 +115,39 @@ impl Telemetry {
             "Connections accepted",
             inner.accepted.clone(),
         );
+        self.register_directories(registry);
+    }
+
+    fn register_directories(&self, registry: &mut Registry) {
+        registry.register(
+            "tenants",
+            "Tenants by console and state: ok, unknown, or the code that their requests get",
+            self.0.tenants.clone(),
+        );
+        registry.register(
+            "directory_readings",
+            "Readings of consoles' directories by console and outcome, ok or failed",
+            self.0.readings.clone(),
+        );
+    }
+
+    /// Tells how many tenants of a console are in a state.
+    pub fn tenants(&self, console: &str, state: &'static str, count: usize) {
+        let labels = TenantLabels {
+            console: console.to_owned(),
+            state,
+        };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.tenants.get_or_create(&labels).set(count);
+    }
+
+    /// Counts a reading of a console's directory.
+    pub fn directory_read(&self, console: &str, succeeded: bool) {
+        let labels = ReadingLabels {
+            console: console.to_owned(),
+            outcome: if succeeded { "ok" } else { "failed" },
+        };
+        self.0.readings.get_or_create(&labels).inc();
     }
 
     fn register_times(&self, registry: &mut Registry) {

@@ -1,83 +1,16 @@
 //! For whom: from what a request says to the tenant it acts for.
 
+mod directory;
 mod identity;
 
+pub use directory::{Directory, Gone, Names, TakenName, Target, Tenant, TokenKey, Whom};
 pub use identity::IdentityId;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName};
 
 use crate::client::{Caller, Client, TenantClaim};
-use crate::upstream::ConsoleId;
-use crate::vspc::grant::{Access, Subject};
-
-/// A customer that clients act for.
-#[derive(Debug, Eq, PartialEq)]
-pub struct Tenant {
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// Whose token acts for it.
-    pub key: TokenKey,
-}
-
-/// Which token: the impersonation of one user on one console.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct TokenKey {
-    /// The console.
-    pub console: ConsoleId,
-    /// The user impersonated.
-    pub target: Subject,
-    /// Whether the token may change anything.
-    pub access: Access,
-}
-
-/// All tenants by name and alias.
-#[derive(Debug, Default)]
-pub struct Directory {
-    tenants: HashMap<Box<str>, Arc<Tenant>>,
-}
-
-/// A name or alias that two tenants claim.
-#[derive(Debug, thiserror::Error)]
-#[error("{name:?} already stands for tenant {taken_by}")]
-pub struct TakenName {
-    /// The name or alias.
-    pub name: String,
-    /// Whose it is.
-    pub taken_by: String,
-}
-
-impl Directory {
-    /// Adds a tenant under its name or an alias.
-    ///
-    /// # Errors
-    /// Refuses a name that is taken.
-    pub fn add(&mut self, name: &str, tenant: &Arc<Tenant>) -> Result<(), TakenName> {
-        if let Some(other) = self.tenants.get(name) {
-            let taken_by = other.name.to_string();
-            return Err(TakenName {
-                name: name.to_owned(),
-                taken_by,
-            });
-        }
-        self.tenants.insert(name.into(), Arc::clone(tenant));
-        Ok(())
-    }
-
-    /// All tenants, each once.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        let entries = self.tenants.iter();
-        let own = entries.filter(|(name, tenant)| ***name == *tenant.name);
-        own.map(|(_, tenant)| tenant)
-    }
-
-    /// The tenant of a name or alias.
-    pub fn get(&self, name: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(name)
-    }
-}
 
 /// How requests name their tenant.
 #[derive(Debug, Default)]
@@ -88,9 +21,9 @@ pub struct Mapping {
 
 /// Which tenant a request names.
 #[derive(Debug)]
-pub enum Named<'a> {
+pub enum Named {
     /// A tenant there is.
-    Known(&'a Arc<Tenant>),
+    Known(Arc<Tenant>),
     /// None: the caller acts as itself.
     Nobody,
     /// A name that no tenant has.
@@ -117,12 +50,12 @@ impl Mapping {
     ///
     /// # Errors
     /// Refuses requests that name no tenant, or more than one.
-    pub fn resolve<'a>(
+    pub fn resolve(
         &self,
         headers: &HeaderMap,
         caller: &Caller<'_>,
-        directory: &'a Directory,
-    ) -> Result<Named<'a>, Unresolved> {
+        directory: &Directory,
+    ) -> Result<Named, Unresolved> {
         match caller {
             Caller::Client(who) => self.resolve_for(headers, who.tenant(), who.client(), directory),
             Caller::Login(..) => self.refuse_named(headers).map(|()| Named::Nobody),
@@ -146,13 +79,13 @@ impl Mapping {
     ///
     /// # Errors
     /// Refuses requests that name no tenant, or more than one.
-    pub fn resolve_for<'a>(
+    pub fn resolve_for(
         &self,
         headers: &HeaderMap,
         claimed: Option<TenantClaim<'_>>,
         client: &Client,
-        directory: &'a Directory,
-    ) -> Result<Named<'a>, Unresolved> {
+        directory: &Directory,
+    ) -> Result<Named, Unresolved> {
         let of_header = self.read_header(headers)?;
         match (of_header, claimed) {
             (Some(header), Some(claim)) => {
@@ -160,7 +93,7 @@ impl Mapping {
                 // Of a tenant that is not the client's, only what is spelled alike is the same.
                 let is_same = match (&one, &other) {
                     (Named::Known(one), Named::Known(other)) => {
-                        Arc::ptr_eq(one, other) && client.may_act_for(&one.name)
+                        one.id == other.id && one.is_of(client)
                     }
                     _ => false,
                 };
@@ -196,9 +129,9 @@ impl Mapping {
 }
 
 impl TenantClaim<'_> {
-    fn lookup<'a>(&self, directory: &'a Directory) -> Named<'a> {
+    fn lookup(&self, directory: &Directory) -> Named {
         match lookup(directory, self.as_str().as_bytes()) {
-            Named::Known(tenant) if matches!(self, Self::Name(name) if **name != *tenant.name) => {
+            Named::Known(tenant) if matches!(self, Self::Name(name) if **name != *tenant.id) => {
                 Named::Unknown
             }
             named => named,
@@ -213,7 +146,7 @@ impl TenantClaim<'_> {
 }
 
 /// Names are compared byte for byte: no case folding, no Unicode forms, no trimming.
-fn lookup<'a>(directory: &'a Directory, name: &[u8]) -> Named<'a> {
+fn lookup(directory: &Directory, name: &[u8]) -> Named {
     std::str::from_utf8(name)
         .ok()
         .and_then(|name| directory.get(name))
@@ -227,18 +160,15 @@ mod tests {
 
     use super::*;
     use crate::client::{Targets, Tenants};
+    use crate::upstream::ConsoleId;
+    use crate::vspc::grant::{Access, Subject};
 
     fn directory() -> Directory {
         let mut directory = Directory::default();
         for (number, name) in ["acme", "globex"].into_iter().enumerate() {
-            let tenant = Arc::new(Tenant {
-                name: name.into(),
-                key: TokenKey {
-                    console: ConsoleId::new("main"),
-                    target: Subject(Uuid::from_u128(number as u128)),
-                    access: Access::Full,
-                },
-            });
+            let user = Whom::User(Subject(Uuid::from_u128(number as u128)));
+            let main = ConsoleId::new("main");
+            let tenant = Arc::new(Tenant::configured(name, main, Access::Full, user));
             directory.add(name, &tenant).unwrap();
             directory.add(&format!("100{number}"), &tenant).unwrap();
         }
@@ -354,7 +284,56 @@ mod tests {
     #[test]
     fn a_name_stands_for_one_tenant() {
         let mut directory = directory();
-        let acme = Arc::clone(directory.get("acme").unwrap());
+        let acme = directory.get("acme").unwrap();
         assert_eq!(directory.add("1001", &acme).unwrap_err().taken_by, "globex");
+    }
+
+    #[test]
+    fn the_files_own_names_go_before_those_of_a_directory() {
+        let directory = directory();
+        let uid = Uuid::from_u128(9);
+        let company = |name: &str| {
+            Arc::new(Tenant::found(
+                name.into(),
+                ConsoleId::new("main"),
+                uid,
+                None,
+            ))
+        };
+        let names = [("acme", company("x")), ("Böhm & Co", company("Böhm & Co"))];
+        let names = names.map(|(name, tenant)| (Arc::from(name), tenant));
+        directory.found().store(Arc::new(names.into()));
+        assert_eq!(*directory.get("acme").unwrap().id, *"acme");
+        assert_eq!(*directory.get("Böhm & Co").unwrap().id, *uid.to_string());
+        assert_eq!(directory.configured().count(), 2);
+    }
+
+    #[test]
+    fn a_company_is_a_clients_by_name_and_by_uid() {
+        let uid = Uuid::from_u128(0xabc);
+        let company = Tenant::found("Böhm".into(), ConsoleId::new("main"), uid, None);
+        let client = |name: &str| Client {
+            name: "c".into(),
+            index: 0,
+            tenants: Tenants::Named([Arc::from(name)].into()),
+            targets: Targets::None,
+        };
+        assert!(company.is_of(&client("Böhm")));
+        assert!(company.is_of(&client(&uid.to_string())));
+        assert!(!company.is_of(&client("böhm")));
+    }
+
+    #[test]
+    fn only_another_aim_is_a_change() {
+        let one = Ok(Subject(Uuid::from_u128(1)));
+        let main = ConsoleId::new("main");
+        let tenant = Tenant::found("a".into(), main, Uuid::from_u128(9), None);
+        assert_eq!(tenant.aim(one).as_deref(), Some(&Target::NotYet));
+        assert_eq!(tenant.aim(one), None);
+        assert!(tenant.aim(Err(Gone::UserMissing)).is_some());
+        assert_eq!(tenant.aim(Err(Gone::UserMissing)), None);
+        assert_eq!(tenant.user(), None);
+        let before = tenant.aim(Err(Gone::UserDisabled));
+        assert_eq!(before.as_deref(), Some(&Target::Gone(Gone::UserMissing)));
     }
 }

@@ -1,11 +1,13 @@
-//! VSPC's wire: the grants and answers of `/token`, the ways to log in, and what the `/users/logins`
-//! family says.
+//! VSPC's wire: the grants and answers of `/token`, the ways to log in, what the `/users/logins` family
+//! says, and the directory of companies and users.
 
 pub mod grant;
 
 pub mod login;
 
 pub mod logins;
+
+pub mod directory;
 
 mod exchange;
 

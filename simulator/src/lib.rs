@@ -18,6 +18,7 @@ mod answer;
 mod bearer;
 mod challenges;
 mod clock;
+mod companies;
 mod control;
 mod dispatch;
 mod faults;
@@ -60,6 +61,7 @@ use uuid::Uuid;
 
 pub use crate::answer::ErrorKind;
 pub use crate::bearer::Cause;
+pub use crate::companies::CompanyChange;
 pub use crate::faults::{Action, Fault};
 pub use crate::rsa_key::public_key_xml;
 pub use crate::seen::SeenRequest;

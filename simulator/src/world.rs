@@ -33,6 +33,10 @@ pub(crate) struct Organization {
     pub(crate) active: bool,
     /// Whether its users and their keys may use the REST API.
     pub(crate) rest: bool,
+    /// What its users may log in with in place of the name.
+    pub(crate) alias: Option<String>,
+    /// What other systems call it.
+    pub(crate) company_id: Option<String>,
     owner: Option<String>,
 }
 
@@ -44,6 +48,8 @@ impl Organization {
             name: name.to_owned(),
             active: true,
             rest: true,
+            alias: None,
+            company_id: None,
             owner: None,
         }
     }
@@ -238,6 +244,26 @@ impl World {
         for id in self.logins_of.remove(&uid).unwrap_or_default() {
             self.logins.remove(&id);
         }
+        true
+    }
+
+    /// Removes a company with its users.
+    pub(crate) fn remove_company(&mut self, uid: Uuid) -> bool {
+        let is_company = |organization: &Organization| organization.kind == Kind::Company;
+        if !self.organization(uid).is_some_and(is_company) {
+            return false;
+        }
+        for number in self.members.remove(&uid).unwrap_or_default() {
+            if let Some(user) = self.users.get(&number).map(|user| user.account.uid) {
+                self.remove_user(user);
+            }
+        }
+        self.organizations
+            .retain(|organization| organization.uid != uid);
+        let places = self.organizations.iter().enumerate();
+        self.organization_at = places
+            .map(|(at, organization)| (organization.uid, at))
+            .collect();
         true
     }
 

@@ -130,10 +130,10 @@ impl Admin {
             (None, None) => Scope::Everything,
             (Some(tenant), None) => {
                 let known = self.gateway.tenants.get(&tenant);
-                let name = known.map_or(tenant, |known| known.name.to_string());
                 if known.is_none() {
-                    warnings.push(unknown("tenant", &name));
+                    warnings.push(unknown("tenant", &tenant));
                 }
+                let name = known.map_or(tenant, |known| known.id.to_string());
                 record.tenant = Some(Arc::from(name.as_str()));
                 Scope::Tenant(name)
             }

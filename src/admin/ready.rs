@@ -9,6 +9,7 @@ use super::reply::{as_json, no_such_console};
 use crate::audit::Health;
 use crate::gateway::Gateway;
 use crate::listen::Drain;
+use crate::roster::Report;
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 
@@ -74,6 +75,9 @@ pub(super) fn answer(
 
 fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {
     let mut told = describe(state);
+    if let (Some(report), Some(told)) = (gateway.roster.report(name), told.as_object_mut()) {
+        told.insert("directory".to_owned(), directory(&report));
+    }
     if let (Some(console), Some(told)) = (gateway.consoles.get(name), told.as_object_mut()) {
         let open = console.breaker().is_open();
         let breaker = if open { "open" } else { "closed" };
@@ -95,4 +99,22 @@ fn describe(state: &SessionState) -> Value {
             "session": "usable", "expires_in_seconds": expires_in.as_secs(),
         }),
     }
+}
+
+/// What of a console's directory is known, and what is wrong with it.
+fn directory(report: &Report) -> Value {
+    let refused = report.refused.iter();
+    let refused: Vec<Value> = refused
+        .map(|(tenant, code)| json!({"tenant": &**tenant, "code": code}))
+        .collect();
+    let ambiguous: Vec<&str> = report.ambiguous.iter().map(|name| &**name).collect();
+    json!({
+        "read_seconds_ago": report.read.map(|read| read.elapsed().as_secs()),
+        "error": report.error,
+        "companies": report.companies,
+        "users_unchecked": report.is_unchecked,
+        "tenants": report.states,
+        "refused": refused,
+        "ambiguous": ambiguous,
+    })
 }

@@ -53,9 +53,12 @@ impl Admin {
         let mut views = self.gateway.broker.survey(&filter, limit.saturating_add(1));
         let more = views.len() > limit;
         views.truncate(limit);
-        let mut tenants: HashMap<&TokenKey, Vec<&str>> = HashMap::new();
-        for tenant in self.gateway.tenants.all() {
-            tenants.entry(&tenant.key).or_default().push(&tenant.name);
+        let all = self.gateway.tenants.all();
+        let mut tenants: HashMap<Arc<TokenKey>, Vec<&str>> = HashMap::new();
+        for tenant in &all {
+            if let Some(key) = tenant.key() {
+                tenants.entry(key).or_default().push(&tenant.name);
+            }
         }
         let tokens: Vec<Value> = views.iter().map(|view| told(view, &tenants)).collect();
         let body = json!({"tokens": tokens, "more": more});
@@ -191,9 +194,13 @@ impl Admin {
             return Err(Refusal::not_found(message));
         };
         record.tenant = Some(Arc::clone(&tenant.name));
-        record.console = Some(tenant.key.console.shared());
-        saw_target(tenant.key.target.0, record);
-        Ok(tenant.key.clone())
+        record.console = Some(tenant.console.shared());
+        let Some(key) = tenant.key() else {
+            let message = format!("nobody can act for {name:?} at present, so it has no token");
+            return Err(Refusal::not_found(message));
+        };
+        saw_target(key.target.0, record);
+        Ok(TokenKey::clone(&key))
     }
 
     fn console(&self, name: &str, record: &mut Record) -> Result<ConsoleId, Refusal> {
@@ -288,7 +295,7 @@ fn saw_target(target: Uuid, record: &mut Record) -> Subject {
 }
 
 /// A token as operators are told of it.
-fn told(view: &TokenView, tenants: &HashMap<&TokenKey, Vec<&str>>) -> Value {
+fn told(view: &TokenView, tenants: &HashMap<Arc<TokenKey>, Vec<&str>>) -> Value {
     let mut token = Map::new();
     let mut tell = |name: &'static str, value: Value| drop(token.insert(name.to_owned(), value));
     tell("console", json!(view.console.as_str()));

@@ -137,8 +137,8 @@ impl Service for DataPlane {
     }
 }
 
-/// Logs in to the consoles and renews tokens before anybody waits for them; and looks for what other
-/// processes have frozen.
+/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, and looks
+/// for what other processes have frozen.
 pub(super) struct TokenService {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
@@ -161,13 +161,14 @@ impl Service for TokenService {
         for console in self.gateway.consoles.keys() {
             self.gateway.broker.warm(console);
         }
-        let mut draining = self.shared.drain.watch();
-        let renewals = self
-            .gateway
-            .broker
-            .run_renewals(async move { draining.begun().await });
+        let stop = || {
+            let mut draining = self.shared.drain.watch();
+            async move { draining.begun().await }
+        };
+        let renewals = self.gateway.broker.run_renewals(stop());
+        let roster = self.gateway.roster.run(stop());
         // What is frozen is looked for until the very end.
-        tokio::join!(renewals, watch(&self.gateway));
+        tokio::join!(renewals, roster, watch(&self.gateway));
     }
 
     fn name(&self) -> &str {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use tempfile::TempDir;
 
 use super::*;
+use crate::tenant::Whom;
 
 /// A folder with the secrets that the files name.
 fn folder() -> TempDir {
@@ -323,8 +324,33 @@ fn single_faults_say_what_would_be_right() {
         ),
         (
             "impersonate = { user =",
-            "impersonate = { company =",
-            "user",
+            "impersonate = { group =",
+            "exactly one of user, company and company_name",
+        ),
+        (
+            "impersonate = { user =",
+            "impersonate = { company_name = \"Acme\", user =",
+            "exactly one of user, company and company_name",
+        ),
+        (
+            "impersonate = { user = \"b3ffc78b-7982-44f3-ae66-1384415f2bea\" }",
+            "impersonate = { company = \"Acme\" }",
+            "impersonate.company: must be the instanceUid",
+        ),
+        (
+            "[[tenants]]",
+            "tenants = \"all\"\n[[tenants]]",
+            "must be \"directory\"",
+        ),
+        (
+            "[[tenants]]",
+            "directory_refresh = \"10ms\"\n[[tenants]]",
+            "between 1s and 24h",
+        ),
+        (
+            "[[tenants]]",
+            "rest_access = \"maybe\"\n[[tenants]]",
+            "\"require\" or \"ignore\"",
         ),
     ] {
         let text = GOOD.replacen(from, to, 1);
@@ -665,4 +691,49 @@ fn the_reference_example_has_every_key() {
         }
     }
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Whoever is in a directory is known only at run time.
+#[test]
+fn clients_may_name_companies_where_a_console_has_a_directory() {
+    let uid = "49DCC517-A32C-438E-B53D-EE0084DC7FEB";
+    let listed = GOOD.replace(
+        "[\"*\"]\nallow",
+        &format!("[\"Böhm & Co\", \"{uid}\"]\nallow"),
+    );
+    assert_ne!(listed, GOOD);
+    let found = faults(&listed);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].contains("no tenant is called \"Böhm & Co\""),
+        "{found:?}"
+    );
+
+    let open = listed.replace("[[tenants]]", "tenants = \"directory\"\n[[tenants]]");
+    let folder = folder();
+    let settings = Settings::parse(&open, folder.path()).unwrap();
+    assert!(settings.consoles[0].directory.all);
+    let client = settings.clients.named("zabbix").unwrap();
+    assert!(client.may_act_for("Böhm & Co"));
+    // As the console writes it.
+    assert!(client.may_act_for(&uid.to_lowercase()));
+    assert!(settings.tenants.leaves_open(client));
+    // What the file does know is still to be called by its own name.
+    let alias = open.replace("Böhm & Co", "1001");
+    assert!(faults(&alias)[0].contains("own name, \"acme\""));
+}
+
+#[test]
+fn a_tenant_is_a_user_or_the_owner_of_a_company() {
+    let user = "{ user = \"b3ffc78b-7982-44f3-ae66-1384415f2bea\" }";
+    let folder = folder();
+    let whom = |to: &str| {
+        let settings = Settings::parse(&GOOD.replace(user, to), folder.path()).unwrap();
+        settings.tenants.get("1001").unwrap().whom.clone()
+    };
+    let uid = uuid::Uuid::from_u128(0xb3ff_c78b_7982_44f3_ae66_1384_415f_2bea);
+    assert_eq!(whom(user), Whom::User(crate::vspc::grant::Subject(uid)));
+    assert_eq!(whom(&user.replace("user", "company")), Whom::Company(uid));
+    let named = whom("{ company_name = \"Böhm, Söhne & Co\" }");
+    assert_eq!(named, Whom::CompanyNamed("Böhm, Söhne & Co".into()));
 }

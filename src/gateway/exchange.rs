@@ -136,11 +136,11 @@ impl Exchange {
         record.user = user.map(Arc::clone);
     }
 
-    pub(super) fn saw_tenant(&mut self, whom: &Named<'_>) {
+    pub(super) fn saw_tenant(&mut self, whom: &Named) {
         if let (Some(entry), Named::Known(tenant)) = (&mut self.entry, whom) {
             let record = entry.record();
             record.tenant = Some(Arc::clone(&tenant.name));
-            record.console = Some(tenant.key.console.shared());
+            record.console = Some(tenant.console.shared());
         }
     }
 

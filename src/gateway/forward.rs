@@ -53,6 +53,11 @@ impl Gateway {
         lease.map_err(|error| match permit.acting() {
             // Nobody can log in for them but themselves.
             Acting::Itself(_) if error.is_refusal() => TokenFault::Ended.into(),
+            Acting::For(key) if error.is_refusal() => {
+                // Perhaps the user is gone: what comes next is to be told so.
+                self.roster.ask(Some(&key.console));
+                error.into()
+            }
             Acting::For(_) | Acting::Itself(_) => error.into(),
         })
     }

@@ -16,9 +16,13 @@ impl Gateway {
 
     /// Refuses requests for a tenant that is frozen. To be asked once policy has said that it is the
     /// caller's, so that a frozen tenant cannot be told from a foreign one.
-    pub(super) fn refuse_frozen_tenant(&self, whom: &Named<'_>) -> Result<(), Stopped> {
+    pub(super) fn refuse_frozen_tenant(&self, whom: &Named) -> Result<(), Stopped> {
         match whom {
-            Named::Known(tenant) => self.freezer.check_tenant(&tenant.name),
+            // A company of a console's directory may be renamed: its id is not.
+            Named::Known(tenant) => self
+                .freezer
+                .check_tenant(&tenant.name)
+                .and_then(|()| self.freezer.check_tenant(&tenant.id)),
             Named::Nobody | Named::Unknown => Ok(()),
         }
     }

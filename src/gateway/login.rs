@@ -96,14 +96,11 @@ impl Gateway {
         let name = name.filter(|(_, name)| *name == &*client.name);
         let (tenant, _) = name.ok_or(Unidentified::Bad)?;
 
-        let headers = log_in.head.headers;
         let claim = tenant.map(TenantClaim::NameOrAlias);
-        let whom = self
-            .mapping
-            .resolve_for(headers, claim, client, &self.tenants)?;
         let login = LoginId::new().map_err(|_| Rejection::Internal)?;
         exchange.saw_login(login);
-        let admitted = self.admitted(exchange, client, &whom, Aim::Own, access);
+        let as_own = (Aim::Own, access);
+        let admitted = self.admitted(exchange, log_in.head, client, claim, as_own);
         let (tenant, target) = admitted.await?;
         let holder = Holder::Client {
             name: client.name.to_string(),
@@ -223,34 +220,27 @@ impl Gateway {
             .ok_or(TokenFault::Revoked)?;
         exchange.saw_login_of(client, "refresh", key.get(..8).unwrap_or(key));
         self.freezer.check_caller(Some(&client.name))?;
-        let headers = log_in.head.headers;
-        let whom = self.mapping.resolve_for(
-            headers,
-            Some(TenantClaim::Name(tenant)),
-            client,
-            &self.tenants,
-        )?;
-        self.admitted(exchange, client, &whom, aim, access).await?;
+        let claim = Some(TenantClaim::Name(tenant));
+        self.admitted(exchange, log_in.head, client, claim, (aim, access))
+            .await?;
         Ok(())
     }
 
     /// Whether a client may act for a tenant, and whether the console lets it: a log-in that could
-    /// not be used must not succeed. Gives the tenant's name and the user.
+    /// not be used must not succeed. Gives what the tenant is known by, and the user.
     async fn admitted(
         &self,
         exchange: &mut Exchange,
-        client: &Arc<Client>,
-        whom: &Named<'_>,
-        aim: Aim,
-        access: Access,
+        head: &RequestHead<'_>,
+        client: &Client,
+        claim: Option<TenantClaim<'_>>,
+        aim: (Aim, Access),
     ) -> Result<(String, Subject), Rejection> {
-        exchange.saw_tenant(whom);
-        let permit = self.policy.admit(client, whom, aim, access)?;
-        exchange.saw_permit(&permit);
-        self.refuse_frozen_tenant(whom)?;
+        let (whom, permit) = self.admit(exchange, head, client, claim, aim).await?;
+        self.refuse_frozen_tenant(&whom)?;
         self.lease(exchange, &permit).await?;
         match (whom, permit.acting()) {
-            (Named::Known(tenant), Acting::For(key)) => Ok((tenant.name.to_string(), key.target)),
+            (Named::Known(tenant), Acting::For(key)) => Ok((tenant.id.to_string(), key.target)),
             _ => Err(Rejection::Internal),
         }
     }

@@ -17,7 +17,7 @@ use crate::freeze::{Scope, Stopped};
 use crate::policy::Denied;
 use crate::request::{CanonicalPath, HeadFault, METHODS};
 use crate::state::StateError;
-use crate::tenant::Unresolved;
+use crate::tenant::{Gone, Unresolved};
 use crate::token::TokenError;
 use crate::upstream::{BodyFault, NoTurn, UpstreamError};
 use crate::vspc::FormFault;
@@ -31,6 +31,12 @@ pub enum Rejection {
     /// Policy does not allow it.
     #[error("not allowed")]
     Denied(Denied),
+    /// The console's directory was never read, so nobody knows who acts for whom.
+    #[error("the console's directory was never read")]
+    Directory {
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
     /// The form of a log-in cannot be used.
     #[error(transparent)]
     Form(#[from] FormFault),
@@ -96,9 +102,12 @@ impl Rejection {
                 Denied::Operation(_) | Denied::ReadOnly | Denied::Token => {
                     ("operation_denied", StatusCode::FORBIDDEN)
                 }
+                Denied::Gone(gone) => gone_code(*gone),
                 Denied::Moved => BAD_CREDENTIALS,
+                Denied::NotYet => DIRECTORY_UNAVAILABLE,
                 Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
             },
+            Self::Directory { .. } => DIRECTORY_UNAVAILABLE,
             Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Frozen(_) => ("frozen", StatusCode::FORBIDDEN),
             Self::Head(fault) => match fault {
@@ -166,6 +175,10 @@ impl Rejection {
             Self::Denied(Denied::ForeignTenant(_) | Denied::UnknownTenant) => {
                 "this client may not act for that tenant".into()
             }
+            Self::Denied(Denied::Gone(gone)) => gone.text().into(),
+            Self::Denied(Denied::NotYet) | Self::Directory { .. } => {
+                "the console's companies and users are not known yet".into()
+            }
             Self::Denied(Denied::Operation(_)) => "no rule of this client allows it".into(),
             Self::Denied(Denied::ReadOnly) => "this tenant, or this token, is read-only".into(),
             Self::Denied(Denied::Moved) => {
@@ -203,6 +216,8 @@ impl Rejection {
         match self {
             Self::Denied(denied) => Some(match denied {
                 Denied::ForeignTenant(_) => "the tenant is not among the client's".to_owned(),
+                Denied::Gone(gone) => gone.text().to_owned(),
+                Denied::NotYet => "the directory was never read".to_owned(),
                 Denied::Moved => "the tenant's user is another one now".to_owned(),
                 Denied::Operation(Some(rule)) => format!("denied by {rule}"),
                 Denied::Operation(None) => "no rule allows it".to_owned(),
@@ -213,6 +228,7 @@ impl Rejection {
             }),
             Self::Frozen(Stopped(hold)) => Some(format!("frozen: {hold}")),
             Self::NoTurn(none) => Some(none.to_string()),
+            Self::Directory { .. } => Some(self.to_string()),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
@@ -224,7 +240,9 @@ impl Rejection {
     /// Seconds after which the caller may try again.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Audit(_) | Self::State(_) | Self::TokenRenewed => Some(1),
+            Self::Audit(_) | Self::Denied(Denied::NotYet) => Some(1),
+            Self::Directory { retry_after } => Some(whole_seconds(*retry_after)),
+            Self::State(_) | Self::TokenRenewed => Some(1),
             Self::NoTurn(NoTurn::Share(refused)) => Some(whole_seconds(refused.retry_after)),
             Self::NoTurn(NoTurn::Unwell(open)) => Some(whole_seconds(open.retry_after)),
             Self::Token(error) if !error.is_refusal() => Some(error.retry_after().as_secs().max(1)),
@@ -285,8 +303,9 @@ impl Rejection {
             Self::Denied(Denied::Moved) | Self::Unidentified(_) if as_vspc => "invalid_request",
             Self::Denied(Denied::Moved) | Self::Unidentified(_) => "invalid_grant",
             Self::Form(FormFault::Grant | FormFault::NotHere) => "unsupported_grant_type",
-            Self::Denied(_) | Self::Frozen(_) | Self::Unresolved(_) => "unauthorized_client",
+            Self::Frozen(_) => "unauthorized_client",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
+            Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
             _ => "invalid_request",
         }
     }
@@ -350,6 +369,18 @@ fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0 || time.is_zero())
 }
 
+/// The same code as in records and metrics.
+fn gone_code(gone: Gone) -> (&'static str, StatusCode) {
+    match gone {
+        Gone::CompanyAmbiguous => ("company_ambiguous", StatusCode::BAD_GATEWAY),
+        Gone::CompanyDisabled => ("company_disabled", StatusCode::BAD_GATEWAY),
+        Gone::CompanyMissing => ("company_missing", StatusCode::BAD_GATEWAY),
+        Gone::RestAccessOff => ("rest_access_off", StatusCode::BAD_GATEWAY),
+        Gone::UserDisabled => ("user_disabled", StatusCode::BAD_GATEWAY),
+        Gone::UserMissing => ("user_missing", StatusCode::BAD_GATEWAY),
+    }
+}
+
 fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
     match error {
         UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
@@ -368,5 +399,19 @@ fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
 
 const BODY_TOO_LARGE: (&str, StatusCode) = ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
 const BAD_CREDENTIALS: (&str, StatusCode) = ("bad_credentials", StatusCode::UNAUTHORIZED);
+const DIRECTORY_UNAVAILABLE: (&str, StatusCode) =
+    ("directory_unavailable", StatusCode::SERVICE_UNAVAILABLE);
 const METHOD_REFUSED: (&str, StatusCode) = ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 const JSON: &str = "application/json; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_and_refusals_of_a_tenant_have_one_code() {
+        for gone in Gone::ALL {
+            assert_eq!(gone_code(gone).0, gone.code());
+        }
+    }
+}

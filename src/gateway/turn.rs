@@ -16,7 +16,7 @@ impl Gateway {
     pub(super) async fn take_turn(
         &self,
         exchange: &mut Exchange,
-        whom: &Named<'_>,
+        whom: &Named,
         permit: &Permit<'_>,
     ) -> Result<Turn, Rejection> {
         let console = self.console(permit)?;
@@ -49,9 +49,9 @@ impl Gateway {
 }
 
 /// Whose share of the console a request takes.
-fn party(whom: &Named<'_>, permit: &Permit<'_>) -> Party {
+fn party(whom: &Named, permit: &Permit<'_>) -> Party {
     match (permit.acting(), whom) {
-        (Acting::For(_), Named::Known(tenant)) => Party::Tenant(Arc::clone(&tenant.name)),
+        (Acting::For(_), Named::Known(tenant)) => Party::Tenant(Arc::clone(&tenant.id)),
         // There is no such permit.
         (Acting::For(key), Named::Nobody | Named::Unknown) => Party::Session(key.target.0),
         (Acting::Itself(session), _) => Party::Session(session.id),

@@ -9,21 +9,20 @@ use crate::client::{Targets, Tenants};
 use crate::clock::Timestamp;
 use crate::request::{CanonicalPath, Limits};
 use crate::secret::KeyDigest;
-use crate::tenant::{Directory, TokenKey};
+use crate::tenant::{Directory, Tenant, TokenKey, Whom};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
 
 const KEY: &str = "vgk_policy_000000000000000000000000000";
 
 fn tenant(name: &str, access: Access) -> Arc<Tenant> {
-    Arc::new(Tenant {
-        name: name.into(),
-        key: TokenKey {
-            console: ConsoleId::new("main"),
-            target: Subject(Uuid::from_u128(1)),
-            access,
-        },
-    })
+    let user = Whom::User(Subject(Uuid::from_u128(1)));
+    Arc::new(Tenant::configured(
+        name,
+        ConsoleId::new("main"),
+        access,
+        user,
+    ))
 }
 
 fn rule(name: &str, methods: &[Method], paths: &[&str]) -> Rule {
@@ -118,7 +117,7 @@ fn a_tenant_must_be_the_clients_own() {
     );
     assert!(matches!(
         decide("GET", "/api/v3/users", "globex"),
-        Err(Denied::ForeignTenant(tenant)) if &*tenant.name == "globex"
+        Err(Denied::ForeignTenant(tenant)) if &*tenant == "globex"
     ));
     assert_eq!(
         decide("POST", "/api/v3/users", "viewed"),
@@ -140,9 +139,9 @@ fn admit(
         targets,
     };
     let policy = Policy::new(vec![Rules::default()], Rules::default());
-    let permit = policy.admit(&client, &Named::Known(tenant), aim, access)?;
+    let permit = policy.admit(&client, &Named::Known(Arc::clone(tenant)), aim, access)?;
     match permit.acting() {
-        Acting::For(key) => Ok(key.clone().into_owned()),
+        Acting::For(key) => Ok(TokenKey::clone(key)),
         Acting::Itself(_) => panic!("for a tenant"),
     }
 }
@@ -300,5 +299,32 @@ proptest! {
             .unwrap()
             .covers(&CanonicalPath::parse(&asked).unwrap());
         prop_assert_eq!(covers, reference(&pattern, &path), "{} {}", spelled, asked);
+    }
+}
+
+#[test]
+fn whose_tenant_it_is_is_said_before_what_became_of_it() {
+    let uid = Uuid::from_u128(9);
+    let main = ConsoleId::new("main");
+    let (own, foreign) = ("acme", "globex");
+    let decide = |name: &str, at| {
+        let whom = Whom::Company(uid);
+        let tenant = Arc::new(Tenant::configured(name, main.clone(), Access::Full, whom));
+        if let Some(at) = at {
+            tenant.aim(at);
+        }
+        admit(&tenant, Targets::None, Aim::Own, Access::Full)
+    };
+    let user = Subject(Uuid::from_u128(1));
+    for gone in Gone::ALL {
+        assert_eq!(decide(own, Some(Err(gone))), Err(Denied::Gone(gone)));
+    }
+    assert_eq!(decide(own, None), Err(Denied::NotYet));
+    assert_eq!(decide(own, Some(Ok(user))).unwrap().target, user);
+    for at in [None, Some(Err(Gone::UserMissing)), Some(Ok(user))] {
+        assert_eq!(
+            decide(foreign, at),
+            Err(Denied::ForeignTenant(foreign.into()))
+        );
     }
 }

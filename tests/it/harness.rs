@@ -24,7 +24,7 @@ use vspc_gateway::config::Settings;
 use vspc_gateway::gateway::Gateway;
 use vspc_gateway::listen::{Drain, serve};
 use vspc_gateway::secret::KeyDigest;
-use vspc_simulator::{Settings as SimulatorSettings, Simulator, Switches};
+use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
 
 /// May act for acme and globex; reads only.
 pub(crate) const ZABBIX: &str = "vgk_test_zabbix_00000000000000000000";
@@ -176,6 +176,24 @@ impl World {
         }
     }
 
+    pub(crate) fn gateway(&self) -> Arc<Gateway> {
+        self.gateway.upgrade().unwrap()
+    }
+
+    /// Reads the console's directory from now on, as the process does.
+    pub(crate) fn keep_roster(&self) {
+        let (gateway, mut draining) = (self.gateway(), self.drain.watch());
+        tokio::spawn(async move {
+            let stop = async move { draining.begun().await };
+            gateway.roster.run(stop).await
+        });
+    }
+
+    /// What operators are told about readiness.
+    pub(crate) async fn readyz(&self) -> Answer {
+        self.admin("/readyz").await
+    }
+
     /// A request as a tool sends it.
     pub(crate) async fn call(
         &self,
@@ -189,6 +207,12 @@ impl World {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
+        collect(self.client.request(request).await.unwrap()).await
+    }
+
+    /// Sends a request without a body.
+    pub(crate) async fn send(&self, request: http::request::Builder) -> Answer {
+        let request = request.body(Full::default()).unwrap();
         collect(self.client.request(request).await.unwrap()).await
     }
 
@@ -216,14 +240,14 @@ impl World {
 
     /// How many requests wait for their turn.
     pub(crate) fn waiting(&self) -> usize {
-        let gateway = self.gateway.upgrade().unwrap();
+        let gateway = self.gateway();
         let consoles = gateway.consoles.values();
         consoles.map(|console| console.shares().waiting()).sum()
     }
 
     /// What operators get.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
-        let gateway = self.gateway.upgrade().unwrap();
+        let gateway = self.gateway();
         let admin = Arc::new(Admin::new(gateway, None, self.drain.clone()));
         let (near, far) = tokio::io::duplex(64 * 1024);
         let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
@@ -260,10 +284,11 @@ impl World {
         until(|| self.records().into_iter().find(&fits)).await
     }
 
-    /// Requests of callers that the simulator saw: everything but `/token`.
-    pub(crate) fn reached(&self) -> Vec<vspc_simulator::SeenRequest> {
-        let mut seen = self.simulator.requests();
-        seen.retain(|request| request.grant.is_none() && !is_token(&request.target));
+    /// Requests of callers that the simulator saw: everything but `/token`, and but what the
+    /// gateway's own account asks.
+    pub(crate) fn reached(&self) -> Vec<SeenRequest> {
+        let mut seen = of_callers(self.simulator.requests());
+        seen.retain(|request| !is_token(&request.target));
         seen
     }
 
@@ -336,6 +361,14 @@ pub(crate) fn unsigned_settings() -> SimulatorSettings {
         switches: unsigned(),
         ..SimulatorSettings::default()
     }
+}
+
+/// What callers sent, of all that a console saw: neither grants nor what the gateway's own account
+/// asked.
+pub(crate) fn of_callers(mut seen: Vec<SeenRequest>) -> Vec<SeenRequest> {
+    let service = Some(vspc_simulator::seed::SERVICE.uid);
+    seen.retain(|request| request.grant.is_none() && request.subject != service);
+    seen
 }
 
 fn is_token(target: &str) -> bool {

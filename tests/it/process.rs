@@ -28,7 +28,8 @@ use crate::child::{
     request, unsigned, whole,
 };
 use crate::harness::{
-    ADMIN, Answer, BILLING, FORM, ZABBIX, encoded, until_true, until_true_async, write_secret,
+    ADMIN, Answer, BILLING, FORM, ZABBIX, encoded, of_callers, until_true, until_true_async,
+    write_secret,
 };
 
 const AS_ACME: [(&str, &str); 2] = [("x-api-key", BILLING), ("x-tenant", "acme")];
@@ -266,13 +267,7 @@ async fn what_outlives_the_drain_is_cut_and_recorded_as_aborted() {
         });
     }
     drop(sender);
-    let arrived = || {
-        simulator
-            .requests()
-            .iter()
-            .filter(|seen| seen.grant.is_none())
-            .count()
-    };
+    let arrived = || of_callers(simulator.requests()).len();
     until_true(|| arrived() == 43).await;
 
     gateway.signal("TERM");

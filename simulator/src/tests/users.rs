@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::{CompanyChange, Role};
 
 #[track_caller]
 fn names(answer: &Answer) -> Vec<String> {
@@ -72,7 +73,7 @@ async fn auditors_may_not_list_users() {
             seed::ACME.uid,
             r"Acme\auditor",
             "pw",
-            crate::Role::CompanyInvoiceAuditor,
+            Role::CompanyInvoiceAuditor,
         )
         .unwrap();
     let form = r"grant_type=password&username=Acme\auditor&password=pw";
@@ -280,4 +281,49 @@ async fn users_are_made_changed_and_deleted() {
         .send(&simulator)
         .await
         .error(404);
+}
+
+#[tokio::test]
+async fn companies_come_change_and_go_as_a_test_says() {
+    let simulator = start().await;
+    let token = service(&simulator).await.access;
+    let owner = login(&simulator, &seed::ACME_OWNER).await.access;
+    let company = Uuid::from_u128(1);
+    assert!(simulator.add_company(company, "New"));
+    assert!(!simulator.add_company(company, "Twice"));
+    let name = CompanyChange::Name("Newer".to_owned());
+    assert!(simulator.change_company(company, name));
+    for change in [
+        CompanyChange::Alias(Some("new".to_owned())),
+        CompanyChange::CompanyId(Some("K-1".to_owned())),
+        CompanyChange::Enabled(false),
+    ] {
+        assert!(simulator.change_company(company, change));
+    }
+    let target = format!("/api/v3/organizations/companies/{company}?expand=Organization");
+    let told = get(&target).bearer(&token).send(&simulator).await.data();
+    assert_eq!(
+        (&told["name"], &told["status"]),
+        (&json!("Newer"), &json!("Disabled"))
+    );
+    let organization = &told["_embedded"]["organization"];
+    assert_eq!(
+        (&organization["alias"], &organization["companyId"]),
+        (&json!("new"), &json!("K-1"))
+    );
+
+    assert!(simulator.remove_company(seed::ACME.uid));
+    assert!(!simulator.remove_company(seed::ACME.uid));
+    assert!(!simulator.remove_company(seed::PROVIDER.uid));
+    get("/api/v3/users/me")
+        .bearer(&owner)
+        .send(&simulator)
+        .await
+        .error(401);
+    let all = get("/api/v3/organizations/companies")
+        .bearer(&token)
+        .send(&simulator)
+        .await;
+    assert_eq!(names(&all), ["Globex", "Initech", "Umbrella", "Newer"]);
+    assert!(simulator.set_role(seed::GLOBEX_ADMINISTRATOR.uid, Role::CompanyOwner));
 }

@@ -78,7 +78,7 @@ impl Organization {
         json!({
             "instanceUid": self.uid,
             "name": self.name,
-            "alias": null,
+            "alias": self.alias,
             "type": match self.kind {
                 Kind::Company => "Company",
                 Kind::Provider => "Provider",
@@ -101,7 +101,7 @@ impl Organization {
             "domain": null,
             "website": null,
             "veeamTenantId": null,
-            "companyId": null,
+            "companyId": self.company_id,
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::consoles::name;
 use super::rules::rules;
-use super::tenants::{Tenants as AllTenants, subject};
+use super::tenants::{Tenants as AllTenants, subject, uid};
 use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
 use crate::policy::{Policy, Rules};
@@ -98,6 +98,11 @@ fn scope(item: &Item<'_>, tenants: &AllTenants) -> Option<Tenants> {
                 named.insert(Arc::from(name));
             }
             Some(tenant) => element.fault(format!("write the tenant's own name, {tenant:?}")),
+            None if tenants.has_directory && !name.is_empty() => {
+                // Nobody knows before the console is asked. Its UIDs are written in lower case.
+                let uid = uid(&name).map(|uid| uid.to_string());
+                named.insert(Arc::from(uid.unwrap_or(name)));
+            }
             None => element.fault(format!("no tenant is called {name:?}")),
         }
     }

@@ -14,6 +14,7 @@ use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path};
 use crate::config::{Console, Passthrough};
 use crate::policy::{Methods, PathPattern, Rule, Rules};
+use crate::roster::{self, RestAccess};
 use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 
 /// The consoles, and the names of all that the file speaks of: a console with a fault must not make
@@ -21,6 +22,8 @@ use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 pub(super) struct Consoles {
     pub(super) consoles: Vec<Console>,
     pub(super) names: HashSet<String>,
+    /// Whether there is one all of whose companies are tenants.
+    pub(super) has_directory: bool,
     /// What those may do who log in as themselves.
     pub(super) rules: Rules,
 }
@@ -37,6 +40,7 @@ pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
     let mut all = Consoles {
         consoles: Vec::new(),
         names: HashSet::new(),
+        has_directory: false,
         rules: Rules::default(),
     };
     let sections = root.sections("consoles");
@@ -66,7 +70,11 @@ pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
             }
             all.rules = rules;
         }
-        if let Some(console) = console(section, name, folder, passthrough) {
+        let directory = directory(&mut section);
+        // A faulty one must not make the clients' tenants faulty too.
+        all.has_directory |= directory.is_none_or(|directory| directory.all);
+        let more = passthrough.zip(directory);
+        if let Some(console) = console(section, name, folder, more) {
             all.consoles.push(console);
         }
     }
@@ -145,11 +153,45 @@ fn default_rules(name: &str) -> Rules {
     }
 }
 
+/// How the console's directory is used.
+fn directory(section: &mut Section<'_>) -> Option<roster::Settings> {
+    let default = roster::Settings::default();
+    let all = section.optional("tenants").map_or(Some(false), |item| {
+        item.read_with(|text: String| match text.as_str() {
+            "directory" => Ok(true),
+            _ => Err(r#"must be "directory", which makes every company a tenant"#),
+        })
+    });
+    let refresh = section
+        .optional("directory_refresh")
+        .map_or(Some(default.refresh), |item| {
+            item.read_with(|time: Duration| {
+                let allowed = SHORTEST_REFRESH..=LONGEST_REFRESH;
+                let fits = allowed.contains(&time);
+                fits.then_some(time).ok_or("must be between 1s and 24h")
+            })
+        });
+    let rest_access = section
+        .optional("rest_access")
+        .map_or(Some(default.rest_access), |item| {
+            item.read_with(|text: String| match text.as_str() {
+                "ignore" => Ok(RestAccess::Ignore),
+                "require" => Ok(RestAccess::Require),
+                _ => Err(r#"must be "require" or "ignore""#),
+            })
+        });
+    Some(roster::Settings {
+        all: all?,
+        refresh: refresh?,
+        rest_access: rest_access?,
+    })
+}
+
 fn console(
     mut section: Section<'_>,
     name: Option<String>,
     folder: &Path,
-    passthrough: Option<Passthrough>,
+    more: Option<(Passthrough, roster::Settings)>,
 ) -> Option<Console> {
     let plaintext = section.or("danger_plaintext", false);
     let url = section
@@ -196,11 +238,13 @@ fn console(
         section.fault("tls", error.to_string());
     }
     section.finish();
+    let (passthrough, directory) = more?;
     Some(Console {
         upstream: upstream?,
         login: login?,
         client_version: client_version?,
-        passthrough: passthrough?,
+        passthrough,
+        directory,
     })
 }
 
@@ -295,3 +339,6 @@ pub(in crate::config) fn name(text: String) -> Result<String, &'static str> {
     }
     Err("must be 1 to 128 letters, digits, - _ or .")
 }
+
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);

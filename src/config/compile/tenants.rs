@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::consoles::{Consoles, name};
 use crate::client::API_KEY;
 use crate::config::reader::{Item, Section};
-use crate::tenant::{Directory, Mapping, Tenant, TokenKey};
+use crate::tenant::{Directory, Mapping, Tenant, Whom};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -19,6 +19,8 @@ use crate::vspc::grant::{Access, Subject};
 pub(super) struct Tenants {
     pub(super) directory: Directory,
     pub(super) names: HashMap<String, String>,
+    /// Whether there are tenants that only a console's directory knows.
+    pub(super) has_directory: bool,
 }
 
 pub(super) fn mapping(root: &mut Section<'_>) -> Mapping {
@@ -65,7 +67,10 @@ fn mapping_header(text: &str) -> Result<HeaderName, String> {
 }
 
 pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {
-    let mut all = Tenants::default();
+    let mut all = Tenants {
+        has_directory: consoles.has_directory,
+        ..Tenants::default()
+    };
     for section in root.sections("tenants") {
         let Some((tenant, aliases)) = tenant(section, consoles, &mut all.names) else {
             continue;
@@ -106,11 +111,9 @@ fn tenant(
         }
     }
     let console = console(&mut section, consoles);
-    let target = section
-        .required("impersonate")
-        .and_then(|item| target(&item));
+    let whom = section.required("impersonate").and_then(|item| whom(&item));
     let read_only = section.or("read_only", false);
-    if target.is_some()
+    if whom.is_some()
         && let Some(console) = console.as_ref().and_then(|name| consoles.named(name))
         && !console.login.can_impersonate()
     {
@@ -121,17 +124,11 @@ fn tenant(
         );
     }
     section.finish();
-    let tenant = Tenant {
-        name: Arc::from(name?),
-        key: TokenKey {
-            console: ConsoleId::new(&console?),
-            target: target?,
-            access: match read_only? {
-                true => Access::ReadOnly,
-                false => Access::Full,
-            },
-        },
+    let access = match read_only? {
+        true => Access::ReadOnly,
+        false => Access::Full,
     };
+    let tenant = Tenant::configured(&name?, ConsoleId::new(&console?), access, whom?);
     Some((Arc::new(tenant), aliases?))
 }
 
@@ -160,20 +157,47 @@ fn console(section: &mut Section<'_>, consoles: &Consoles) -> Option<String> {
     }
 }
 
-fn target(item: &Item<'_>) -> Option<Subject> {
+/// Who acts for a tenant: a user, or the owner of a company.
+fn whom(item: &Item<'_>) -> Option<Whom> {
     let mut section = item.section()?;
     let user = section
-        .required("user")
-        .and_then(|item| item.read_with(|text: String| subject(&text)));
+        .optional("user")
+        .map(|item| item.read_with(|text: String| subject(&text).map(Whom::User)));
+    let company = section.optional("company").map(|item| {
+        item.read_with(|text: String| {
+            uid(&text)
+                .map(Whom::Company)
+                .ok_or("must be the instanceUid of a company, a UUID of 36 characters")
+        })
+    });
+    let named = section.optional("company_name").map(|item| {
+        item.read_with(|text: String| match text.as_str() {
+            "" => Err("must not be empty"),
+            name => Ok(Whom::CompanyNamed(Arc::from(name))),
+        })
+    });
+    let mut given = [user, company, named].into_iter().flatten();
+    let whom = match (given.next(), given.next()) {
+        (Some(whom), None) => whom,
+        _ => {
+            section.fault("", "needs exactly one of user, company and company_name");
+            None
+        }
+    };
     section.finish();
-    user
+    whom
 }
 
 /// A user by the UUID that VSPC gives it.
 pub(super) fn subject(text: &str) -> Result<Subject, &'static str> {
+    uid(text)
+        .map(Subject)
+        .ok_or("must be the userUid of a VSPC user, a UUID of 36 characters")
+}
+
+/// A UUID in its usual spelling.
+pub(super) fn uid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text)
         .ok()
         .filter(|uid| !uid.is_nil() && text.len() == 36)
-        .map(Subject)
-        .ok_or("must be the userUid of a VSPC user, a UUID of 36 characters")
 }

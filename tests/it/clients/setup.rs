@@ -11,7 +11,7 @@ use vspc_simulator::{GrantCount, SeenRequest, Simulator, seed};
 
 use crate::canary::{Page, files_of, found};
 use crate::child::{Gateway, Home, Tap, assert_gapless, unsigned};
-use crate::harness::{ADMIN, BILLING, ZABBIX};
+use crate::harness::{ADMIN, BILLING, ZABBIX, of_callers};
 
 /// May act for globex only; reads and writes everything.
 pub(super) const BILLING2: &str = "vgk_test_billing2_000000000000000000";
@@ -92,9 +92,7 @@ impl Setup {
 
     /// Requests of clients that the console saw.
     pub(super) fn reached(&self) -> Vec<SeenRequest> {
-        let mut seen = self.simulator.requests();
-        seen.retain(|request| request.grant.is_none());
-        seen
+        of_callers(self.simulator.requests())
     }
 
     /// How often a text stands in what the console was sent.

@@ -1,0 +1,131 @@
+//! For whom, and may they; where a console's directory was never read, once it has been.
+
+use tokio::time::Instant;
+
+use super::{Exchange, Gateway, Rejection};
+use crate::client::{Aim, Caller, Client, TenantClaim};
+use crate::policy::{Denied, Permit};
+use crate::request::RequestHead;
+use crate::tenant::{Named, Unresolved};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::Access;
+
+/// For whom a request acts, and whether it may.
+type Judged<'a> = Result<(Named, Result<Permit<'a>, Denied>), Unresolved>;
+
+/// What a directory that was never read might say otherwise.
+enum Open {
+    /// Whether there is such a tenant, and whose it is.
+    Name,
+    /// Who acts for a tenant of this console.
+    Target(ConsoleId),
+}
+
+impl Gateway {
+    /// Finds out for whom a request acts, and whether it may.
+    pub(super) async fn authorize<'a>(
+        &'a self,
+        exchange: &mut Exchange,
+        who: &Caller<'_>,
+        head: &RequestHead<'_>,
+    ) -> Result<(Named, Permit<'a>), Rejection> {
+        let judge = || {
+            let whom = self.mapping.resolve(head.headers, who, &self.tenants)?;
+            let permit = self.policy.authorize(who, &whom, head);
+            Ok((whom, permit))
+        };
+        let client = match who {
+            Caller::Client(who) => Some(&**who.client()),
+            Caller::Login(..) => None,
+        };
+        self.settle(exchange, client, judge).await
+    }
+
+    /// The same for a log-in; `claim` is the tenant that the credential names.
+    pub(super) async fn admit<'a>(
+        &'a self,
+        exchange: &mut Exchange,
+        head: &RequestHead<'_>,
+        client: &Client,
+        claim: Option<TenantClaim<'_>>,
+        (aim, access): (Aim, Access),
+    ) -> Result<(Named, Permit<'a>), Rejection> {
+        let judge = || {
+            let mapping = &self.mapping;
+            let whom = mapping.resolve_for(head.headers, claim, client, &self.tenants)?;
+            let permit = self.policy.admit(client, &whom, aim, access);
+            Ok((whom, permit))
+        };
+        self.settle(exchange, Some(client), judge).await
+    }
+
+    /// Judges, and once more after the first reading of a directory that might say otherwise. While
+    /// there is none, what is unknown and what is another client's cannot be told apart either.
+    async fn settle<'a>(
+        &'a self,
+        exchange: &mut Exchange,
+        client: Option<&Client>,
+        judge: impl Fn() -> Judged<'a>,
+    ) -> Result<(Named, Permit<'a>), Rejection> {
+        let mut judged = judge();
+        if let Some(open) = self.open(client, &judged) {
+            let started = Instant::now();
+            let console = match &open {
+                Open::Name => None,
+                Open::Target(console) => Some(console),
+            };
+            let deadline = started + self.token_wait;
+            let waited = self.roster.wait(console, deadline).await;
+            exchange.times.token += started.elapsed();
+            judged = judge();
+            if let (Err(retry_after), Some(_)) = (waited, self.open(client, &judged)) {
+                if let Ok((whom, _)) = &judged {
+                    exchange.saw_tenant(whom);
+                }
+                self.roster.ask(console);
+                return Err(Rejection::Directory { retry_after });
+            }
+        }
+        let (whom, permit) = judged?;
+        exchange.saw_tenant(&whom);
+        match permit {
+            Ok(permit) => {
+                exchange.saw_permit(&permit);
+                Ok((whom, permit))
+            }
+            Err(denied) => {
+                self.doubt(client, &whom, &denied);
+                Err(denied.into())
+            }
+        }
+    }
+
+    /// What is open about a judgement, if anything is.
+    fn open(&self, client: Option<&Client>, judged: &Judged<'_>) -> Option<Open> {
+        match judged {
+            Ok((Named::Known(tenant), Err(Denied::NotYet))) => {
+                Some(Open::Target(tenant.console.clone()))
+            }
+            Ok((_, Err(Denied::ForeignTenant(_) | Denied::UnknownTenant)))
+            | Err(Unresolved::Mismatch) => {
+                let is_open = self.roster.leaves_open()
+                    && client.is_some_and(|client| self.tenants.leaves_open(client));
+                is_open.then_some(Open::Name)
+            }
+            Ok(_) | Err(Unresolved::Ambiguous | Unresolved::Required) => None,
+        }
+    }
+
+    /// Has a directory read again that might say otherwise by now. The request does not wait.
+    fn doubt(&self, client: Option<&Client>, whom: &Named, denied: &Denied) {
+        match (whom, denied) {
+            (Named::Known(tenant), Denied::Gone(_)) => self.roster.ask(Some(&tenant.console)),
+            (_, Denied::UnknownTenant)
+                if client.is_some_and(|client| self.tenants.leaves_open(client)) =>
+            {
+                self.roster.ask(None);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One console, as far as its directory is concerned.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::Settings;
+use crate::tenant::{Target, Tenant, Whom};
+use crate::upstream::Console;
+
+/// A console, and what is known of its directory.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) console: Arc<Console>,
+    pub(super) client_version: Option<HeaderValue>,
+    pub(super) settings: Settings,
+    /// The tenants of the file that are on it.
+    pub(super) configured: Vec<Arc<Tenant>>,
+    pub(super) asked: Notify,
+    progress: watch::Sender<Progress>,
+    last_asked: Mutex<Option<Instant>>,
+    report: Mutex<Report>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    is_read: bool,
+    next: Option<Instant>,
+}
+
+/// How the directory of a console stands.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// When it was read last.
+    pub read: Option<Instant>,
+    /// Why it could not be read since.
+    pub error: Option<String>,
+    /// How many companies it has, where companies are read.
+    pub companies: Option<usize>,
+    /// Whether the gateway's account may not read the users that tenants name.
+    pub is_unchecked: bool,
+    /// How many tenants there are of each state: `ok`, `unknown`, or the code of their refusal.
+    pub states: BTreeMap<&'static str, usize>,
+    /// The first of the tenants that nobody can act for, and why.
+    pub refused: Vec<(Arc<str>, &'static str)>,
+    /// The first of the names that several companies have.
+    pub ambiguous: Vec<Arc<str>>,
+}
+
+impl Report {
+    /// Notes how a tenant stands.
+    pub(super) fn count(&mut self, tenant: &Tenant) {
+        let state = match &**tenant.target() {
+            Target::Gone(gone) => {
+                if self.refused.len() < FIRST {
+                    self.refused.push((Arc::clone(&tenant.name), gone.code()));
+                }
+                gone.code()
+            }
+            Target::Known(_) => "ok",
+            Target::NotYet => "unknown",
+        };
+        *self.states.entry(state).or_default() += 1;
+    }
+}
+
+impl Watched {
+    pub(super) fn new(
+        console: Arc<Console>,
+        client_version: Option<HeaderValue>,
+        settings: Settings,
+        configured: Vec<Arc<Tenant>>,
+    ) -> Self {
+        let mut report = Report::default();
+        configured.iter().for_each(|tenant| report.count(tenant));
+        Self {
+            console,
+            client_version,
+            settings,
+            configured,
+            asked: Notify::new(),
+            progress: watch::Sender::new(Progress::default()),
+            last_asked: Mutex::new(None),
+            report: Mutex::new(report),
+        }
+    }
+
+    /// Whether companies are to be read.
+    pub(super) fn needs_companies(&self) -> bool {
+        let is_user = |tenant: &Arc<Tenant>| matches!(tenant.whom, Whom::User(_));
+        self.settings.all || !self.configured.iter().all(is_user)
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.progress.borrow().is_read
+    }
+
+    /// Waits for the first reading. Else says when it makes sense to ask again.
+    pub(super) async fn wait(&self, deadline: Instant) -> Result<(), Duration> {
+        let mut progress = self.progress.subscribe();
+        let ends = |progress: &Progress| {
+            progress.is_read || progress.next.is_some_and(|next| next >= deadline)
+        };
+        let ended = timeout_at(deadline, progress.wait_for(ends)).await;
+        if matches!(&ended, Ok(Ok(progress)) if progress.is_read) {
+            return Ok(());
+        }
+        drop(ended);
+        let next = self.progress.borrow().next;
+        let now = Instant::now();
+        let due = next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now));
+        // Whoever asks again then has it read, if it was not.
+        Err(due.min(ASKED_EVERY))
+    }
+
+    /// Asks for a reading out of turn, unless one was asked for a moment ago.
+    pub(super) fn ask(&self) {
+        let now = Instant::now();
+        let mut last = self.last_asked.lock();
+        if last.is_none_or(|last| now.saturating_duration_since(last) >= ASKED_EVERY) {
+            *last = Some(now);
+            self.asked.notify_one();
+        }
+    }
+
+    /// A reading was taken in.
+    pub(super) fn was_read(&self, report: Report) {
+        *self.report.lock() = report;
+        self.progress
+            .send_modify(|progress| progress.is_read = true);
+    }
+
+    /// The next reading is due then.
+    pub(super) fn is_due(&self, next: Instant) {
+        self.progress
+            .send_modify(|progress| progress.next = Some(next));
+    }
+
+    /// A reading failed: what is known stays. Tells whether that is news.
+    pub(super) fn has_failed(&self, error: String) -> bool {
+        let before = self.report.lock().error.replace(error);
+        before.is_none()
+    }
+
+    pub(super) fn report(&self) -> Report {
+        self.report.lock().clone()
+    }
+}
+
+/// How often a reading can be asked for.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// How many names are told.
+pub(super) const FIRST: usize = 20;
