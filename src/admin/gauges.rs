@@ -37,6 +37,12 @@ struct ConsoleLabel {
 
 impl Gauges {
     pub(super) fn register(&self, registry: &mut Registry) {
+        self.register_audit(registry);
+        self.register_tokens(registry);
+        self.register_consoles(registry);
+    }
+
+    fn register_audit(&self, registry: &mut Registry) {
         for (name, help, gauge) in [
             (
                 "audit_queued_records",
@@ -69,6 +75,18 @@ impl Gauges {
                 &self.audit_next_seq,
             ),
             (
+                "frozen",
+                "Freezes in force: everything, tenants and clients",
+                &self.frozen,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn register_tokens(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
                 "tokens_held",
                 "Impersonation tokens held",
                 &self.tokens_held,
@@ -84,11 +102,6 @@ impl Gauges {
                 &self.sessions,
             ),
             (
-                "frozen",
-                "Freezes in force: everything, tenants and clients",
-                &self.frozen,
-            ),
-            (
                 "token_cooldowns",
                 "Tokens and sessions that are not asked for just now, because the last attempt failed",
                 &self.token_cooldowns,
@@ -101,7 +114,6 @@ impl Gauges {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        self.register_consoles(registry);
     }
 
     fn register_consoles(&self, registry: &mut Registry) {

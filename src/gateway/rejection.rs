@@ -1,5 +1,9 @@
 //! Every refusal: one enum, one table, one answer.
 
+mod shape;
+
+pub(super) use shape::Shape;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -15,7 +19,7 @@ use crate::audit::Unavailable;
 use crate::client::Unidentified;
 use crate::freeze::{Scope, Stopped};
 use crate::policy::Denied;
-use crate::request::{CanonicalPath, HeadFault, METHODS};
+use crate::request::{HeadFault, METHODS};
 use crate::state::StateError;
 use crate::tenant::{Gone, Unresolved};
 use crate::token::TokenError;
@@ -110,23 +114,7 @@ impl Rejection {
             Self::Directory { .. } => DIRECTORY_UNAVAILABLE,
             Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Frozen(_) => ("frozen", StatusCode::FORBIDDEN),
-            Self::Head(fault) => match fault {
-                HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
-                HeadFault::BodyTooLarge => BODY_TOO_LARGE,
-                HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
-                HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
-                    ("bad_request", StatusCode::BAD_REQUEST)
-                }
-                HeadFault::HeadTooLarge => (
-                    "head_too_large",
-                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                ),
-                HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
-                HeadFault::Method => METHOD_REFUSED,
-                HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
-                HeadFault::TargetTooLong => ("target_too_long", StatusCode::URI_TOO_LONG),
-                HeadFault::WrongHost => ("wrong_host", StatusCode::MISDIRECTED_REQUEST),
-            },
+            Self::Head(fault) => head_code(*fault),
             Self::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::NoTurn(NoTurn::Share(refused)) if refused.why.is_the_tenants() => {
                 ("rate_limited", StatusCode::TOO_MANY_REQUESTS)
@@ -331,39 +319,6 @@ impl Rejection {
     }
 }
 
-/// In which shape a refusal is told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Shape {
-    /// OAuth2 error JSON, for `/token`.
-    OAuth2 {
-        /// Whether a wrong name or key is refused in VSPC's words.
-        as_vspc: bool,
-    },
-    /// RFC 9457 problem JSON, outside the API.
-    Problem,
-    /// VSPC's own `errors[]`, so that the tools' error handling works.
-    Vspc,
-}
-
-impl Shape {
-    /// The shape that callers of a raw path understand, however badly it is spelled.
-    pub(super) fn of(raw: &str, as_vspc: bool) -> Self {
-        match CanonicalPath::parse(raw) {
-            Ok(path) if path.as_str() == "/api/v3/token" => Self::OAuth2 { as_vspc },
-            Ok(path) if path.as_str().starts_with("/api/v3") => Self::Vspc,
-            Ok(_) => Self::Problem,
-            Err(_)
-                if raw
-                    .get(..7)
-                    .is_some_and(|p| p.eq_ignore_ascii_case("/api/v3")) =>
-            {
-                Self::Vspc
-            }
-            Err(_) => Self::Problem,
-        }
-    }
-}
-
 /// What is told never ends before the time does.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0 || time.is_zero())
@@ -378,6 +333,26 @@ fn gone_code(gone: Gone) -> (&'static str, StatusCode) {
         Gone::RestAccessOff => ("rest_access_off", StatusCode::BAD_GATEWAY),
         Gone::UserDisabled => ("user_disabled", StatusCode::BAD_GATEWAY),
         Gone::UserMissing => ("user_missing", StatusCode::BAD_GATEWAY),
+    }
+}
+
+fn head_code(fault: HeadFault) -> (&'static str, StatusCode) {
+    match fault {
+        HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
+        HeadFault::BodyTooLarge => BODY_TOO_LARGE,
+        HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
+        HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
+            ("bad_request", StatusCode::BAD_REQUEST)
+        }
+        HeadFault::HeadTooLarge => (
+            "head_too_large",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ),
+        HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
+        HeadFault::Method => METHOD_REFUSED,
+        HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
+        HeadFault::TargetTooLong => ("target_too_long", StatusCode::URI_TOO_LONG),
+        HeadFault::WrongHost => ("wrong_host", StatusCode::MISDIRECTED_REQUEST),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The async shell around one slot: publication for the hot path, one flight, its waiters, a timer.
 
+mod due;
 mod flight;
 
 use std::future::Future;
@@ -17,7 +18,7 @@ use self::flight::{Flight, Landing};
 use super::TokenError;
 use super::lease::Generation;
 use super::policy::Span;
-use super::renew::{Due, Queue, Rung};
+use super::renew::{Queue, Rung};
 use super::shared::Shared;
 use super::slot::{Effect, Event, Slot, Timer, Upkeep};
 use crate::vspc::grant::{IssueError, Outage};
@@ -378,24 +379,6 @@ impl<K: Kind> Cell<K> {
 
     fn upkeep(&self, shared: &Shared) -> Upkeep {
         self.kind.upkeep(self.used(shared))
-    }
-}
-
-impl<K: Kind> Due for Cell<K> {
-    fn due(
-        self: Arc<Self>,
-        shared: &Arc<Shared>,
-        rung: Instant,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Rung {
-        // The timer that rang is off the queue; one that was set since is not.
-        self.state.lock().armed.take_if(|timer| timer.due() == rung);
-        let upkeep = self.upkeep(shared);
-        let rung = self.event(shared, Event::RenewDue(upkeep), permit);
-        if self.look(|slot| matches!(slot, Slot::Empty)) {
-            self.kind.emptied(shared);
-        }
-        rung
     }
 }
 

@@ -456,7 +456,7 @@ async fn a_renewal_by_hand_is_one_call_and_the_next_one_has_to_wait() {
         .run(&["tokens", "renew", "--tenant", "disabled"])
         .await;
     assert_eq!(disabled.code, Some(1));
-    assert!(disabled.err.contains("not renewed"), "{disabled:?}");
+    assert!(disabled.err.contains("nobody can act"), "{disabled:?}");
     for unknown in [["--tenant", "nobody"], ["--console", "nobody"]] {
         let unknown = [&["tokens", "renew"][..], &unknown].concat();
         assert!(world.run(&unknown).await.failed().contains("nobody"));
@@ -470,7 +470,7 @@ async fn a_renewal_by_hand_is_one_call_and_the_next_one_has_to_wait() {
         "rate_limited",
         "ok",
         "ok",
-        "ok",
+        "not_found",
         "not_found",
         "not_found",
     ];
