@@ -24,9 +24,7 @@ use crate::listen::Drain;
 use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
-use crate::token::{
-    Account, Broker, Logins, PolicyError, RefreshPolicy, RefreshSettings, SessionStore, VspcIssuer,
-};
+use crate::token::{Account, Broker, Logins, RefreshPolicy, SessionStore, VspcIssuer};
 use crate::upstream::{Console, ConsoleId, TrustError};
 use crate::vspc::login::Codes;
 
@@ -52,9 +50,6 @@ pub enum RunError {
     /// What is frozen cannot be read: it may be everything.
     #[error(transparent)]
     Freeze(#[from] FreezeError),
-    /// The times for renewing tokens contradict one another.
-    #[error("tokens cannot be renewed: {0}")]
-    Refresh(#[from] PolicyError),
     /// A service failed, for instance because its address is taken.
     #[error("{0}")]
     Service(String),
@@ -180,13 +175,8 @@ fn assemble(
     } = connect(settings.consoles)?;
     let codes = Codes::new(Arc::clone(&state), clock.clone());
     let store = SessionStore::sealed(state, clock.clone());
-    let broker = broker(
-        &settings.server,
-        accounts,
-        codes,
-        (auditor, &telemetry),
-        store,
-    )?;
+    let issuer = VspcIssuer::new(accounts, settings.tenant_logins, codes);
+    let broker = broker(issuer, settings.refresh, (auditor, &telemetry), store);
     if let Some(to) = &passthrough {
         broker.restore_sessions(to.console.id());
     }
@@ -251,23 +241,16 @@ fn open_state(
 
 /// Makes the keeper of sessions and leases.
 fn broker(
-    server: &config::Server,
-    accounts: HashMap<ConsoleId, Account>,
-    codes: Codes,
+    issuer: VspcIssuer,
+    policy: RefreshPolicy,
     (auditor, telemetry): (&Auditor, &Telemetry),
     store: SessionStore,
-) -> Result<Broker, PolicyError> {
+) -> Broker {
     let observer = Observer {
         telemetry: telemetry.clone(),
         auditor: auditor.clone(),
     };
-    let issuer = Arc::new(VspcIssuer::new(accounts, HashMap::new(), codes));
-    let refresh = RefreshSettings {
-        follower_wait: server.token_wait,
-        ..RefreshSettings::default()
-    };
-    let policy = RefreshPolicy::try_new(refresh)?;
-    Ok(Broker::new(issuer, policy, Arc::new(observer), store))
+    Broker::new(Arc::new(issuer), policy, Arc::new(observer), store)
 }
 
 /// The consoles, and who the gateway is there.

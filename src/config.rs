@@ -24,7 +24,8 @@ use crate::roster;
 use crate::secret::Secret;
 use crate::state;
 use crate::tenant;
-use crate::token::Login;
+use crate::tenant::IdentityId;
+use crate::token::{Login, RefreshPolicy};
 use crate::upstream;
 
 /// What the program runs on.
@@ -40,12 +41,16 @@ pub struct Settings {
     pub audit: audit::Settings,
     /// `[state]`
     pub state: state::Settings,
+    /// `[tokens]`
+    pub refresh: RefreshPolicy,
     /// `[[consoles]]`
     pub consoles: Vec<Console>,
     /// `[[clients]]`, by their keys
     pub clients: client::Directory,
     /// `[[tenants]]`, by name and alias
     pub tenants: tenant::Directory,
+    /// The accounts of tenants that impersonate nobody
+    pub tenant_logins: HashMap<IdentityId, Login>,
     /// `[mapping]`
     pub mapping: tenant::Mapping,
     /// The rules of `[[clients]]`

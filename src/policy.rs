@@ -12,7 +12,7 @@ use http::Method;
 
 use crate::client::{Aim, Caller, Client, SessionKey};
 use crate::request::{Operation, RequestHead};
-use crate::tenant::{Gone, Named, Target, TokenKey};
+use crate::tenant::{AccountKey, Gone, Named, Target, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -29,6 +29,8 @@ pub struct Permit<'a> {
 /// As whom a request acts.
 #[derive(Debug)]
 pub enum Acting {
+    /// As a tenant's own account, and what the request may do with it.
+    Account(Arc<AccountKey>, Access),
     /// As the user of this token, for a tenant.
     For(Arc<TokenKey>),
     /// As itself, in a session of its own.
@@ -58,6 +60,7 @@ impl Permit<'_> {
     /// Where it goes.
     pub fn console(&self) -> &ConsoleId {
         match &self.acting {
+            Acting::Account(account, _) => account.identity.console(),
             Acting::For(key) => &key.console,
             Acting::Itself(session) => &session.console,
         }
@@ -157,14 +160,15 @@ impl Policy {
     ) -> Result<Permit<'a>, Denied> {
         let (acting, rules) = match caller {
             Caller::Client(who) => {
-                let key = key(who.client(), named, who.aim(), who.access())?;
+                let acting = acting(who.client(), named, who.aim(), who.access())?;
                 let rules = self.clients.get(who.client().index);
-                (Acting::For(key), rules.ok_or(Denied::Operation(None))?)
+                (acting, rules.ok_or(Denied::Operation(None))?)
             }
             Caller::Login(_, session) => (Acting::Itself(session.clone()), &self.logins),
         };
         let rule = rules.judge(head)?;
         let access = match &acting {
+            Acting::Account(_, access) => *access,
             Acting::For(key) => key.access,
             Acting::Itself(session) => session.access,
         };
@@ -199,7 +203,7 @@ impl Policy {
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
         Ok(Permit {
-            acting: Acting::For(key(client, named, aim, access)?),
+            acting: acting(client, named, aim, access)?,
             rule: &self.log_in,
             bearer: Bearer::Target,
         })
@@ -216,7 +220,7 @@ impl Policy {
 }
 
 /// Whose token acts for a tenant, if the client may act for it, and as that user.
-fn key(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Arc<TokenKey>, Denied> {
+fn acting(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Acting, Denied> {
     let Named::Known(tenant) = named else {
         return Err(Denied::UnknownTenant);
     };
@@ -224,6 +228,7 @@ fn key(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Arc<T
         return Err(Denied::ForeignTenant(Arc::clone(&tenant.name)));
     }
     let own = match &**tenant.target() {
+        Target::Account(own) => return account(own, aim, access),
         Target::Known(own) => Arc::clone(own),
         Target::Gone(gone) => return Err(Denied::Gone(*gone)),
         Target::NotYet => return Err(Denied::NotYet),
@@ -237,14 +242,29 @@ fn key(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Arc<T
     };
     let access = own.access.max(access);
     if target == own.target && access == own.access {
-        return Ok(own);
+        return Ok(Acting::For(own));
     }
-    Ok(Arc::new(TokenKey {
+    Ok(Acting::For(Arc::new(TokenKey {
         console: own.console.clone(),
         target,
         access,
-    }))
+    })))
 }
+
+/// A tenant's own account impersonates nobody, whoever asks.
+fn account(own: &Arc<AccountKey>, aim: Aim, access: Access) -> Result<Acting, Denied> {
+    match aim {
+        Aim::Own | Aim::Was(NOBODY) => {
+            let access = own.access.max(access);
+            Ok(Acting::Account(Arc::clone(own), access))
+        }
+        Aim::Was(_) => Err(Denied::Moved),
+        Aim::Named(target) => Err(Denied::Target(target)),
+    }
+}
+
+/// The target of those who impersonate nobody.
+pub const NOBODY: Subject = Subject(uuid::Uuid::nil());
 
 impl Rules {
     /// The rule that allows a request.

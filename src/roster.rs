@@ -92,6 +92,8 @@ pub struct Roster {
     book: Mutex<Book>,
     found: Arc<ArcSwap<Names>>,
     broker: Broker,
+    /// How many tenants the file has.
+    configured: usize,
     auditor: Auditor,
     telemetry: Telemetry,
 }
@@ -118,7 +120,9 @@ impl Roster {
         (auditor, telemetry): (Auditor, Telemetry),
     ) -> Self {
         let mut configured: HashMap<&ConsoleId, Vec<Arc<Tenant>>> = HashMap::new();
-        for tenant in tenants.configured() {
+        // Of a tenant's own account no directory tells.
+        let impersonate = |tenant: &&Arc<Tenant>| tenant.account().is_none();
+        for tenant in tenants.configured().filter(impersonate) {
             let on = configured.entry(&tenant.console).or_default();
             on.push(Arc::clone(tenant));
         }
@@ -143,6 +147,7 @@ impl Roster {
         Self {
             watched,
             book: Mutex::new(Book::new(tenants.names())),
+            configured: tenants.configured().count(),
             found: tenants.found(),
             broker,
             auditor,
@@ -300,6 +305,7 @@ impl Roster {
             }
             // Who acts for them is known before their names are.
             if let Some(names) = turned.names {
+                self.broker.expect_tenants(self.configured + names.len());
                 self.found.store(Arc::new(names));
             }
             changes.extend(turned.renamed.into_iter().map(Change::Renamed));

@@ -4,7 +4,7 @@ mod directory;
 mod identity;
 
 pub use directory::{Directory, Gone, Names, TakenName, Target, Tenant, TokenKey, Whom};
-pub use identity::IdentityId;
+pub use identity::{AccountKey, IdentityId};
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! there is one token more, issued on the strength of that session. What happens to a token is
 //! decided by a pure state machine (`slot`); everything around it only carries out its effects.
 
+mod account;
 mod broker;
 mod cell;
 mod claims;
@@ -37,6 +38,7 @@ pub use survey::{
     TokenView, Which,
 };
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,6 +94,8 @@ pub struct TokenEvent<'a> {
     pub console: &'a ConsoleId,
     /// The impersonated user; none for the session's own grants.
     pub target: Option<Subject>,
+    /// The tenant whose own account it is; none for the gateway's.
+    pub tenant: Option<&'a Arc<str>>,
     /// Whose session it is, where somebody logged in as itself.
     pub user: Option<&'a str>,
     /// What the token was to be allowed.

@@ -18,7 +18,7 @@ use super::operator::Operator;
 use super::reply::{Refusal, as_json, parse};
 use crate::audit::{Code, Kind, Record, Target};
 use crate::client::LoginId;
-use crate::tenant::TokenKey;
+use crate::tenant::{AccountKey, TokenKey};
 use crate::token::{SurveyFilter, TokenKind, TokenView, Which};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
@@ -173,7 +173,10 @@ impl Admin {
         let asked: Asked = parse(body)?;
         record.reason = super::freeze::checked_reason(asked.reason)?;
         let which = match (asked.tenant, asked.console, asked.target, asked.session) {
-            (Some(tenant), None, None, None) => Which::Tenant(self.tenant(&tenant, record)?),
+            (Some(tenant), None, None, None) => match self.account(&tenant, record) {
+                Some(account) => Which::Account(account),
+                None => Which::Tenant(self.tenant(&tenant, record)?),
+            },
             (None, Some(console), None, None) => Which::Session(self.console(&console, record)?),
             (None, None, Some(target), None) => Which::Target(saw_target(target, record)),
             (None, None, None, Some(session)) => {
@@ -186,6 +189,15 @@ impl Admin {
             }
         };
         Ok(Meant::Tokens(which))
+    }
+
+    /// The own account of a tenant, where it has one.
+    fn account(&self, name: &str, record: &mut Record) -> Option<Arc<AccountKey>> {
+        let tenant = self.gateway.tenants.get(name)?;
+        let account = tenant.account()?;
+        record.tenant = Some(Arc::clone(&tenant.name));
+        record.console = Some(tenant.console.shared());
+        Some(account)
     }
 
     fn tenant(&self, name: &str, record: &mut Record) -> Result<TokenKey, Refusal> {
@@ -310,6 +322,9 @@ fn told(view: &TokenView, tenants: &HashMap<Arc<TokenKey>, Vec<&str>>) -> Value 
         if let Some(names) = tenants.get(&key) {
             tell("tenants", json!(names));
         }
+    }
+    if let Some(tenant) = &view.tenant {
+        tell("tenants", json!([&**tenant]));
     }
     if let Some(user) = &view.user {
         tell("user", json!(**user));

@@ -37,6 +37,7 @@ impl TokenObserver for Observer {
                 name: None,
             }),
             operation: Some(Cow::Borrowed(event.grant.as_str())),
+            tenant: event.tenant.map(Arc::clone),
             user: event.user.map(Arc::from),
             duration_us: u64::try_from(event.duration.as_micros()).ok(),
             ..Record::default()

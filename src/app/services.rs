@@ -161,6 +161,13 @@ impl Service for TokenService {
         for console in self.gateway.consoles.keys() {
             self.gateway.broker.warm(console);
         }
+        let tenants = self.gateway.tenants.all();
+        self.gateway.broker.expect_tenants(tenants.len());
+        let accounts = tenants.iter().filter_map(|tenant| tenant.account());
+        self.gateway
+            .broker
+            .resume_accounts(accounts.collect())
+            .await;
         let stop = || {
             let mut draining = self.shared.drain.watch();
             async move { draining.begun().await }

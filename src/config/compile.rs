@@ -8,6 +8,7 @@ mod rules;
 pub(super) mod server;
 mod shares;
 mod tenants;
+mod tokens;
 
 use std::path::Path;
 
@@ -40,6 +41,8 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     {
         root.fault("state.directory", "is where the audit log is kept");
     }
+    let wait = server.as_ref().map(|server| server.token_wait);
+    let refresh = tokens::tokens(root, wait);
     let consoles = consoles::consoles(root, folder);
     let mapping = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);
@@ -53,9 +56,11 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         log: log?,
         audit: audit?,
         state: state?,
+        refresh: refresh?,
         consoles: consoles.consoles,
         clients,
         tenants: tenants.directory,
+        tenant_logins: tenants.logins,
         mapping,
         policy,
     })

@@ -42,6 +42,12 @@ impl FromItem for usize {
     }
 }
 
+impl FromItem for u32 {
+    fn from_item(item: &Item<'_>) -> Option<Self> {
+        item.read_with(|number: usize| Self::try_from(number).map_err(|_| "is too large"))
+    }
+}
+
 impl FromItem for Duration {
     fn from_item(item: &Item<'_>) -> Option<Self> {
         item.read_with(|text: String| {

@@ -58,7 +58,7 @@ impl Gateway {
                 self.roster.ask(Some(&key.console));
                 error.into()
             }
-            Acting::For(_) | Acting::Itself(_) => error.into(),
+            Acting::Account(..) | Acting::For(_) | Acting::Itself(_) => error.into(),
         })
     }
 }
@@ -223,7 +223,7 @@ impl<'a> Outbound<'a> {
         let body = again.ok_or(Rejection::TokenRenewed)?;
         if lease.generation() == stale.generation() {
             match permit.acting() {
-                Acting::For(_) => return Err(Rejection::RefusedToken),
+                Acting::Account(..) | Acting::For(_) => return Err(Rejection::RefusedToken),
                 // Too young for a newer one to do better, or revoked at the console: that is found
                 // out, since nobody else will.
                 Acting::Itself(session) => {

@@ -23,7 +23,7 @@ use crate::client::{
     Aim, Client, Holder, LoginId, Pair, Presented, TenantClaim, TokenFault, TurnError,
     Unidentified, split_user,
 };
-use crate::policy::{Acting, Denied};
+use crate::policy::{Acting, Denied, NOBODY};
 use crate::request::{HeadFault, RequestHead};
 use crate::secret::Secret;
 use crate::tenant::Named;
@@ -241,6 +241,7 @@ impl Gateway {
         self.lease(exchange, &permit).await?;
         match (whom, permit.acting()) {
             (Named::Known(tenant), Acting::For(key)) => Ok((tenant.id.to_string(), key.target)),
+            (Named::Known(tenant), Acting::Account(..)) => Ok((tenant.id.to_string(), NOBODY)),
             _ => Err(Rejection::Internal),
         }
     }

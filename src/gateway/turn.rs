@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::{Gateway, Rejection};
-use crate::policy::{Acting, Permit};
+use crate::policy::{Acting, NOBODY, Permit};
 use crate::tenant::Named;
 use crate::upstream::share::Party;
 use crate::upstream::{Console, NoTurn, Turn};
@@ -51,8 +51,11 @@ impl Gateway {
 /// Whose share of the console a request takes.
 fn party(whom: &Named, permit: &Permit<'_>) -> Party {
     match (permit.acting(), whom) {
-        (Acting::For(_), Named::Known(tenant)) => Party::Tenant(Arc::clone(&tenant.id)),
+        (Acting::Account(..) | Acting::For(_), Named::Known(tenant)) => {
+            Party::Tenant(Arc::clone(&tenant.id))
+        }
         // There is no such permit.
+        (Acting::Account(..), Named::Nobody | Named::Unknown) => Party::Session(NOBODY.0),
         (Acting::For(key), Named::Nobody | Named::Unknown) => Party::Session(key.target.0),
         (Acting::Itself(session), _) => Party::Session(session.id),
     }

@@ -142,7 +142,7 @@ fn admit(
     let permit = policy.admit(&client, &Named::Known(Arc::clone(tenant)), aim, access)?;
     match permit.acting() {
         Acting::For(key) => Ok(TokenKey::clone(key)),
-        Acting::Itself(_) => panic!("for a tenant"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -45,7 +45,7 @@ async fn users(
             .iter()
             .filter_map(|tenant| match tenant.whom {
                 Whom::User(user) => Some(user),
-                Whom::Company(_) | Whom::CompanyNamed(_) => None,
+                Whom::Account | Whom::Company(_) | Whom::CompanyNamed(_) => None,
             }),
     );
     named.sort_unstable();

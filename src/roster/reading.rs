@@ -120,6 +120,7 @@ impl Reading {
                     Some(Known::Several) => (Err(Gone::CompanyAmbiguous), None),
                 })
             }
+            Whom::Account => None,
             Whom::User(user) => Some((
                 match self.users.as_ref()?.get(user) {
                     None => Err(Gone::UserMissing),

@@ -51,7 +51,7 @@ impl Change {
         match self {
             Self::Turned { before, .. } => match &**before {
                 Target::Known(key) => Some(key.target),
-                Target::Gone(_) | Target::NotYet => None,
+                Target::Account(_) | Target::Gone(_) | Target::NotYet => None,
             },
             Self::Ambiguous(_) | Self::Renamed(_) => None,
         }

@@ -62,7 +62,7 @@ impl Report {
                 }
                 gone.code()
             }
-            Target::Known(_) => "ok",
+            Target::Account(_) | Target::Known(_) => "ok",
             Target::NotYet => "unknown",
         };
         *self.states.entry(state).or_default() += 1;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use uuid::Uuid;
 
+use super::identity::{AccountKey, IdentityId};
 use crate::client::{Client, Tenants};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
@@ -31,6 +32,8 @@ pub struct Tenant {
 /// Who acts for a tenant.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Whom {
+    /// Nobody: the tenant has an account of its own.
+    Account,
     /// The owner of this company.
     Company(Uuid),
     /// The owner of the company of this name.
@@ -42,6 +45,8 @@ pub enum Whom {
 /// Whose token acts for a tenant at present.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Target {
+    /// That of the tenant's own account, always.
+    Account(Arc<AccountKey>),
     /// Nobody's, and why.
     Gone(Gone),
     /// This one.
@@ -126,8 +131,16 @@ impl Tenant {
             whom,
             target: ArcSwap::from_pointee(Target::NotYet),
         };
-        if let Whom::User(user) = tenant.whom {
-            tenant.aim(Ok(user));
+        match tenant.whom {
+            Whom::Account => {
+                let identity = IdentityId::of_tenant(&tenant.console, &tenant.name);
+                let account = AccountKey { identity, access };
+                tenant
+                    .target
+                    .store(Arc::new(Target::Account(Arc::new(account))));
+            }
+            Whom::User(user) => drop(tenant.aim(Ok(user))),
+            Whom::Company(_) | Whom::CompanyNamed(_) => {}
         }
         tenant
     }
@@ -154,7 +167,15 @@ impl Tenant {
     pub fn key(&self) -> Option<Arc<TokenKey>> {
         match &**self.target.load() {
             Target::Known(key) => Some(Arc::clone(key)),
-            Target::Gone(_) | Target::NotYet => None,
+            Target::Account(_) | Target::Gone(_) | Target::NotYet => None,
+        }
+    }
+
+    /// Its own account, where it has one.
+    pub fn account(&self) -> Option<Arc<AccountKey>> {
+        match &**self.target.load() {
+            Target::Account(account) => Some(Arc::clone(account)),
+            Target::Gone(_) | Target::Known(_) | Target::NotYet => None,
         }
     }
 
@@ -162,7 +183,7 @@ impl Tenant {
     pub fn user(&self) -> Option<Subject> {
         match &**self.target() {
             Target::Known(key) => Some(key.target),
-            Target::Gone(_) | Target::NotYet => None,
+            Target::Account(_) | Target::Gone(_) | Target::NotYet => None,
         }
     }
 
@@ -172,6 +193,8 @@ impl Tenant {
         let is_so = match (&**self.target.load(), at) {
             (Target::Known(key), Ok(user)) => key.target == user,
             (Target::Gone(gone), Err(other)) => *gone == other,
+            // No directory has a say in it.
+            (Target::Account(_), _) => true,
             _ => false,
         };
         if is_so {
@@ -197,7 +220,7 @@ impl Tenant {
             Whom::Company(uid) => {
                 client.may_act_for(uid.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
-            Whom::CompanyNamed(_) | Whom::User(_) => false,
+            Whom::Account | Whom::CompanyNamed(_) | Whom::User(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::upstream::ConsoleId;
+use crate::vspc::grant::Access;
 
 /// A VSPC login that the gateway holds a session for: its own account on a console, or a tenant's.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -38,6 +39,15 @@ impl IdentityId {
     pub fn tenant(&self) -> Option<&Arc<str>> {
         self.tenant.as_ref()
     }
+}
+
+/// Which token: that of a tenant's own account, which impersonates nobody.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct AccountKey {
+    /// The account.
+    pub identity: IdentityId,
+    /// What its token may do.
+    pub access: Access,
 }
 
 impl fmt::Debug for IdentityId {

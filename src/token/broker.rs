@@ -13,6 +13,7 @@ use super::shared::{Shared, Waiting};
 use super::slot::Slot;
 use super::store::SessionStore;
 use super::{ConsoleId, TokenError, TokenIssuer, TokenKey, TokenObserver};
+use crate::tenant::AccountKey;
 use crate::vspc::grant::{IssueError, Subject};
 
 /// The keeper of all sessions and leases. A clone is another handle to the same keeper.
@@ -102,6 +103,17 @@ impl Broker {
         }
     }
 
+    /// As [`Broker::lease_for`], for a tenant's own account.
+    pub(super) async fn account_lease_for(
+        &self,
+        key: &AccountKey,
+        deadline: Instant,
+    ) -> Result<Lease, TokenError> {
+        let _waiting = Waiting::new(&self.0);
+        let deadline = deadline.min(Instant::now() + self.0.policy().follower_wait());
+        settled(self.0.account(key).obtain(&self.0, deadline).await)
+    }
+
     /// Hands out the token of the gateway's own session, for calls in its own name.
     ///
     /// # Errors
@@ -158,6 +170,13 @@ impl Broker {
             if console.session.kind.belongs_to(subject) {
                 console.session.discard(&self.0);
                 console.session.wake(&self.0);
+            }
+        }
+        let accounts: Vec<_> = self.0.accounts.iter().map(|it| Arc::clone(&it)).collect();
+        for account in accounts {
+            if account.kind.session.kind.belongs_to(subject) {
+                account.kind.session.discard(&self.0);
+                account.discard(&self.0);
             }
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Purpose<'a> {
     pub(super) access: Access,
     pub(super) grant: GrantKind,
     pub(super) target: Option<Subject>,
+    /// The tenant whose own account it is.
+    pub(super) tenant: Option<&'a Arc<str>>,
     /// Whose session it is, where it is not the gateway's own.
     pub(super) user: Option<&'a str>,
     /// Who asks, as far as its own tokens said.
@@ -165,6 +167,7 @@ impl Desk {
             access,
             grant,
             target,
+            tenant,
             user,
             asker: _,
         } = purpose;
@@ -173,6 +176,7 @@ impl Desk {
         shared.observe(&TokenEvent {
             console,
             target,
+            tenant,
             user,
             access,
             grant,
@@ -225,16 +229,6 @@ impl Obtained {
 }
 
 impl Purpose<'_> {
-    pub(super) fn session(grant: GrantKind, asker: Option<Subject>) -> Self {
-        Self {
-            access: Access::Full,
-            grant,
-            target: None,
-            user: None,
-            asker,
-        }
-    }
-
     /// Refuses a token that says it is somebody else's. VSPC's own sample of an impersonated token
     /// names the impersonator, so that one is believed too.
     fn check(&self, obtained: Obtained) -> Result<Obtained, IssueError> {

@@ -17,7 +17,7 @@ use super::slot::Upkeep;
 use super::{GrantKind, TokenError, TokenKey};
 use crate::tenant::IdentityId;
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::{IssueError, Outage};
+use crate::vspc::grant::{Access, IssueError, Outage};
 
 /// A console: its session, and what all calls to its token endpoint share.
 pub(super) struct Console {
@@ -39,7 +39,7 @@ impl Console {
     pub(super) fn new(id: ConsoleId, cell: u64, calls: usize) -> Self {
         let identity = IdentityId::service(&id);
         let desk = Arc::new(Desk::new(id, calls));
-        let kind = SessionKind::new(identity, Arc::clone(&desk));
+        let kind = SessionKind::new(identity, Access::Full, Arc::clone(&desk));
         Self {
             desk,
             session: Arc::new(Cell::new(cell, kind)),
@@ -90,6 +90,7 @@ impl Impersonation {
             access,
             grant: GrantKind::Impersonate,
             target: Some(target),
+            tenant: None,
             user: None,
             asker: session.subject(),
         };

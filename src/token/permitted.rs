@@ -9,6 +9,7 @@ impl Broker {
     /// A token that can be used at once, if there is one.
     pub fn try_lease(&self, permit: &Permit<'_>) -> Option<Lease> {
         match permit.acting() {
+            Acting::Account(key, _) => self.0.hot_account(key, Instant::now()),
             Acting::For(key) => self.0.hot(key, Instant::now()),
             Acting::Itself(session) => {
                 let cell = self.0.sessions().get(session)?;
@@ -27,6 +28,7 @@ impl Broker {
     /// Says why there is none, and when it makes sense to ask again.
     pub async fn lease(&self, permit: &Permit<'_>, deadline: Instant) -> Result<Lease, TokenError> {
         match permit.acting() {
+            Acting::Account(key, _) => self.account_lease_for(key, deadline).await,
             Acting::For(key) => self.lease_for(key, deadline).await,
             Acting::Itself(session) => self.session_lease_for(session, deadline).await,
         }
@@ -38,6 +40,10 @@ impl Broker {
     /// better.
     pub fn rejected(&self, permit: &Permit<'_>, lease: &Lease) {
         match permit.acting() {
+            Acting::Account(key, _) => {
+                let cell = self.0.account(key);
+                cell.reject(&self.0, lease.generation());
+            }
             Acting::For(key) => self.rejected_for(key, lease.generation()),
             Acting::Itself(session) => {
                 if let Some(cell) = self.0.sessions().get(session) {

@@ -318,6 +318,7 @@ impl Personal {
             access: self.key.access,
             grant: GrantKind::Refresh,
             target: None,
+            tenant: None,
             user: self.user.as_deref(),
             asker: self.subject(),
         };

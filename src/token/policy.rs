@@ -95,6 +95,12 @@ pub enum PolicyError {
     /// The parts of a lifetime do not follow one another.
     #[error("renewal must begin within the lifetime, before the token is no longer served")]
     Order,
+    /// A time is beyond all reason.
+    #[error("no time may be longer than a year")]
+    TooLong,
+    /// A number is beyond all reason.
+    #[error("no more than 4,096 calls at once, and ten million spare tokens")]
+    TooMany,
     /// A limit of time is zero.
     #[error("a time limit must be above zero")]
     Zero,
@@ -132,6 +138,18 @@ impl RefreshPolicy {
             s.most_lifetime,
         ];
         let counts = [s.calls, s.calls_per_console, s.breaker_faults as usize];
+        let long = [
+            s.start_margin,
+            s.forced_gap,
+            s.refused_most,
+            s.unavailable_most,
+        ];
+        if times.iter().chain(&long).any(|time| *time > YEAR) {
+            return Err(PolicyError::TooLong);
+        }
+        if s.calls.max(s.calls_per_console) > 4096 || s.spare_tokens > 10_000_000 {
+            return Err(PolicyError::TooMany);
+        }
         if times.iter().any(Duration::is_zero) || counts.contains(&0) || s.start_margin_percent == 0
         {
             return Err(PolicyError::Zero);
@@ -328,6 +346,7 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(most)
 }
 
+const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// After this part of its life a refresh token is given up that no exchange replaces.
 const TAIL_PERCENT: u32 = 80;
 /// Full jitter may draw nothing at all; an endpoint that is ill still gets a breath.
@@ -443,6 +462,11 @@ mod tests {
             Some(PolicyError::Zero)
         );
         assert_eq!(with(|s| s.calls = 0), Some(PolicyError::Zero));
+        assert_eq!(with(|s| s.calls = 5000), Some(PolicyError::TooMany));
+        assert_eq!(
+            with(|s| s.most_lifetime = Duration::MAX),
+            Some(PolicyError::TooLong)
+        );
         assert_eq!(
             with(|s| s.keep_alive_percent = 95),
             Some(PolicyError::Order)

@@ -28,6 +28,7 @@ pub(super) use value::Session;
 
 /// What obtains the session of one identity.
 pub(super) struct SessionKind {
+    access: Access,
     desk: Arc<Desk>,
     identity: IdentityId,
     /// The session that was obtained last.
@@ -42,8 +43,9 @@ pub(super) struct SessionKind {
 }
 
 impl SessionKind {
-    pub(super) fn new(identity: IdentityId, desk: Arc<Desk>) -> Self {
+    pub(super) fn new(identity: IdentityId, access: Access, desk: Arc<Desk>) -> Self {
         Self {
+            access,
             desk,
             identity,
             kept: Mutex::new(None),
@@ -76,6 +78,25 @@ impl SessionKind {
         true
     }
 
+    pub(super) fn access(&self) -> Access {
+        self.access
+    }
+
+    pub(super) fn identity(&self) -> &IdentityId {
+        &self.identity
+    }
+
+    fn purpose(&self, grant: GrantKind, asker: Option<Subject>) -> Purpose<'_> {
+        Purpose {
+            access: self.access,
+            grant,
+            target: None,
+            tenant: self.identity.tenant(),
+            user: None,
+            asker,
+        }
+    }
+
     /// Whether the last log-in was refused, with the credentials of then.
     pub(super) fn is_refused(&self) -> bool {
         self.tries.lock().is_refused()
@@ -94,6 +115,13 @@ impl SessionKind {
         let kept = self.kept.lock();
         kept.as_ref()
             .is_some_and(|kept| kept.subject() == Some(subject))
+    }
+
+    /// Whether the store has it.
+    pub(super) async fn is_kept(&self, shared: &Shared) -> bool {
+        let print = self.print(shared);
+        let known = shared.store().identity(&self.identity, print).await;
+        known.is_some_and(|known| known.chain.is_some())
     }
 
     /// What another process, or this one before it was started, left: nothing where that is what is
@@ -150,10 +178,8 @@ impl SessionKind {
             }
             return Ok(newer);
         }
-        let purpose = Purpose::session(GrantKind::Refresh, held.subject());
-        let call = shared
-            .issuer()
-            .refresh(&self.desk.id, refresh, Access::Full);
+        let purpose = self.purpose(GrantKind::Refresh, held.subject());
+        let call = shared.issuer().refresh(&self.desk.id, refresh, self.access);
         match self.desk.call(shared, purpose, call).await {
             Ok(obtained) => Ok(Some(
                 self.settle(shared, print, obtained, Some(&held)).await,
@@ -202,7 +228,7 @@ impl SessionKind {
         // As if it were refused: whoever starts next must know, should this process die of it.
         let noted = before.and_one_more(store.now());
         store.note_refusals(&self.identity, print, noted).await;
-        let purpose = Purpose::session(GrantKind::Login, None);
+        let purpose = self.purpose(GrantKind::Login, None);
         let call = shared.issuer().login(&self.identity);
         match self.desk.call(shared, purpose, call).await {
             Ok(obtained) => Ok(self.settle(shared, print, obtained, None).await),

@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::cell::Cell;
 use super::desk::Desk;
 use super::fetch::{Console, Impersonation};
@@ -17,9 +18,12 @@ use super::policy::RefreshPolicy;
 use super::slot::Slot;
 use super::store::SessionStore;
 use super::{ConsoleId, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
+use crate::tenant::{AccountKey, IdentityId};
 
 /// What all handles share. Hands out owned values only, never a guard of a map.
 pub(super) struct Shared {
+    /// Of tenants that impersonate nobody.
+    pub(super) accounts: DashMap<IdentityId, Arc<Cell<Account>>>,
     calls: Semaphore,
     cells: AtomicU64,
     pub(super) consoles: DashMap<ConsoleId, Arc<Console>>,
@@ -48,6 +52,7 @@ impl Shared {
         store: SessionStore,
     ) -> Self {
         Self {
+            accounts: DashMap::new(),
             calls: Semaphore::new(policy.settings().calls),
             cells: AtomicU64::new(0),
             consoles: DashMap::new(),
@@ -138,6 +143,25 @@ impl Shared {
         Arc::clone(&self.impersonations.entry(key.clone()).or_insert_with(make))
     }
 
+    pub(super) fn hot_account(&self, key: &AccountKey, now: Instant) -> Option<Lease> {
+        self.accounts.get(&key.identity)?.hot(now, self)
+    }
+
+    /// There are as many as tenants with an account, so none has to leave.
+    pub(super) fn account(&self, key: &AccountKey) -> Arc<Cell<Account>> {
+        if let Some(cell) = self.accounts.get(&key.identity) {
+            return Arc::clone(&cell);
+        }
+        let desk = self.desk(key.identity.console());
+        let make = || {
+            let identity = key.identity.clone();
+            let kind = Account::new(identity, key.access, desk, self.next_cell());
+            Arc::new(Cell::new(self.next_cell(), kind))
+        };
+        let entry = self.accounts.entry(key.identity.clone());
+        Arc::clone(&entry.or_insert_with(make))
+    }
+
     /// Where there are more tokens than tenants and some to spare, lets those go that were not used
     /// for longest: a sixteenth at once, so that looking for them is rare.
     fn make_room(&self) {
@@ -177,9 +201,11 @@ impl Shared {
     pub(super) fn cooling(&self) -> usize {
         let cells = self.impersonations.iter();
         let cells = cells.filter(|cell| cell.look(Slot::is_cooling)).count();
+        let accounts = self.accounts.iter();
+        let accounts = accounts.filter(|cell| cell.look(Slot::is_cooling)).count();
         let sessions = self.consoles.iter();
         let sessions = sessions.filter(|it| it.session.look(Slot::is_cooling));
-        cells + sessions.count()
+        cells + accounts + sessions.count()
     }
 
     pub(super) fn followers(&self) -> u64 {

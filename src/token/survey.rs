@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::cell::Cell;
 use super::fetch::Impersonation;
 use super::session::SessionKind;
 use super::shared::Shared;
 use super::{Broker, ConsoleId, Generation, TokenKey};
 use crate::secret::Fingerprint;
+use crate::tenant::{AccountKey, IdentityId};
 use crate::vspc::grant::{Access, IssueError, Subject};
-use view::{view_impersonation, view_login, view_session};
+use view::{view_account, view_impersonation, view_login, view_session};
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -85,6 +87,8 @@ pub struct TokenView {
     pub kind: TokenKind,
     /// The user that it acts as, of an impersonation.
     pub target: Option<Subject>,
+    /// The tenant whose own account it is, where it is not the gateway's.
+    pub tenant: Option<Arc<str>>,
     /// The name of who logged in, where it is known.
     pub user: Option<Arc<str>>,
     /// What it may do.
@@ -130,6 +134,8 @@ pub struct SurveyFilter {
 /// Which tokens are to be renewed or dropped.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Which {
+    /// The session of a tenant's own account.
+    Account(Arc<AccountKey>),
     /// The session of a console.
     Session(ConsoleId),
     /// All that act as a user, wherever.
@@ -145,6 +151,7 @@ pub struct Picked {
 }
 
 enum Pick {
+    Account(Arc<Cell<Account>>),
     Session(Arc<Cell<SessionKind>>),
     Impersonation(Arc<Cell<Impersonation>>),
 }
@@ -152,6 +159,7 @@ enum Pick {
 /// What a token is known by.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Name {
+    Account(IdentityId),
     Session(ConsoleId),
     Impersonation(TokenKey),
 }
@@ -178,6 +186,10 @@ impl Broker {
             let sessions: Vec<_> = sessions.collect();
             let sessions = sessions.iter();
             views.extend(filter.of(sessions.map(|cell| view_session(cell, shared, now))));
+            let accounts = shared.accounts.iter();
+            let accounts: Vec<_> = accounts.map(|cell| Arc::clone(&cell)).collect();
+            let accounts = accounts.iter();
+            views.extend(filter.of(accounts.map(|cell| view_account(cell, shared, now))));
             let logins = shared.sessions().all().into_iter();
             views.extend(filter.of(logins.map(|cell| view_login(&cell, shared, now))));
         }
@@ -201,6 +213,9 @@ impl Broker {
     /// Picks the tokens to renew. A tenant's own is always there to be picked.
     pub fn to_renew(&self, which: &Which) -> Picked {
         let mut picked = self.to_drop(which);
+        if let (Which::Account(key), true) = (which, picked.cells.is_empty()) {
+            picked.cells.push(Pick::Account(self.0.account(key)));
+        }
         if let (Which::Tenant(key), true) = (which, picked.cells.is_empty()) {
             let cell = self.0.impersonation(key);
             picked.cells.push(Pick::Impersonation(cell));
@@ -215,6 +230,11 @@ impl Broker {
             cells.map(Pick::Impersonation).collect()
         };
         let cells = match which {
+            Which::Account(key) => {
+                let account = self.0.accounts.get(&key.identity);
+                let account = account.map(|cell| Pick::Account(Arc::clone(&cell)));
+                account.into_iter().collect()
+            }
             Which::Session(console) => {
                 let console = self.0.console(console);
                 vec![Pick::Session(Arc::clone(&console.session))]
@@ -242,6 +262,7 @@ impl Picked {
 
     fn names(&self) -> impl Iterator<Item = Name> {
         self.cells.iter().map(|cell| match cell {
+            Pick::Account(cell) => Name::Account(cell.kind.session.kind.identity().clone()),
             Pick::Session(cell) => Name::Session(cell.kind.console().clone()),
             Pick::Impersonation(cell) => Name::Impersonation(cell.kind.key.clone()),
         })
@@ -252,6 +273,7 @@ impl Picked {
         let cells = self.cells.iter();
         cells
             .map(|cell| match cell {
+                Pick::Account(cell) => view_account(cell, &self.shared, now),
                 Pick::Session(cell) => view_session(cell, &self.shared, now),
                 Pick::Impersonation(cell) => view_impersonation(cell, &self.shared, now),
             })
@@ -264,12 +286,14 @@ impl Picked {
         let before = self.views();
         for cell in &self.cells {
             match cell {
+                Pick::Account(cell) => cell.force(&self.shared),
                 Pick::Session(cell) => cell.force(&self.shared),
                 Pick::Impersonation(cell) => cell.force(&self.shared),
             }
         }
         for cell in &self.cells {
             match cell {
+                Pick::Account(cell) => cell.landed(deadline).await,
                 Pick::Session(cell) => cell.landed(deadline).await,
                 Pick::Impersonation(cell) => cell.landed(deadline).await,
             }
@@ -293,6 +317,10 @@ impl Picked {
                 Pick::Session(cell) => {
                     cell.discard(&self.shared);
                     cell.wake(&self.shared);
+                }
+                Pick::Account(cell) => {
+                    cell.kind.session.discard(&self.shared);
+                    cell.discard(&self.shared);
                 }
                 Pick::Impersonation(cell) => cell.discard(&self.shared),
             }

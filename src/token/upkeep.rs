@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Broker;
 use super::slot::Slot;
+use crate::tenant::AccountKey;
 
 impl Broker {
     /// Renews sessions, and the tokens that are in use, before they end, and uses new credentials as
@@ -35,6 +36,18 @@ impl Broker {
                 Some(()) = queues.next() => {}
                 () = &mut looking => {}
                 () = &mut sweeping => {}
+            }
+        }
+    }
+
+    /// Takes up the sessions of tenants' own accounts that were kept, so that they are kept alive
+    /// though nobody asks for them. Calls no console for that.
+    pub async fn resume_accounts(&self, accounts: Vec<Arc<AccountKey>>) {
+        for account in accounts {
+            let cell = self.0.account(&account);
+            let session = &cell.kind.session;
+            if session.kind.is_kept(&self.0).await {
+                session.wake(&self.0);
             }
         }
     }

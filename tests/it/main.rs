@@ -9,6 +9,7 @@
     reason = "the helpers of tests fail as tests do"
 )]
 
+mod accounts;
 mod admin_commands;
 mod audit;
 mod canary;

@@ -268,27 +268,28 @@ async fn an_expired_challenge_is_a_refused_login_and_tried_once() {
     assert_fails(&world, "login_refused", &grants, "refused").await;
 }
 
-/// Makes an API key of the service account, as an administrator would.
-async fn api_key(simulator: &Simulator) -> String {
+/// Makes an API key of a user, as that user would.
+pub(crate) async fn api_key(simulator: &Simulator, user: &seed::SeedUser) -> String {
     let form = [("content-type", "application/x-www-form-urlencoded")];
-    let (name, password) = (seed::SERVICE.name, seed::SERVICE.password);
+    let (name, password) = (user.name, user.password);
     let body = format!("grant_type=password&username={name}&password={password}");
     let asked = request("POST", "/api/v3/token", &form, &body);
     let session = once(simulator.addr(), asked).await.unwrap();
     let bearer = format!("Bearer {}", session.text("access_token"));
     let path = format!(
         "/api/v3/users/{}/logins/apikey?description=gateway&scopes=rest",
-        seed::SERVICE.uid
+        user.uid
     );
     let asked = request("POST", &path, &[("authorization", &bearer)], "");
     let made = once(simulator.addr(), asked).await.unwrap();
+    simulator.clear();
     made.text_at("/data/parameters")
 }
 
 #[tokio::test]
 async fn an_api_key_is_the_bearer_and_the_token_endpoint_is_never_called() {
     let (simulator, folder) = (simulator(unsigned()).await, folder());
-    let key = api_key(&simulator).await;
+    let key = api_key(&simulator, &seed::SERVICE).await;
     simulator.clear();
     write_secret(&folder.path().join("api-key"), &format!("{key}\n"));
     let text = format!(

@@ -1,7 +1,7 @@
 //! `[[consoles]]`.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 /// The consoles, and the names of all that the file speaks of: a console with a fault must not make
 /// its tenants faulty too.
 pub(super) struct Consoles {
+    /// What relative paths are relative to.
+    folder: PathBuf,
     pub(super) consoles: Vec<Console>,
     pub(super) names: HashSet<String>,
     /// Whether there is one all of whose companies are tenants.
@@ -29,6 +31,11 @@ pub(super) struct Consoles {
 }
 
 impl Consoles {
+    /// What relative paths are relative to.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A console without faults.
     pub(super) fn named(&self, name: &str) -> Option<&Console> {
         let mut consoles = self.consoles.iter();
@@ -38,6 +45,7 @@ impl Consoles {
 
 pub(super) fn consoles(root: &mut Section<'_>, folder: &Path) -> Consoles {
     let mut all = Consoles {
+        folder: folder.to_owned(),
         consoles: Vec::new(),
         names: HashSet::new(),
         has_directory: false,

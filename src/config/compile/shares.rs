@@ -48,7 +48,7 @@ fn limits(section: &mut Section<'_>) -> Option<Limits> {
     {
         section.fault("tenant_rate", MORE);
     }
-    let waiting = section.or("waiting", 1024);
+    let waiting = section.or("waiting", 1024_usize);
     let tenant_waiting = section.or("tenant_waiting", waiting.unwrap_or(1024).div_ceil(4));
     if tenant_waiting.is_some_and(|one| waiting.is_some_and(|all| one > all)) {
         section.fault("tenant_waiting", MORE);

@@ -8,9 +8,11 @@ use http::header;
 use uuid::Uuid;
 
 use super::consoles::{Consoles, name};
+use super::login::login;
 use crate::client::API_KEY;
 use crate::config::reader::{Item, Section};
-use crate::tenant::{Directory, Mapping, Tenant, Whom};
+use crate::tenant::{Directory, IdentityId, Mapping, Tenant, Whom};
+use crate::token::Login;
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -19,6 +21,8 @@ use crate::vspc::grant::{Access, Subject};
 pub(super) struct Tenants {
     pub(super) directory: Directory,
     pub(super) names: HashMap<String, String>,
+    /// Of those that impersonate nobody.
+    pub(super) logins: HashMap<IdentityId, Login>,
     /// Whether there are tenants that only a console's directory knows.
     pub(super) has_directory: bool,
 }
@@ -72,9 +76,12 @@ pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {
         ..Tenants::default()
     };
     for section in root.sections("tenants") {
-        let Some((tenant, aliases)) = tenant(section, consoles, &mut all.names) else {
+        let Some((tenant, aliases, login)) = tenant(section, consoles, &mut all.names) else {
             continue;
         };
+        if let (Some(login), Some(account)) = (login, tenant.account()) {
+            all.logins.insert(account.identity.clone(), login);
+        }
         for name in std::iter::once(&*tenant.name).chain(aliases.iter().map(String::as_str)) {
             // A name that is taken was reported when it was read.
             if all.directory.add(name, &tenant).is_err() {
@@ -91,7 +98,7 @@ fn tenant(
     mut section: Section<'_>,
     consoles: &Consoles,
     names: &mut HashMap<String, String>,
-) -> Option<(Arc<Tenant>, Vec<String>)> {
+) -> Option<(Arc<Tenant>, Vec<String>, Option<Login>)> {
     let name = section
         .required("name")
         .and_then(|item| item.read_with(name));
@@ -111,9 +118,26 @@ fn tenant(
         }
     }
     let console = console(&mut section, consoles);
-    let whom = section.required("impersonate").and_then(|item| whom(&item));
+    let login = section
+        .optional("login")
+        .map(|item| login(&item, consoles.folder()));
+    let whom = match (section.optional("impersonate"), &login) {
+        (Some(item), None) => whom(&item),
+        (None, Some(_)) => Some(Whom::Account),
+        (None, None) => {
+            let message =
+                "is missing: say whom to impersonate, or give the tenant a login of its own";
+            section.fault("impersonate", message);
+            None
+        }
+        (Some(_), Some(_)) => {
+            let message = "cannot stand beside impersonate: a login of its own impersonates nobody";
+            section.fault("login", message);
+            None
+        }
+    };
     let read_only = section.or("read_only", false);
-    if whom.is_some()
+    if whom.as_ref().is_some_and(|whom| *whom != Whom::Account)
         && let Some(console) = console.as_ref().and_then(|name| consoles.named(name))
         && !console.login.can_impersonate()
     {
@@ -129,7 +153,11 @@ fn tenant(
         false => Access::Full,
     };
     let tenant = Tenant::configured(&name?, ConsoleId::new(&console?), access, whom?);
-    Some((Arc::new(tenant), aliases?))
+    let login = match login {
+        None => None,
+        Some(login) => Some(Login { access, ..login? }),
+    };
+    Some((Arc::new(tenant), aliases?, login))
 }
 
 fn aliases(item: &Item<'_>) -> Option<Vec<String>> {

@@ -37,6 +37,8 @@ struct Inner {
 struct Access {
     lease: Lease,
     lifetime: Duration,
+    /// How much of its life is left then.
+    margin: Duration,
     /// No call starts with it after that.
     until: Instant,
 }
@@ -53,6 +55,7 @@ impl Session {
             Some(Access {
                 lease: Lease::new(&stored.access, generation)?,
                 lifetime: left.lifetime,
+                margin,
                 until: now + left.lifetime.saturating_sub(left.age + margin),
             })
         });
@@ -101,6 +104,7 @@ impl Session {
             access: Some(Access {
                 lease: obtained.lease,
                 lifetime: obtained.lifetime,
+                margin,
                 until: now + obtained.lifetime.saturating_sub(margin),
             }),
             generation: obtained.generation,
@@ -170,6 +174,17 @@ impl Session {
     pub(in super::super) fn access(&self, now: Instant) -> Option<&Lease> {
         let access = self.0.access.as_ref()?;
         (now < access.until).then_some(&access.lease)
+    }
+
+    /// Its access token and what is left of its life.
+    pub(in super::super) fn token(&self, now: Instant) -> Option<(Lease, Span)> {
+        let access = self.0.access.as_ref()?;
+        let left = (access.until + access.margin).checked_duration_since(now)?;
+        let span = Span {
+            age: access.lifetime.saturating_sub(left),
+            ..Span::token(access.lifetime)
+        };
+        Some((access.lease.clone(), span))
     }
 
     /// What is left of its refresh token's life.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Life, TokenKind, TokenView};
 use crate::secret::Fingerprint;
 use crate::token::ConsoleId;
+use crate::token::account::Account;
 use crate::token::cell::{Cell, Kind};
 use crate::token::fetch::Impersonation;
 use crate::token::lease::Lease;
@@ -20,6 +21,15 @@ pub(super) fn view_session(cell: &Cell<SessionKind>, shared: &Shared, now: Insta
     let console = cell.kind.console();
     let base = view(cell, shared, now, Session::fingerprint);
     base(console, TokenKind::Session, Access::Full)
+}
+
+pub(super) fn view_account(cell: &Cell<Account>, shared: &Shared, now: Instant) -> TokenView {
+    let session = &cell.kind.session.kind;
+    let base = view(cell, shared, now, Lease::fingerprint);
+    TokenView {
+        tenant: session.identity().tenant().cloned(),
+        ..base(session.console(), TokenKind::Session, session.access())
+    }
 }
 
 pub(super) fn view_impersonation(
@@ -65,6 +75,7 @@ fn view<K: Kind>(
         console: console.clone(),
         kind,
         target: None,
+        tenant: None,
         user: None,
         access,
         state,
