@@ -118,24 +118,7 @@ fn tenant(
         }
     }
     let console = console(&mut section, consoles);
-    let login = section
-        .optional("login")
-        .map(|item| login(&item, consoles.folder()));
-    let whom = match (section.optional("impersonate"), &login) {
-        (Some(item), None) => whom(&item),
-        (None, Some(_)) => Some(Whom::Account),
-        (None, None) => {
-            let message =
-                "is missing: say whom to impersonate, or give the tenant a login of its own";
-            section.fault("impersonate", message);
-            None
-        }
-        (Some(_), Some(_)) => {
-            let message = "cannot stand beside impersonate: a login of its own impersonates nobody";
-            section.fault("login", message);
-            None
-        }
-    };
+    let (whom, login) = acts(&mut section, consoles);
     let read_only = section.or("read_only", false);
     if whom.as_ref().is_some_and(|whom| *whom != Whom::Account)
         && let Some(console) = console.as_ref().and_then(|name| consoles.named(name))
@@ -158,6 +141,29 @@ fn tenant(
         Some(login) => Some(Login { access, ..login? }),
     };
     Some((Arc::new(tenant), aliases?, login))
+}
+
+/// Who acts for a tenant: a user, or an account of its own.
+fn acts(section: &mut Section<'_>, consoles: &Consoles) -> (Option<Whom>, Option<Option<Login>>) {
+    let login = section
+        .optional("login")
+        .map(|item| login(&item, consoles.folder()));
+    let whom = match (section.optional("impersonate"), &login) {
+        (Some(item), None) => whom(&item),
+        (None, Some(_)) => Some(Whom::Account),
+        (None, None) => {
+            let message =
+                "is missing: say whom to impersonate, or give the tenant a login of its own";
+            section.fault("impersonate", message);
+            None
+        }
+        (Some(_), Some(_)) => {
+            let message = "cannot stand beside impersonate: a login of its own impersonates nobody";
+            section.fault("login", message);
+            None
+        }
+    };
+    (whom, login)
 }
 
 fn aliases(item: &Item<'_>) -> Option<Vec<String>> {
