@@ -56,8 +56,15 @@ pub trait TokenIssuer: Send + Sync {
     /// Logs one of the gateway's own identities in.
     async fn login(&self, identity: &IdentityId) -> Result<Issued, IssueError>;
 
-    /// Tells the credentials of an identity apart from those it had before: another name or secret
-    /// has another print. None where that is not known. Must not block for long.
+    /// Tells where a console is: at another address it may be another one, which must not be shown
+    /// what this one gave. None where that is not known.
+    fn place_print(&self, console: &ConsoleId) -> Option<u64> {
+        let _ = console;
+        None
+    }
+
+    /// Tells the credentials of an identity apart from those it had before: another name or secret,
+    /// or another address of the console, has another print. None where that is not known. Must not block for long.
     fn credential_print(&self, identity: &IdentityId) -> Option<u64> {
         let _ = identity;
         None

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use http::HeaderValue;
 
 pub use crate::vspc::login::Login;
@@ -81,9 +82,16 @@ impl TokenIssuer for VspcIssuer {
         log_in(&account.console, login, version, &self.codes).await
     }
 
+    fn place_print(&self, console: &ConsoleId) -> Option<u64> {
+        let settings = self.account(console).ok()?.console.settings();
+        let (scheme, authority) = (settings.scheme.as_str(), settings.authority.as_str());
+        Some(print(&[scheme.as_bytes(), b"://", authority.as_bytes()]))
+    }
+
     fn credential_print(&self, identity: &IdentityId) -> Option<u64> {
-        let print = self.login_of(identity).ok()?.secret_print()?;
-        Some(u64::from_be_bytes(print))
+        let secret = self.login_of(identity).ok()?.secret_print()?;
+        let place = self.place_print(identity.console())?;
+        Some(print(&[&secret, &place.to_be_bytes()]))
     }
 
     async fn refresh(
@@ -113,4 +121,15 @@ impl TokenIssuer for VspcIssuer {
         )
         .await
     }
+}
+
+/// A number that stands for some bytes.
+fn print(parts: &[&[u8]]) -> u64 {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        hash.update(part);
+    }
+    let hash = hash.finish();
+    let first = hash.as_ref().first_chunk().copied();
+    u64::from_be_bytes(first.unwrap_or_default())
 }

@@ -103,7 +103,7 @@ impl Broker {
     /// Takes up the sessions of a console that were kept. Blocks.
     pub fn restore_sessions(&self, console: &ConsoleId) {
         for stored in self.0.store().all() {
-            if stored.key.console == *console {
+            if stored.key.console == *console && self.is_at_home(&stored) {
                 self.take_up(stored);
             }
         }
@@ -114,7 +114,13 @@ impl Broker {
         let stored = self.0.store().load(key.id).await?;
         // A token may be narrower than its session, never wider.
         let is_its = stored.key.console == key.console && stored.key.access <= key.access;
+        let is_its = is_its && self.is_at_home(&stored);
         is_its.then(|| self.take_up(stored))
+    }
+
+    /// Whether the console is still where it was when the session was kept.
+    fn is_at_home(&self, stored: &Stored) -> bool {
+        stored.place == self.0.issuer().place_print(&stored.key.console)
     }
 
     fn take_up(&self, stored: Stored) -> Arc<Cell<Personal>> {
@@ -181,7 +187,11 @@ impl Kind for Personal {
             let user = self.user.as_deref();
             let access = Secret::new(obtained.lease.text());
             let kept = Some((&access, obtained.lifetime));
-            let saved = shared.store().save(&self.key, user, kept, &refresh).await;
+            let place = shared.issuer().place_print(&self.key.console);
+            let saved = shared
+                .store()
+                .save(&self.key, user, (place, kept), &refresh)
+                .await;
             self.unsaved.store(!saved, Ordering::Relaxed);
             *self.kept.lock() = Kept::Session(Arc::new(refresh));
         }
@@ -310,7 +320,8 @@ impl Personal {
 
     async fn newest(&self, shared: &Shared) -> Option<Arc<Secret>> {
         let stored = shared.store().load(self.key.id).await?;
-        Some(Arc::new(stored.refresh))
+        let is_at_home = stored.place == shared.issuer().place_print(&self.key.console);
+        is_at_home.then(|| Arc::new(stored.refresh))
     }
 
     async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, Setback> {

@@ -38,6 +38,7 @@ pub(super) struct Stored {
     pub(super) key: SessionKey,
     pub(super) user: Option<Arc<str>>,
     pub(super) access: Option<StoredAccess>,
+    pub(super) place: Option<u64>,
     pub(super) refresh: Secret,
 }
 
@@ -48,6 +49,9 @@ struct Written {
     user: Option<String>,
     #[serde(default)]
     access: Option<WrittenAccess>,
+    /// Tells where the console is that it is good for.
+    #[serde(default)]
+    place: Option<u64>,
     refresh: String,
     /// In seconds since 1970.
     saved: i64,
@@ -113,7 +117,7 @@ impl SessionStore {
         &self,
         key: &SessionKey,
         user: Option<&str>,
-        access: Option<(&Secret, Duration)>,
+        (place, access): (Option<u64>, Option<(&Secret, Duration)>),
         refresh: &Secret,
     ) -> bool {
         let Some(state) = self.state.as_ref().map(Arc::clone) else {
@@ -126,6 +130,7 @@ impl SessionStore {
             access: access.map(|(token, lifetime)| {
                 WrittenAccess::new(token.expose(), self.clock.now(), lifetime)
             }),
+            place,
             refresh: refresh.expose().to_owned(),
             saved: self.clock.now().0.div_euclid(1_000_000),
         };
@@ -195,6 +200,7 @@ fn read(name: &[u8], value: &[u8]) -> Option<(i64, Stored)> {
         },
         user: written.user.map(Arc::from),
         access: written.access.map(StoredAccess::from),
+        place: written.place,
         refresh: Secret::new(written.refresh),
     };
     Some((written.saved, stored))

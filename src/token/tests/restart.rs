@@ -125,6 +125,29 @@ async fn other_credentials_never_get_what_the_old_ones_gave() {
     assert_eq!(world.issuer.counts(), [2, 0, 2]);
 }
 
+/// What one console gave is never shown to another that has its name.
+#[tokio::test(start_paused = true)]
+async fn a_console_that_has_moved_is_not_shown_the_sessions_of_users() {
+    let world = World::new(Keeping::on_disk());
+    *world.issuer.place.lock() = Some(1);
+    let main = ConsoleId::new(MAIN);
+    let issued = Issued {
+        access: Secret::new("canary-access-of-ann".to_owned()),
+        refresh: Some(Secret::new("canary-refresh-of-ann".to_owned())),
+        lifetime: LIFE,
+    };
+    let adopted = world.broker.adopt(&main, None, issued, Access::Full).await;
+    let (key, lease) = adopted.unwrap();
+    let world = world.killed();
+    let kept = world.broker.session_lease_for(&key, soon()).await.unwrap();
+    assert_eq!(bearer(&kept), bearer(&lease));
+    *world.issuer.place.lock() = Some(2);
+    let world = world.killed();
+    world.broker.restore_sessions(&main);
+    assert!(world.broker.session_lease_for(&key, soon()).await.is_err());
+    assert!(world.issuer.used_refresh.lock().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_retired_does_not_come_back() {
     for saved in [false, true] {

@@ -806,7 +806,7 @@ async fn a_user_who_is_refused_for_good_does_not_wear_the_session_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_thousand_users_take_the_room_of_the_spare_ones() {
+async fn users_beyond_the_spare_ones_make_room() {
     let settings = RefreshSettings {
         spare_tokens: 100,
         ..RefreshSettings::default()
@@ -840,4 +840,28 @@ async fn tokens_of_the_gateways_own_account_that_are_revoked_end_its_session() {
     world.broker.retire(key(90).target);
     world.lease(2).await.unwrap();
     assert_eq!(world.issuer.counts(), [2, 0, 2]);
+}
+
+/// However far the first one got, the fetch goes on or the next one takes over.
+#[tokio::test(start_paused = true)]
+async fn a_leader_may_go_away_at_any_point() {
+    use futures_util::poll;
+    for polls in 0..12 {
+        let world = World::new(store());
+        let lease = async {
+            let mut leader = std::pin::pin!(world.lease(1));
+            for _ in 0..polls {
+                if poll!(&mut leader).is_ready() {
+                    break;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        lease.await;
+        let began = Instant::now();
+        assert!(world.lease(1).await.is_ok(), "{polls}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{polls}");
+        assert_eq!(world.issuer.counts(), [1, 0, 1], "{polls}");
+        assert_eq!(world.broker.stats().waiting, 0);
+    }
 }

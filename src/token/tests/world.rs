@@ -33,6 +33,8 @@ pub(super) struct FakeIssuer {
     pub(super) life: Mutex<Duration>,
     pub(super) most_at_once: AtomicUsize,
     pub(super) rotation: Mutex<Rotation>,
+    /// Tells where the console is.
+    pub(super) place: Mutex<Option<u64>>,
     /// Tells the credentials.
     pub(super) print: Mutex<Option<u64>>,
     /// Users that nobody may act as.
@@ -71,6 +73,7 @@ impl FakeIssuer {
             life: Mutex::new(LIFE),
             most_at_once: AtomicUsize::new(0),
             rotation: Mutex::new(Rotation::Rotates),
+            place: Mutex::default(),
             print: Mutex::default(),
             barred: Mutex::default(),
             subjects: Mutex::default(),
@@ -160,6 +163,10 @@ fn jwt(number: usize, subject: Subject) -> String {
 
 #[async_trait]
 impl TokenIssuer for FakeIssuer {
+    fn place_print(&self, _: &ConsoleId) -> Option<u64> {
+        *self.place.lock()
+    }
+
     fn credential_print(&self, _: &IdentityId) -> Option<u64> {
         *self.print.lock()
     }
