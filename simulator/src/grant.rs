@@ -260,6 +260,10 @@ fn impersonated(shared: &Shared, session: &Session, target: Uuid) -> Result<Hold
             "The company of the user to impersonate has no access to the REST API.",
         ));
     }
+    let target = match switches.as_confuses {
+        false => target,
+        true => world.user_beside(target, session.user).unwrap_or(target),
+    };
     let login = world.password_login(target);
     let holder = login
         .and_then(|login| holder(&world, login.id))

@@ -58,6 +58,8 @@ pub struct Switches {
     /// Lets grant `as` act for a user whose company has no REST access; its token works then too
     /// (`as_rest_disabled`, default false).
     pub as_rest_disabled: bool,
+    /// Grant `as` gives a token of another user than it was asked for (`as_confuses`, default false).
+    pub as_confuses: bool,
     /// Impersonated tokens live on when the session they were lent on is revoked or replaced
     /// (`as_outlives_parent`, default true).
     pub as_outlives_parent: bool,
@@ -129,6 +131,7 @@ impl Default for Switches {
             as_disabled: false,
             as_mfa: true,
             as_rest_disabled: false,
+            as_confuses: false,
             as_outlives_parent: true,
             parallel_sessions: ParallelSessions::Many,
             refresh_extends: true,
@@ -172,6 +175,7 @@ impl Switches {
             "as_disabled" => self.as_disabled = plain(name, value)?,
             "as_mfa" => self.as_mfa = plain(name, value)?,
             "as_rest_disabled" => self.as_rest_disabled = plain(name, value)?,
+            "as_confuses" => self.as_confuses = plain(name, value)?,
             "as_outlives_parent" => self.as_outlives_parent = plain(name, value)?,
             "parallel_sessions" => self.parallel_sessions = worded(name, value)?,
             "refresh_extends" => self.refresh_extends = plain(name, value)?,

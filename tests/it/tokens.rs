@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::json;
-use vspc_simulator::{Action, Fault};
+use serde_json::{Value, json};
+use vspc_simulator::{Action, Fault, Switches};
 
 use crate::harness::{
     ACME, ADMIN, Answer, BILLING, World, ZABBIX, ok, unsigned, until_true, write_secret,
@@ -267,4 +267,23 @@ async fn a_revocation_seen_in_passing_drops_the_users_token() {
         world.simulator.state().unauthorized.values().sum::<u64>(),
         0
     );
+}
+
+/// A console that mixes its users up must not make the gateway act as the wrong one.
+#[tokio::test]
+async fn a_token_of_another_user_reaches_nothing() {
+    let switches = Switches {
+        as_confuses: true,
+        ..unsigned()
+    };
+    let world = World::start_with("", switches).await;
+    let answer = world.get(ADMIN, "acme", ME).await;
+    assert_eq!((answer.status, answer.code()), (502, "wrong_subject"));
+    assert!(world.reached().is_empty());
+    let fits = |it: &Value| it["kind"] == "token" && it["code"] == "wrong_subject";
+    let record = world.record(fits).await;
+    assert_eq!(record["target"]["uid"], ACME);
+    // It is not asked for again at once.
+    assert_eq!(world.get(ADMIN, "acme", ME).await.code(), "wrong_subject");
+    assert_eq!(world.grants("as"), (1, 0));
 }
