@@ -87,6 +87,8 @@ impl Kind for Account {
     }
 
     fn recovered_at(&self) -> Option<Instant> {
-        self.desk.recovered_at()
+        self.desk
+            .recovered_at()
+            .max(self.session.kind.obtained_at())
     }
 }

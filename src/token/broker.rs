@@ -168,14 +168,15 @@ impl Broker {
         let consoles: Vec<_> = self.0.consoles.iter().map(|it| Arc::clone(&it)).collect();
         for console in consoles {
             if console.session.kind.belongs_to(subject) {
-                console.session.discard(&self.0);
-                console.session.wake(&self.0);
+                // Exchanged, not thrown away: where it was revoked, that is refused, and a log-in
+                // follows.
+                console.session.force(&self.0);
             }
         }
         let accounts: Vec<_> = self.0.accounts.iter().map(|it| Arc::clone(&it)).collect();
         for account in accounts {
             if account.kind.session.kind.belongs_to(subject) {
-                account.kind.session.discard(&self.0);
+                account.kind.session.force(&self.0);
                 account.discard(&self.0);
             }
         }

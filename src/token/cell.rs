@@ -196,6 +196,11 @@ impl<K: Kind> Cell<K> {
         drop(self.demand(shared, Event::Renew(generation)));
     }
 
+    /// There is a reason to try again at once, whatever the last attempt taught.
+    pub(super) fn pardon(self: &Arc<Self>, shared: &Arc<Shared>) {
+        self.event(shared, Event::Pardon, None);
+    }
+
     /// The console rejected this generation.
     pub(super) fn reject(self: &Arc<Self>, shared: &Arc<Shared>, generation: Generation) {
         self.event(shared, Event::Rejected(generation), None);

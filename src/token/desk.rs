@@ -14,6 +14,7 @@ use super::cell::Setback;
 use super::claims::Claims;
 use super::health::{Admission, Health};
 use super::lease::{Generation, Lease};
+use super::policy::RefreshSettings;
 use super::renew::Queue;
 use super::shared::Shared;
 use super::{ConsoleId, GrantKind, Granted, TokenEvent};
@@ -153,7 +154,7 @@ impl Desk {
         let most = shared.policy().settings().most_lifetime;
         let result = answer
             .and_then(|issued| Obtained::new(issued, shared.next_generation(), most))
-            .and_then(|obtained| purpose.check(obtained));
+            .and_then(|obtained| purpose.check(obtained, shared.policy().settings()));
         admitted.ended(result.as_ref().err(), shared);
         let outcome = match &result {
             Ok(obtained) => Ok(Granted {
@@ -230,11 +231,16 @@ impl Obtained {
 
 impl Purpose<'_> {
     /// Refuses a token that says it is somebody else's. VSPC's own sample of an impersonated token
-    /// names the impersonator, so that one is believed too.
-    fn check(&self, obtained: Obtained) -> Result<Obtained, IssueError> {
+    /// names the impersonator, so that one is believed too, unless the settings say otherwise.
+    fn check(
+        &self,
+        obtained: Obtained,
+        settings: &RefreshSettings,
+    ) -> Result<Obtained, IssueError> {
         let asked = self.target.or(self.asker);
+        let own = self.asker.filter(|_| settings.own_subject);
         match (asked, obtained.claims.subject) {
-            (Some(asked), Some(got)) if got != asked && Some(got) != self.asker => {
+            (Some(asked), Some(got)) if got != asked && Some(got) != own => {
                 Err(IssueError::WrongSubject { asked, got })
             }
             _ => Ok(obtained),

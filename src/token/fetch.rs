@@ -113,14 +113,17 @@ impl Impersonation {
     }
 
     /// The token that was kept before the start, asked for once.
-    async fn kept(&self, shared: &Shared) -> Option<Fresh<Lease>> {
+    async fn kept(&self, shared: &Arc<Shared>) -> Option<Fresh<Lease>> {
         if self.was_looked_up.swap(true, Ordering::Relaxed) {
             return None;
         }
-        let print = self.console.session.kind.print(shared);
+        let print = self.console.session.kind.print(shared).await;
         let store = shared.store();
         let stored = store.shelved(&self.key, print).await?;
         let span = stored.span(store.now())?;
+        if span.lifetime.saturating_sub(span.age) <= shared.policy().margin(span.lifetime) {
+            return None;
+        }
         let generation = shared.next_generation();
         let value = Lease::new(&stored.access, generation)?;
         Some(Fresh {
@@ -205,7 +208,8 @@ impl Kind for Impersonation {
     }
 
     fn recovered_at(&self) -> Option<Instant> {
-        self.console.desk.recovered_at()
+        let obtained = self.console.session.kind.obtained_at();
+        self.console.desk.recovered_at().max(obtained)
     }
 }
 

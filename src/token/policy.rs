@@ -30,6 +30,8 @@ pub struct RefreshSettings {
     pub chain_lifetime: Duration,
     /// A refresh token is exchanged after this part of its life, used or not.
     pub keep_alive_percent: u32,
+    /// Whether an impersonated token may name the impersonator, as VSPC's own sample does.
+    pub own_subject: bool,
     /// No answer of a console makes a token live longer than this.
     pub most_lifetime: Duration,
     /// Impersonated tokens that are kept at most, beside one for each tenant.
@@ -68,6 +70,7 @@ impl Default for RefreshSettings {
             chain_lifetime: Duration::from_secs(48 * 60 * 60),
             keep_alive_percent: 50,
             most_lifetime: Duration::from_secs(24 * 60 * 60),
+            own_subject: true,
             spare_tokens: 10_000,
             jitter_percent: 10,
             pacing_percent: 35,

@@ -3,7 +3,6 @@
 //! A session is its refresh token: that is what `as` needs, and what must not be lost. It is
 //! exchanged at half its life, used or not. Its access token is only for calls in its own name.
 
-mod tries;
 mod value;
 
 use std::sync::Arc;
@@ -16,14 +15,14 @@ use tokio::time::{Instant, sleep};
 use super::GrantKind;
 use super::cell::{Fresh, Kind, Setback};
 use super::desk::{Desk, Obtained, Purpose};
+use super::policy::login_cooldown;
 use super::renew::Queue;
 use super::shared::Shared;
 use super::slot::Upkeep;
-use super::store::Renewal;
+use super::store::{Came, Entry, Known, Ledger, Renewal};
 use crate::tenant::IdentityId;
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::{Access, IssueError, Subject};
-use tries::Tries;
+use crate::vspc::grant::{Access, IssueError, Outage, Subject};
 pub(super) use value::Session;
 
 /// What obtains the session of one identity.
@@ -39,7 +38,22 @@ pub(super) struct SessionKind {
     shuns_store: AtomicBool,
     /// Failed refreshes of it in a row that were no refusals.
     stumbles: AtomicU32,
-    tries: Mutex<Tries>,
+    /// Which drop of the session it is: what was begun before keeps nothing.
+    epoch: AtomicU32,
+    ledger: Mutex<Ledger>,
+    /// When a session was last obtained.
+    obtained_at: Mutex<Option<Instant>>,
+    /// Why the last log-in did not go well.
+    refusal: Mutex<Option<IssueError>>,
+    /// What is held could not be kept: it is newer than what is stored.
+    unsaved: AtomicBool,
+}
+
+/// What an attempt goes by.
+#[derive(Clone, Copy)]
+struct Attempt {
+    epoch: u32,
+    print: Option<u64>,
 }
 
 impl SessionKind {
@@ -52,7 +66,11 @@ impl SessionKind {
             print: Mutex::new(None),
             shuns_store: AtomicBool::new(false),
             stumbles: AtomicU32::new(0),
-            tries: Mutex::default(),
+            epoch: AtomicU32::new(0),
+            ledger: Mutex::default(),
+            obtained_at: Mutex::default(),
+            refusal: Mutex::default(),
+            unsaved: AtomicBool::new(false),
         }
     }
 
@@ -61,21 +79,39 @@ impl SessionKind {
     }
 
     /// The print of the identity's credentials, as it was when somebody last looked.
-    pub(super) fn print(&self, shared: &Shared) -> Option<u64> {
-        let mut print = self.print.lock();
-        *print.get_or_insert_with(|| shared.issuer().credential_print(&self.identity))
+    pub(super) async fn print(&self, shared: &Arc<Shared>) -> Option<u64> {
+        let known = *self.print.lock();
+        match known {
+            Some(print) => print,
+            None => {
+                let print = self.look_at_credentials(shared).await;
+                *self.print.lock().get_or_insert(print)
+            }
+        }
     }
 
     /// Looks at the credentials again. Whether they are others than before; ones that cannot be
     /// read just now are not.
-    pub(super) fn has_new_credentials(&self, shared: &Shared) -> bool {
-        let now = shared.issuer().credential_print(&self.identity);
-        let before = self.print(shared);
+    pub(super) async fn has_new_credentials(&self, shared: &Arc<Shared>) -> bool {
+        let before = self.print(shared).await;
+        let now = self.look_at_credentials(shared).await;
         if now.is_none() || now == before {
             return false;
         }
         *self.print.lock() = Some(now);
         true
+    }
+
+    /// Reads files.
+    async fn look_at_credentials(&self, shared: &Arc<Shared>) -> Option<u64> {
+        let (shared, identity) = (Arc::clone(shared), self.identity.clone());
+        let look = move || shared.issuer().credential_print(&identity);
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+
+    /// When a session was last obtained.
+    pub(super) fn obtained_at(&self) -> Option<Instant> {
+        *self.obtained_at.lock()
     }
 
     pub(super) fn access(&self) -> Access {
@@ -97,11 +133,6 @@ impl SessionKind {
         }
     }
 
-    /// Whether the last log-in was refused, with the credentials of then.
-    pub(super) fn is_refused(&self) -> bool {
-        self.tries.lock().is_refused()
-    }
-
     /// Whether what is held ends soon, and no exchange of it will help.
     fn is_ending(&self, shared: &Shared) -> bool {
         let kept = self.kept.lock();
@@ -118,38 +149,42 @@ impl SessionKind {
     }
 
     /// Whether the store has it.
-    pub(super) async fn is_kept(&self, shared: &Shared) -> bool {
-        let print = self.print(shared);
+    pub(super) async fn is_kept(&self, shared: &Arc<Shared>) -> bool {
+        let print = self.print(shared).await;
         let known = shared.store().identity(&self.identity, print).await;
-        known.is_some_and(|known| known.chain.is_some())
+        matches!(known, Known::Session(_))
     }
 
     /// What another process, or this one before it was started, left: nothing where that is what is
     /// held already.
     async fn stored(&self, shared: &Shared, print: Option<u64>) -> Option<Fresh<Session>> {
+        let store = shared.store();
         if self.shuns_store.load(Ordering::Relaxed) {
+            store.forget(&self.identity, None).await;
             return None;
         }
-        let store = shared.store();
-        let mut known = store.identity(&self.identity, print).await?;
+        if self.unsaved.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut known = store.identity(&self.identity, print).await;
         for _ in 0..LOOKS {
-            if !known.is_renewing {
+            if !matches!(known, Known::Renewing) {
                 break;
             }
             sleep(LOOK_AGAIN).await;
-            known = store.identity(&self.identity, print).await?;
+            known = store.identity(&self.identity, print).await;
         }
-        self.tries
-            .lock()
-            .learn(print, known.refusals, store.now(), Instant::now());
-        let chain = known.chain.filter(|_| !known.is_renewing);
-        if chain.is_none() && known.is_renewing {
-            let identity = &self.identity;
-            tracing::warn!(%identity, "a process ended while it renewed a session: its refresh token is given up");
-            store.forget(identity, None).await;
-            *self.kept.lock() = None;
-        }
-        let chain = chain?;
+        let chain = match known {
+            Known::Nothing => return None,
+            Known::Lost | Known::Renewing => {
+                let identity = &self.identity;
+                tracing::warn!(%identity, "a process ended while it renewed a session: its refresh token is given up");
+                store.forget(identity, None).await;
+                *self.kept.lock() = None;
+                return None;
+            }
+            Known::Session(chain) => chain,
+        };
         let held = self.kept.lock().clone();
         if held.is_some_and(|held| held.refresh().is_some_and(|it| **it == chain.refresh)) {
             return None;
@@ -158,11 +193,20 @@ impl SessionKind {
         Some(session.into_fresh())
     }
 
+    /// Tries again to keep what could not be kept.
+    async fn save(&self, shared: &Shared, session: &Session) {
+        let store = shared.store();
+        if let Some(chain) = session.to_stored(store.now()) {
+            let kept = store.keep(&self.identity, session.print(), &chain).await;
+            self.unsaved.store(!kept, Ordering::Relaxed);
+        }
+    }
+
     /// Exchanges the refresh token that is held, if there is one that may be good.
     async fn refresh(
         &self,
         shared: &Shared,
-        print: Option<u64>,
+        attempt: Attempt,
     ) -> Result<Option<Fresh<Session>>, Setback> {
         let Some(held) = self.kept.lock().clone() else {
             return Ok(None);
@@ -171,8 +215,13 @@ impl SessionKind {
             return Ok(None);
         };
         let store = shared.store();
-        if let Renewal::Overtaken = store.begin_renewal(&self.identity, refresh).await {
-            let newer = self.stored(shared, print).await;
+        if self.unsaved.load(Ordering::Relaxed) {
+            self.save(shared, &held).await;
+        }
+        // What is not on the disk cannot be marked there.
+        let is_saved = !self.unsaved.load(Ordering::Relaxed);
+        if is_saved && let Renewal::Overtaken = store.begin_renewal(&self.identity, refresh).await {
+            let newer = self.stored(shared, attempt.print).await;
             if newer.is_none() {
                 *self.kept.lock() = None;
             }
@@ -182,7 +231,7 @@ impl SessionKind {
         let call = shared.issuer().refresh(&self.desk.id, refresh, self.access);
         match self.desk.call(shared, purpose, call).await {
             Ok(obtained) => Ok(Some(
-                self.settle(shared, print, obtained, Some(&held)).await,
+                self.settle(shared, attempt, obtained, Some(&held)).await,
             )),
             Err(Setback::Failed(IssueError::Challenge(_) | IssueError::Refused { .. })) => {
                 self.give_up(shared, &held).await;
@@ -201,7 +250,10 @@ impl SessionKind {
             Setback::Blocked { .. } | Setback::Failed(IssueError::Throttled { .. }) => {
                 shared.store().unsent(&self.identity).await;
             }
-            Setback::Failed(IssueError::WrongSubject { .. }) => self.give_up(shared, held).await,
+            // Without an answer nobody knows whether it was exchanged; sent twice, it may look stolen.
+            Setback::Failed(
+                IssueError::WrongSubject { .. } | IssueError::Unavailable(Outage::TimedOut),
+            ) => self.give_up(shared, held).await,
             Setback::Failed(_) => {
                 // What a dead refresh token is answered with is not documented. Should it look
                 // like an outage, the next attempts go by log-in.
@@ -221,34 +273,56 @@ impl SessionKind {
         shared.store().forget(&self.identity, refresh).await;
     }
 
-    async fn log_in(&self, shared: &Shared, print: Option<u64>) -> Result<Fresh<Session>, Setback> {
-        let store = shared.store();
-        let begun = self.tries.lock().begin(print, Instant::now());
-        let before = begun.map_err(|(error, until)| Setback::Blocked { error, until })?;
-        // As if it were refused: whoever starts next must know, should this process die of it.
-        let noted = before.and_one_more(store.now());
-        store.note_refusals(&self.identity, print, noted).await;
+    async fn log_in(&self, shared: &Shared, attempt: Attempt) -> Result<Fresh<Session>, Setback> {
+        let print = attempt.print;
+        let (store, patience) = (shared.store(), shared.policy().call_limit());
+        let own = self.ledger.lock().clone();
+        let identity = &self.identity;
+        let (entry, ledger) = store.begin_login(identity, print, &own, patience).await;
+        *self.ledger.lock() = ledger;
+        let before = match entry {
+            Entry::Begun(before) => before,
+            Entry::Elsewhere => {
+                let error = IssueError::Unavailable(Outage::Internal);
+                let until = Instant::now() + ELSEWHERE;
+                return Err(Setback::Blocked { error, until });
+            }
+            Entry::Wait(wait) => {
+                let error = self.refusal.lock().clone().unwrap_or_else(before_the_start);
+                let until = Instant::now() + wait;
+                return Err(Setback::Blocked { error, until });
+            }
+        };
         let purpose = self.purpose(GrantKind::Login, None);
-        let call = shared.issuer().login(&self.identity);
-        match self.desk.call(shared, purpose, call).await {
-            Ok(obtained) => Ok(self.settle(shared, print, obtained, None).await),
-            Err(Setback::Failed(
-                error @ (IssueError::Challenge(_) | IssueError::Refused { .. }),
-            )) => {
-                let now = Instant::now();
-                let until = self.tries.lock().refused(print, &error, now);
-                let (identity, tries) = (&self.identity, noted.count);
-                if tries >= NEAR_A_LOCK_OUT {
-                    let minutes = (until - now).as_secs().div_ceil(60);
-                    tracing::error!(%identity, tries, minutes,
-                        "the console refuses the gateway's log-in, and locks accounts that go on: the next try comes in some minutes, or at once when the secret is another one");
-                }
+        let call = shared.issuer().login(identity);
+        let result = self.desk.call(shared, purpose, call).await;
+        let came = match &result {
+            Ok(_) => Came::Well,
+            Err(Setback::Failed(IssueError::Challenge(_) | IssueError::Refused { .. })) => {
+                Came::Refused
+            }
+            Err(Setback::Failed(IssueError::Unavailable(Outage::TimedOut))) => Came::Unclear,
+            Err(_) => Came::Unsent,
+        };
+        self.ledger.lock().ended(print, store.process(), came);
+        store.login_ended(identity, print, came).await;
+        match result {
+            Ok(obtained) => Ok(self.settle(shared, attempt, obtained, None).await),
+            Err(Setback::Failed(error)) if came == Came::Refused => {
+                *self.refusal.lock() = Some(error.clone());
+                let until = Instant::now() + login_cooldown(before);
+                self.warn(before + 1);
                 Err(Setback::Blocked { error, until })
             }
-            Err(setback) => {
-                store.note_refusals(&self.identity, print, before).await;
-                Err(setback)
-            }
+            Err(setback) => Err(setback),
+        }
+    }
+
+    fn warn(&self, tries: u32) {
+        let identity = &self.identity;
+        if tries >= NEAR_A_LOCK_OUT {
+            tracing::error!(%identity, tries,
+                "the console refuses the gateway's log-in, and locks accounts that go on: the next try comes in 15 minutes, or soon when the secret is another one");
         }
     }
 
@@ -256,15 +330,16 @@ impl SessionKind {
     async fn settle(
         &self,
         shared: &Shared,
-        print: Option<u64>,
+        attempt: Attempt,
         obtained: Obtained,
         held: Option<&Session>,
     ) -> Fresh<Session> {
-        let session = Session::obtained(shared, print, obtained, held);
-        if let Some(chain) = session.to_stored(shared.store().now()) {
-            shared.store().keep(&self.identity, print, &chain).await;
+        let session = Session::obtained(shared, attempt.print, obtained, held);
+        // What was dropped meanwhile is not kept.
+        if self.epoch.load(Ordering::Relaxed) == attempt.epoch {
+            self.save(shared, &session).await;
+            self.shuns_store.store(false, Ordering::Relaxed);
         }
-        self.shuns_store.store(false, Ordering::Relaxed);
         session.into_fresh()
     }
 }
@@ -274,7 +349,9 @@ impl Kind for SessionKind {
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Session>, Setback> {
         let _turn = self.desk.session_turn(shared).await;
-        let print = self.print(shared);
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let print = self.print(shared).await;
+        let attempt = Attempt { epoch, print };
         if let Some(fresh) = self.stored(shared, print).await {
             return Ok(fresh);
         }
@@ -284,31 +361,35 @@ impl Kind for SessionKind {
             // gave is kept alive for as long as it takes.
             let now = Instant::now();
             let is_due = held.span(now).is_half_over();
-            return match self.log_in(shared, print).await {
-                Err(_) if is_due => self.refresh(shared, held.print()).await?.ok_or_else(lost),
+            return match self.log_in(shared, attempt).await {
+                Err(_) if is_due => {
+                    let print = held.print();
+                    let attempt = Attempt { print, ..attempt };
+                    self.refresh(shared, attempt).await?.ok_or_else(lost)
+                }
                 result => result,
             };
         }
         if self.is_ending(shared) {
-            return self.log_in(shared, print).await;
+            return self.log_in(shared, attempt).await;
         }
-        match self.refresh(shared, print).await? {
+        match self.refresh(shared, attempt).await? {
             Some(fresh) => Ok(fresh),
-            None => self.log_in(shared, print).await,
+            None => self.log_in(shared, attempt).await,
         }
     }
 
     fn accept(&self, value: &Session) {
         self.stumbles.store(0, Ordering::Relaxed);
-        if value.proved_at().is_some() {
-            self.tries.lock().forget();
-        }
+        *self.obtained_at.lock() = Some(Instant::now());
         *self.kept.lock() = Some(value.clone());
     }
 
     fn emptied(&self, _: &Shared) {
         *self.kept.lock() = None;
+        self.epoch.fetch_add(1, Ordering::Relaxed);
         self.shuns_store.store(true, Ordering::Relaxed);
+        self.unsaved.store(false, Ordering::Relaxed);
     }
 
     fn queue(&self) -> &Queue {
@@ -331,8 +412,18 @@ fn lost() -> Setback {
 
 /// Failed refreshes after which a session is obtained by log-in.
 const STUMBLES: u32 = 3;
+/// The refusal itself is not known any more.
+fn before_the_start() -> IssueError {
+    IssueError::Refused {
+        error: "refused".into(),
+        description: "log-ins were refused, or did not end, before".into(),
+    }
+}
+
+/// How soon another process's log-in is looked for again.
+const ELSEWHERE: Duration = Duration::from_secs(1);
 /// Directories lock an account after some five refusals.
 const NEAR_A_LOCK_OUT: u32 = 3;
 /// How often another process is looked for that may be renewing the session just now.
-const LOOKS: u32 = 8;
+const LOOKS: u32 = 60;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);

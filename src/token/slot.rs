@@ -37,6 +37,8 @@ pub(super) enum Slot<V> {
 /// What is known of the failure of a fetch.
 #[derive(Debug)]
 pub(super) struct Cooling {
+    /// Nothing was asked: what it needs was missing.
+    blocked: bool,
     pub(super) error: IssueError,
     setbacks: Setbacks,
     since: Instant,
@@ -109,7 +111,9 @@ pub(super) enum Event<V> {
         span: Span,
         value: V,
     },
-    /// The endpoint is well again: what its illness taught is forgotten.
+    /// There is a reason to try again at once, whatever the last attempt taught.
+    Pardon,
+    /// The endpoint is well again, or what was missing is there: what that taught is forgotten.
     Recovered,
     /// The console rejected this token.
     Rejected(Generation),
@@ -186,6 +190,7 @@ impl<V: Clone> Slot<V> {
             Self::Held { held, renewal } => match event {
                 Event::Demand => moves::demand(held, renewal, now),
                 Event::Drop => (Self::Empty, Effect::Rest),
+                Event::Pardon => moves::pardon(held, renewal),
                 Event::Recovered => moves::recovered(held, renewal),
                 Event::Renew(generation) => moves::renew(held, renewal, generation, now),
                 Event::Rejected(generation) if held.takes(generation, now) => {
@@ -227,7 +232,7 @@ impl<V: Clone> Slot<V> {
         match self {
             Self::CoolingOff(cooling) => {
                 let is_over = recovered.is_some_and(|recovered| cooling.since <= recovered);
-                cooling.error.is_outage() && is_over
+                (cooling.blocked || cooling.error.is_outage()) && is_over
             }
             _ => false,
         }
@@ -285,7 +290,8 @@ impl<V: Clone> Slot<V> {
                     Renewal::Timed => (life.renew_at, life.early_at),
                 };
                 Some(match upkeep {
-                    Upkeep::Always => Timer::Plain(due),
+                    // However short it lives: nobody may be asking for it.
+                    Upkeep::Always => Timer::Plain(due.max(held.forcible_at + LEAST_GAP)),
                     Upkeep::UsedAt(_) => Timer::Paced {
                         due,
                         lifetime: life.lifetime,
@@ -313,6 +319,9 @@ impl<V> Held<V> {
         }
     }
 }
+
+/// Between two renewals of what is always kept.
+const LEAST_GAP: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

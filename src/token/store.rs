@@ -3,9 +3,11 @@
 mod access;
 mod chain;
 mod leases;
+mod ledger;
 
 pub(super) use access::StoredAccess;
-pub(super) use chain::{Refusals, Renewal, StoredChain};
+pub(super) use chain::{Known, Renewal, StoredChain};
+pub(super) use ledger::{Came, Entry, Ledger};
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,6 +63,12 @@ impl SessionStore {
     /// Keeps nothing: sessions end with the process.
     pub fn nowhere() -> Self {
         Self::new(Clock::System, None)
+    }
+
+    /// As [`Self::nowhere`], by another clock.
+    #[cfg(test)]
+    pub(super) fn nowhere_by(clock: Clock) -> Self {
+        Self::new(clock, None)
     }
 
     /// Keeps them in the state.

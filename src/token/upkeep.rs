@@ -11,7 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Broker;
-use super::slot::Slot;
+use super::cell::Cell;
+use super::session::SessionKind;
 use crate::tenant::AccountKey;
 
 impl Broker {
@@ -72,33 +73,32 @@ impl Broker {
     async fn watch_credentials(&self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        for turn in 0_usize.. {
             ticks.tick().await;
-            let consoles: Vec<_> = self.0.consoles.iter().map(|it| Arc::clone(&it)).collect();
-            for console in consoles {
-                let session = &console.session;
-                if !session.kind.has_new_credentials(&self.0) {
-                    continue;
-                }
-                let identity = &console.desk.id;
-                tracing::info!(%identity, "the gateway's credentials were changed");
-                let held = session.look(|slot| match slot {
-                    Slot::CoolingOff(_) => None,
-                    _ => slot.servable().map(|(_, generation, _)| generation),
-                });
-                match held {
-                    Some(generation) => session.renew(&self.0, generation),
-                    None => {
-                        if session.kind.is_refused() {
-                            session.discard(&self.0);
-                        }
-                        session.wake(&self.0);
-                    }
+            let consoles = self.0.consoles.iter().map(|it| Arc::clone(&it.session));
+            // Of thousands of tenants' accounts some at a time, each once a minute.
+            let accounts = self.0.accounts.iter().enumerate();
+            let accounts = accounts
+                .filter(|(place, _)| place % ACCOUNT_TURNS == turn % ACCOUNT_TURNS)
+                .map(|(_, account)| Arc::clone(&account.kind.session));
+            let sessions: Vec<_> = consoles.chain(accounts).collect();
+            for session in sessions {
+                if session.kind.has_new_credentials(&self.0).await {
+                    let identity = session.kind.identity();
+                    tracing::info!(%identity, "the credentials were changed");
+                    self.use_new_credentials(&session);
                 }
             }
         }
     }
+
+    fn use_new_credentials(&self, session: &Arc<Cell<SessionKind>>) {
+        session.pardon(&self.0);
+        session.force(&self.0);
+    }
 }
 
+/// Looks in which each account of a tenant is looked at once.
+const ACCOUNT_TURNS: usize = 12;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -75,6 +75,8 @@ fn counts(section: &mut Section<'_>, settings: &mut RefreshSettings) -> Option<(
     let calls = section.or("calls", s.calls);
     let per_console = section.or("calls_per_console", s.calls_per_console);
     let spare = section.or("spare", s.spare_tokens);
+    let own = section.or("own_subject", s.own_subject);
+    s.own_subject = own?;
     s.breaker_faults = faults?;
     s.calls = calls?;
     s.calls_per_console = per_console?;

@@ -15,7 +15,7 @@ pub(super) fn acquiring<V: Clone>(
     policy: &RefreshPolicy,
 ) -> (Slot<V>, Effect<V>) {
     match event {
-        Event::Blocked { error, until } => cool_off(error, setbacks, now, until),
+        Event::Blocked { error, until } => blocked(error, setbacks, now, until),
         Event::Demand | Event::Renew(_) => {
             let fate = match fate {
                 Fate::Discard | Fate::FetchAgain => Fate::FetchAgain,
@@ -45,7 +45,7 @@ pub(super) fn acquiring<V: Clone>(
             Fate::FetchAgain => acquire(setbacks),
             Fate::Keep => hold((generation, value), now, span, jitter, policy),
         },
-        Event::Recovered | Event::Rejected(_) | Event::RenewDue(_) => {
+        Event::Pardon | Event::Recovered | Event::Rejected(_) | Event::RenewDue(_) => {
             (Slot::Acquiring { fate, setbacks }, Effect::Rest)
         }
     }
@@ -84,13 +84,13 @@ pub(super) fn renewing<V: Clone>(
         Event::Rejected(generation) if held.takes(generation, now) => {
             (waiting(held.setbacks), Effect::Rest)
         }
-        Event::Recovered | Event::Rejected(_) | Event::RenewDue(_) => {
+        Event::Pardon | Event::Recovered | Event::Rejected(_) | Event::RenewDue(_) => {
             (Slot::Renewing(held), Effect::Rest)
         }
         // What is awaited is in flight already.
         Event::Renew(_) => (Slot::Renewing(held), Effect::Wait),
         Event::Blocked { error, until } if serves => keep(held, error, until),
-        Event::Blocked { error, until } => cool_off(error, held.setbacks, now, until),
+        Event::Blocked { error, until } => blocked(error, held.setbacks, now, until),
         Event::Failed { error, jitter } => {
             let until = now + policy.cooldown(&error, &mut held.setbacks, jitter);
             if serves {
@@ -125,8 +125,10 @@ pub(super) fn cooling_off<V>(
             (Slot::CoolingOff(cooling), Effect::Refuse { error, until })
         }
         Event::Demand | Event::Renew(_) => acquire(cooling.setbacks),
-        Event::Drop => (Slot::Empty, Effect::Rest),
-        Event::Recovered if cooling.error.is_outage() => (Slot::Empty, Effect::Rest),
+        Event::Drop | Event::Pardon => (Slot::Empty, Effect::Rest),
+        Event::Recovered if cooling.blocked || cooling.error.is_outage() => {
+            (Slot::Empty, Effect::Rest)
+        }
         Event::RenewDue(Upkeep::Always) if now >= until => acquire(cooling.setbacks),
         Event::RenewDue(Upkeep::UsedAt(_)) if now >= until + policy.forget_after() => {
             (Slot::Empty, Effect::Rest)
@@ -153,6 +155,15 @@ pub(super) fn renew<V: Clone>(
         Renewal::CoolingOff { error, until } if now < until => keep(held, error, until),
         _ => (Slot::Renewing(held), Effect::Fetch),
     }
+}
+
+/// There is a reason to renew it at once.
+pub(super) fn pardon<V>(held: Held<V>, renewal: Renewal) -> (Slot<V>, Effect<V>) {
+    let renewal = match renewal {
+        Renewal::CoolingOff { .. } => Renewal::Timed,
+        other => other,
+    };
+    (Slot::Held { held, renewal }, Effect::Rest)
 }
 
 /// The endpoint is well again: a renewal that its illness put off comes when it is due.
@@ -233,6 +244,20 @@ pub(super) fn acquire<V>(setbacks: Setbacks) -> (Slot<V>, Effect<V>) {
     )
 }
 
+/// As [`cool_off`], where nothing was asked.
+fn blocked<V>(
+    error: IssueError,
+    setbacks: Setbacks,
+    since: Instant,
+    until: Instant,
+) -> (Slot<V>, Effect<V>) {
+    let (mut slot, effect) = cool_off(error, setbacks, since, until);
+    if let Slot::CoolingOff(cooling) = &mut slot {
+        cooling.blocked = true;
+    }
+    (slot, effect)
+}
+
 fn cool_off<V>(
     error: IssueError,
     setbacks: Setbacks,
@@ -245,6 +270,7 @@ fn cool_off<V>(
     };
     (
         Slot::CoolingOff(Cooling {
+            blocked: false,
             error,
             setbacks,
             since,

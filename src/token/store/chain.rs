@@ -1,6 +1,7 @@
 //! The sessions of the gateway's own identities, as they are kept: nothing is sent to a console
 //! that the disk does not know of, so that whoever starts next knows what to make of it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::super::policy::{Span, SpanKind};
 use super::access::{StoredAccess, WrittenAccess, span};
+use super::ledger::{Came, Entry, Ledger};
 use super::{SessionStore, report};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
@@ -33,22 +35,17 @@ impl StoredChain {
     }
 }
 
-/// Log-ins that the console refused, in a row.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(in super::super) struct Refusals {
-    pub(in super::super) count: u32,
-    /// The last one.
-    pub(in super::super) last: Option<Timestamp>,
-}
-
 /// What is known of an identity.
 #[derive(Debug)]
-pub(in super::super) struct Known {
-    /// The session; none when it was lost, or obtained with other credentials.
-    pub(in super::super) chain: Option<StoredChain>,
-    pub(in super::super) refusals: Refusals,
-    /// Another process sent the refresh token away, and has not saved what it got for it.
-    pub(in super::super) is_renewing: bool,
+pub(in super::super) enum Known {
+    /// No session, or one that was obtained with other credentials.
+    Nothing,
+    /// A process ended after it had sent the refresh token and before it had kept what it got.
+    Lost,
+    /// Another process has sent the refresh token, and is waiting.
+    Renewing,
+    /// A session.
+    Session(StoredChain),
 }
 
 /// Whether a refresh token may be sent.
@@ -62,11 +59,11 @@ pub(in super::super) enum Renewal {
 
 #[derive(Default, Deserialize, Serialize)]
 struct Written {
-    /// Tells the credentials that the rest was obtained with.
+    /// Tells the credentials that the session was obtained with.
     print: Option<u64>,
     chain: Option<WrittenChain>,
-    refused: u32,
-    refused_at: Option<i64>,
+    #[serde(default)]
+    ledger: Ledger,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -78,8 +75,25 @@ struct WrittenChain {
     lifetime: u64,
     refresh: String,
     subject: Option<Uuid>,
-    /// The process that sent the refresh token away.
-    renewing: Option<Uuid>,
+    /// Who sent the refresh token.
+    renewing: Option<Mark>,
+}
+
+/// A process that has sent a refresh token.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+struct Mark {
+    process: Uuid,
+    pid: u32,
+}
+
+impl Mark {
+    fn is_alive(self) -> bool {
+        if self.pid == std::process::id() {
+            // Another process of this number is gone; in tests two of them share one.
+            return cfg!(test);
+        }
+        Path::new("/proc").join(self.pid.to_string()).exists()
+    }
 }
 
 impl Drop for WrittenChain {
@@ -89,28 +103,36 @@ impl Drop for WrittenChain {
 }
 
 impl SessionStore {
-    /// What is known of an identity, under the credentials that it has now.
+    /// What is known of an identity, under the credentials that it has now. Nothing where the disk
+    /// does not answer.
     pub(in super::super) async fn identity(
         &self,
         identity: &IdentityId,
         print: Option<u64>,
-    ) -> Option<Known> {
-        let process = self.process;
-        let known = self.with(identity, move |written, _| {
-            if written.print != print {
-                return Ok(None);
-            }
-            let renewing = written.chain.as_ref().and_then(|chain| chain.renewing);
-            Ok(Some(Known {
-                is_renewing: renewing.is_some_and(|by| by != process),
-                refusals: Refusals {
-                    count: written.refused,
-                    last: written.refused_at.map(Timestamp),
+    ) -> Known {
+        let Some(state) = self.state.clone() else {
+            return Known::Nothing;
+        };
+        let (name, process) = (identity.to_string().into_bytes(), self.process);
+        let look = move || {
+            let value = match state.get(Table::Chains, &name) {
+                Err(StateError::Damaged) => None,
+                other => report(other).flatten(),
+            };
+            let written: Written = value
+                .and_then(|value| serde_json::from_slice(&value).ok())
+                .unwrap_or_default();
+            match written.chain {
+                Some(chain) if written.print == print => match chain.renewing {
+                    Some(mark) if mark.process == process => Known::Nothing,
+                    Some(mark) if mark.is_alive() => Known::Renewing,
+                    Some(_) => Known::Lost,
+                    None => Known::Session(chain.into()),
                 },
-                chain: written.chain.map(StoredChain::from),
-            }))
-        });
-        known.await?
+                _ => Known::Nothing,
+            }
+        };
+        self.within(look).await.unwrap_or(Known::Nothing)
     }
 
     /// Notes on the disk that a refresh token is about to be sent, if it is still the newest one.
@@ -124,11 +146,14 @@ impl SessionStore {
             let Some(chain) = &mut written.chain else {
                 return Ok(Renewal::Begun);
             };
-            let is_ours = chain.renewing.is_none_or(|by| by == process);
+            let is_ours = chain.renewing.is_none_or(|by| by.process == process);
             if chain.refresh != refresh.expose() || !is_ours {
                 return Ok(Renewal::Overtaken);
             }
-            chain.renewing = Some(process);
+            chain.renewing = Some(Mark {
+                process,
+                pid: std::process::id(),
+            });
             entry.put(&written)?;
             Ok(Renewal::Begun)
         });
@@ -141,7 +166,7 @@ impl SessionStore {
         let process = self.process;
         self.with(identity, move |mut written, entry| {
             if let Some(chain) = &mut written.chain
-                && chain.renewing == Some(process)
+                && chain.renewing.is_some_and(|by| by.process == process)
             {
                 chain.renewing = None;
                 entry.put(&written)?;
@@ -151,23 +176,27 @@ impl SessionStore {
         .await;
     }
 
-    /// Keeps a session: it is on the disk when this returns true.
+    /// Keeps a session: it is on the disk when this returns true, or nothing is ever kept.
     pub(in super::super) async fn keep(
         &self,
         identity: &IdentityId,
         print: Option<u64>,
         chain: &StoredChain,
     ) -> bool {
-        let written = Written {
-            print,
-            chain: Some(WrittenChain::from(chain)),
-            ..Written::default()
-        };
-        let kept = self.with(identity, move |_, entry| entry.put(&written));
+        if self.state.is_none() {
+            return true;
+        }
+        let chain = Some(WrittenChain::from(chain));
+        let kept = self.with(identity, move |mut written, entry| {
+            written.print = print;
+            written.chain = chain;
+            entry.put(&written)
+        });
         kept.await.is_some()
     }
 
-    /// Forgets a session whose refresh token is dead, unless another process has a newer one.
+    /// Forgets a session whose refresh token is dead, unless another process has a newer one; with
+    /// none given, whatever there is.
     pub(in super::super) async fn forget(&self, identity: &IdentityId, refresh: Option<&Secret>) {
         let refresh = refresh.map(Secret::duplicate);
         self.with(identity, move |mut written, entry| {
@@ -185,64 +214,105 @@ impl SessionStore {
         .await;
     }
 
-    /// Keeps how often the console refused a log-in, before the next one is sent: a process that
-    /// dies and starts over and over must not lock the account.
-    pub(in super::super) async fn note_refusals(
+    /// Asks for a log-in, and writes down that it is tried: a process that dies and starts over and
+    /// over, or two of them, must not lock the account. Where the disk does not answer, only `own`
+    /// counts, which is what this process knows.
+    pub(in super::super) async fn begin_login(
         &self,
         identity: &IdentityId,
         print: Option<u64>,
-        refusals: Refusals,
+        own: &Ledger,
+        patience: Duration,
+    ) -> (Entry, Ledger) {
+        let (process, now, mut mine) = (self.process, self.now(), own.clone());
+        let begun = self.with(identity, move |mut written, entry| {
+            let begun = written.ledger.begin(print, now, process, patience);
+            entry.put(&written)?;
+            Ok((begun, written.ledger.clone()))
+        });
+        match begun.await {
+            Some(begun) => begun,
+            None => (mine.begin(print, now, process, patience), mine),
+        }
+    }
+
+    /// Writes down what became of the log-in.
+    pub(in super::super) async fn login_ended(
+        &self,
+        identity: &IdentityId,
+        print: Option<u64>,
+        came: Came,
     ) {
+        let process = self.process;
         self.with(identity, move |mut written, entry| {
-            if written.print != print {
-                written.chain = None;
-            }
-            written.print = print;
-            written.refused = refusals.count;
-            written.refused_at = refusals.last.map(|last| last.0);
+            written.ledger.ended(print, process, came);
             entry.put(&written)
         })
         .await;
+    }
+
+    /// Tells this process from others.
+    pub(in super::super) fn process(&self) -> Uuid {
+        self.process
     }
 
     /// Looks at what is kept of an identity, and changes it.
     async fn with<T: Send + 'static>(
         &self,
         identity: &IdentityId,
-        work: impl FnOnce(Written, &mut Entry<'_, '_>) -> Result<T, StateError> + Send + 'static,
+        work: impl FnOnce(Written, &mut Place<'_, '_>) -> Result<T, StateError> + Send + 'static,
     ) -> Option<T> {
         let state = self.state.clone()?;
         let name = identity.to_string().into_bytes();
         let work = move || {
             let done = state.change(Table::Chains, |change| {
-                let written = change.get(&name)?;
+                let written = match change.get(&name) {
+                    // It is written anew.
+                    Err(StateError::Damaged) => None,
+                    other => other?,
+                };
                 let written = written.and_then(|value| serde_json::from_slice(&value).ok());
-                let mut entry = Entry {
+                let mut place = Place {
                     change,
                     name: &name,
                 };
-                work(written.unwrap_or_default(), &mut entry)
+                work(written.unwrap_or_default(), &mut place)
             });
             report(done)
         };
-        tokio::task::spawn_blocking(work).await.ok().flatten()
+        self.within(work).await.flatten()
+    }
+
+    /// Does something on a thread that may block. A disk that hangs is one that fails.
+    async fn within<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let work = tokio::task::spawn_blocking(work);
+        match tokio::time::timeout(DISK_TIME, work).await {
+            Ok(done) => done.ok(),
+            Err(_) => {
+                tracing::error!("the state directory does not answer: sessions are not kept");
+                None
+            }
+        }
     }
 }
 
 /// The place of one identity in a change.
-struct Entry<'a, 'c> {
+struct Place<'a, 'c> {
     change: &'a mut Change<'c>,
     name: &'a [u8],
 }
 
-impl Entry<'_, '_> {
+impl Place<'_, '_> {
     fn put(&mut self, written: &Written) -> Result<(), StateError> {
         let tokens = written.chain.as_ref().map_or(0, |chain| {
             let access = chain.access.as_ref().map_or(0, WrittenAccess::length);
             chain.refresh.len() + access
         });
         // Reserved in full, so that growing leaves no copy of a token behind.
-        let mut value = Zeroizing::new(Vec::with_capacity(2 * tokens + 512));
+        let mut value = Zeroizing::new(Vec::with_capacity(2 * tokens + 4096));
         // Writing plain members to memory cannot fail.
         drop(serde_json::to_writer(&mut *value, written));
         self.change.put(self.name, &value)
@@ -274,3 +344,6 @@ impl From<WrittenChain> for StoredChain {
         }
     }
 }
+
+/// The most time that anybody waits for the disk.
+const DISK_TIME: Duration = Duration::from_secs(2);

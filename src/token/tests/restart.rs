@@ -84,7 +84,8 @@ async fn a_crash_between_receiving_and_storing_costs_one_log_in_and_no_old_token
     world.issuer.kill_session();
     *world.issuer.delay.lock() = Duration::from_millis(50);
     let next = world.killed();
-    next.lease(1).await.unwrap();
+    // In a test both have one process number, so that the other one might be alive.
+    while next.lease(1).await.is_err() {}
     assert_eq!(next.issuer.counts(), [2, 1, 1], "one log-in");
     let used = next.issuer.used_refresh.lock().clone();
     assert_eq!(used, ["canary-refresh-1"], "the old token was sent again");

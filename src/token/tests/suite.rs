@@ -837,9 +837,10 @@ async fn tokens_of_the_gateways_own_account_that_are_revoked_end_its_session() {
     let world = World::new(store());
     world.issuer.subjects.lock().insert("login", key(90).target);
     world.lease(1).await.unwrap();
+    world.issuer.kill_session();
     world.broker.retire(key(90).target);
     world.lease(2).await.unwrap();
-    assert_eq!(world.issuer.counts(), [2, 0, 2]);
+    assert_eq!(world.issuer.counts()[..2], [2, 1]);
 }
 
 /// However far the first one got, the fetch goes on or the next one takes over.

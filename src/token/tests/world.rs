@@ -236,9 +236,13 @@ impl Keeping {
         }
     }
 
+    fn clock(&self) -> Clock {
+        Clock::Paced(self.origin, Arc::clone(&self.jump))
+    }
+
     pub(super) fn open(&self) -> SessionStore {
         match &self.folder {
-            None => SessionStore::nowhere(),
+            None => SessionStore::nowhere_by(self.clock()),
             Some(folder) => {
                 let directory = folder.path().to_owned();
                 let settings = crate::state::Settings {
@@ -246,7 +250,7 @@ impl Keeping {
                     key: None,
                 };
                 let state = Arc::new(State::open(&settings).unwrap());
-                SessionStore::sealed(state, Clock::Paced(self.origin, Arc::clone(&self.jump)))
+                SessionStore::sealed(state, self.clock())
             }
         }
     }
