@@ -34,7 +34,9 @@ use scene::{PATH, SMALL};
 #[tokio::main]
 async fn main() {
     let (crowd, mut connections) = if is_measuring() {
-        (2_000, vec![5_000, 10_000])
+        // Four ends of connections for two of them, and all are here.
+        let crowd = open_files_limit().saturating_sub(CROWD_FILES) / 2;
+        (crowd.clamp(20, 10_000), vec![5_000, 10_000])
     } else {
         (20, vec![20])
     };
@@ -272,6 +274,9 @@ async fn free_address() -> SocketAddr {
 
 /// Connections that are opened, or have a request, at once.
 const AT_ONCE: usize = 64;
+
+/// Both ends of the connections to the console, and the files of this process.
+const CROWD_FILES: usize = 2_000;
 
 /// Files of the console, the log, and of this process besides the connections.
 const SPARE_FILES: usize = 500;

@@ -69,8 +69,6 @@ directory = "audit"
 name = "main"
 url = "{console}"
 login = {{ grant = "password", username = 'VSPC\svc-gateway', password = {{ file = "password" }} }}
-concurrency = 100000
-tenant_concurrency = 100000
 [mapping]
 tenant_header = "X-Tenant"
 "#

@@ -361,13 +361,6 @@ impl World {
         })
     }
 
-    /// A user who can log in and is neither of two.
-    pub(crate) fn user_beside(&self, one: Uuid, other: Uuid) -> Option<Uuid> {
-        let uids = self.users.values().map(|user| user.account.uid);
-        uids.filter(|uid| *uid != one && *uid != other)
-            .find(|uid| self.password_login(*uid).is_some())
-    }
-
     /// Returns the users of one organization, or of all, in the order of their numbers.
     pub(crate) fn users_of(
         &self,

@@ -553,13 +553,15 @@ fn a_console_is_shared_as_the_file_says() {
     };
     let limits = shares("").limits;
     assert_eq!((limits.concurrency, limits.tenant_concurrency), (1024, 512));
-    assert_eq!((limits.waiting, limits.tenant_waiting), (1024, 256));
+    assert_eq!((limits.waiting, limits.tenant_waiting), (20_000, 15_000));
+    assert_eq!(limits, upstream::Sharing::default().limits);
     assert_eq!((limits.rate, limits.tenant_rate), (None, None));
 
     // What is left out follows what is written.
     let limits = shares("concurrency = 1\nwaiting = 3").limits;
     assert_eq!((limits.concurrency, limits.tenant_concurrency), (1, 1));
-    assert_eq!((limits.waiting, limits.tenant_waiting), (3, 1));
+    assert_eq!((limits.waiting, limits.tenant_waiting), (3, 3));
+    assert_eq!(shares("waiting = 8").limits.tenant_waiting, 6);
 
     let limits = shares("rate = \"100/s\"\ntenant_rate = \"6000/m\"").limits;
     assert_eq!(limits.rate, limits.tenant_rate);

@@ -3,11 +3,13 @@
 //!
 //! A request has a place from before it is sent until its answer has ended. Where places, or the
 //! console's rate, are short, the tenants that wait are called in turn, one request each, and
-//! within a tenant in the order of arrival. `rota` decides; here are the lock, the timer and those
-//! who wait.
+//! within a tenant in the order of arrival. Where too many wait, the newest of the tenant that has
+//! most of them makes room. `rota` decides; here are the lock, the timer and those who wait.
 
 mod bucket;
+mod queue;
 mod rota;
+mod tenant;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use rota::{Called, Rota, Ticket};
+use queue::Ticket;
+use rota::{Called, LEAST_RETRY, Queued, Rota};
 
 /// What a console and each of its tenants may use at once and in a time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +84,11 @@ impl Refused {
     fn new(why: Why, retry_after: Duration) -> Self {
         Self { why, retry_after }
     }
+
+    /// As many wait for the console as may.
+    fn for_room() -> Self {
+        Self::new(Why::Queue, LEAST_RETRY)
+    }
 }
 
 impl Why {
@@ -127,6 +135,7 @@ struct Inner {
 }
 
 struct State {
+    /// Whoever waits and sees its sender go was put out of the queue.
     rota: Rota<oneshot::Sender<Place>>,
     timer: Timer,
 }
@@ -172,19 +181,20 @@ impl Shares {
     /// A place, when it is the party's turn.
     ///
     /// # Errors
-    /// Fails when that cannot be before the deadline, or too many wait already.
+    /// Fails when that cannot be before the deadline, or too many wait.
     pub async fn enter(&self, party: &Party, deadline: Instant) -> Result<Place, Refused> {
         let (sender, receiver) = oneshot::channel();
-        let ticket = self.change(|rota, called| {
+        let queued = self.change(|rota, called| {
             let now = Instant::now();
             if rota.enter(party, now, called) {
                 return Ok(None);
             }
             rota.wait(party, now, deadline, sender).map(Some)
         })?;
-        let Some(ticket) = ticket else {
+        let Some(Queued { ticket, put_out }) = queued else {
             return Ok(self.place(party));
         };
+        drop(put_out);
         self.start_timer();
         let mut waiting = Waiting {
             shares: self.clone(),
@@ -193,14 +203,16 @@ impl Shares {
             receiver,
         };
         if let Ok(called) = tokio::time::timeout_at(deadline, &mut waiting.receiver).await {
-            return called.map_err(|_| Refused::new(Why::Late, Duration::ZERO));
+            return called.map_err(|_| Refused::for_room());
         }
         match waiting.give_up() {
             Some(refused) => Err(refused),
-            // It was called at the last moment: the place is on its way.
-            None => (&mut waiting.receiver)
-                .await
-                .map_err(|_| Refused::new(Why::Late, Duration::ZERO)),
+            // It was called, or put out, at the last moment: the place is on its way, or will not
+            // come.
+            None => {
+                let called = (&mut waiting.receiver).await;
+                called.map_err(|_| Refused::for_room())
+            }
         }
     }
 
@@ -300,7 +312,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Leaves the queue; `None` when it was called before.
+    /// Leaves the queue; `None` when it was called or put out before.
     fn give_up(&mut self) -> Option<Refused> {
         self.shares
             .change(|rota, _| rota.cancel(&self.party, self.ticket, Instant::now()))

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use vspc_simulator::{Action, Fault, SeenRequest, Switches};
 
@@ -233,22 +235,77 @@ async fn callers_that_leave_the_queue_are_recorded_as_gone() {
     assert_eq!(world.reached().len(), 2);
 }
 
+/// Acme has a place at the console until what is returned is dropped: an answer that is not read.
+async fn hold_a_place(world: &World) -> TcpStream {
+    let path = "/api/v3/_test/bytes?size=100000000";
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream
+}
+
+/// Three tenants have filled the queue; a fourth one has one request.
+#[tokio::test]
+async fn tenants_that_fill_the_queue_shut_no_other_out() {
+    let limits = format!(
+        "concurrency = 1\ntenant_concurrency = 1\nwaiting = 300\nturn_wait = \"60s\"\n\
+         [[tenants]]\nname = \"quiet\"\nimpersonate = {{ user = \"{ACME}\" }}"
+    );
+    let world = Arc::new(World::start_with(&limits, unsigned()).await);
+    let held = hold_a_place(&world).await;
+    let mut crowd = JoinSet::new();
+    for (tenant, count) in [("acme", 150), ("globex", 100), ("viewed", 50)] {
+        for number in 0..count {
+            let world = Arc::clone(&world);
+            let path = format!("{ECHO}?filter={tenant}&offset={number}");
+            crowd.spawn(
+                async move { (tenant, path.clone(), world.get(ADMIN, tenant, &path).await) },
+            );
+        }
+    }
+    until_true(|| world.waiting() == 300).await;
+    let quiet = send_all(&world, "quiet", vec![format!("{ECHO}?filter=quiet")]);
+
+    // Whoever makes room is told so at once: one of those who have most.
+    let (tenant, put_out, answer) = crowd.join_next().await.unwrap().unwrap();
+    assert_eq!((tenant, refusal(&answer)), ("acme", (503, "overloaded")));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let record = world.outcome(&answer).await;
+    assert_eq!(
+        (&record["code"], &record["tenant"], &record["attempts"]),
+        (&json!("overloaded"), &json!("acme"), &json!(0))
+    );
+    assert_eq!(world.waiting(), 300);
+    // There is no room for more of those.
+    let more = world.get(ADMIN, "acme", ECHO).await;
+    assert_eq!(refusal(&more), (503, "overloaded"));
+
+    drop(held);
+    assert!(quiet.join_all().await.iter().all(ok));
+    for (tenant, path, answer) in crowd.join_all().await {
+        assert!(ok(&answer), "{tenant} {path}: {answer:?}");
+    }
+    let received = world.reached();
+    let echoes: Vec<_> = received
+        .iter()
+        .map(|seen| seen.target.as_str())
+        .filter(|target| target.starts_with(ECHO))
+        .collect();
+    assert_eq!(echoes.len(), 300);
+    assert!(!echoes.contains(&put_out.as_str()), "{put_out} was sent");
+    let turn = echoes.iter().position(|target| target.ends_with("=quiet"));
+    assert!(turn.is_some_and(|turn| turn < 4), "{turn:?}");
+}
+
 /// An answer that is still being read has its place.
 #[tokio::test]
 async fn a_place_is_free_when_the_answer_has_ended() {
     let limits = "concurrency = 1\ntenant_concurrency = 1\nturn_wait = \"100ms\"";
     let world = World::start_with(limits, unsigned()).await;
-    let path = "/api/v3/_test/bytes?size=100000000";
-    let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\n\r\n");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
-        .await
-        .unwrap();
-    let mut first = [0; 12];
-    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first)
-        .await
-        .unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    let stream = hold_a_place(&world).await;
     let answer = world.get(ZABBIX, "globex", ECHO).await;
     assert_eq!(refusal(&answer), (503, "overloaded"));
     drop(stream);

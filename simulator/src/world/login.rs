@@ -83,3 +83,12 @@ pub(crate) struct NewLogin {
     /// The identifier at the provider; the number of the identity where there is none.
     pub(crate) identifier: Option<String>,
 }
+
+impl super::World {
+    /// A user who can log in and is neither of two.
+    pub(crate) fn user_beside(&self, one: Uuid, other: Uuid) -> Option<Uuid> {
+        let uids = self.users.values().map(|user| user.account.uid);
+        uids.filter(|uid| *uid != one && *uid != other)
+            .find(|uid| self.password_login(*uid).is_some())
+    }
+}

@@ -192,7 +192,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
                 _ => Err(r#"must be "strict" or "buffered""#),
             })
         });
-    let queue = section.or("queue", 10_000);
+    let queue = section.or("queue", 32_768);
     let admission = section.or("queue_wait", Time(Duration::from_secs(1)));
     if queue.is_some_and(|queue| !(16..=1_000_000).contains(&queue)) {
         section.fault("queue", "must be between 16 and 1000000 records");

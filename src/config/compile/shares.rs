@@ -48,8 +48,9 @@ fn limits(section: &mut Section<'_>) -> Option<Limits> {
     {
         section.fault("tenant_rate", MORE);
     }
-    let waiting = section.or("waiting", 1024_usize);
-    let tenant_waiting = section.or("tenant_waiting", waiting.unwrap_or(1024).div_ceil(4));
+    let waiting = section.or("waiting", WAITING);
+    let most = waiting.unwrap_or(WAITING);
+    let tenant_waiting = section.or("tenant_waiting", most - most / 4);
     if tenant_waiting.is_some_and(|one| waiting.is_some_and(|all| one > all)) {
         section.fault("tenant_waiting", MORE);
     }
@@ -76,5 +77,8 @@ fn places(item: Option<Item<'_>>, default: usize) -> Option<usize> {
         })
     })
 }
+
+/// Ten thousand at once for one tenant are no reason to refuse any of them.
+const WAITING: usize = 20_000;
 
 const MORE: &str = "is more than all tenants together may have";

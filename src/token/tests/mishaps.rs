@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::super::*;
 use super::world::*;
-use crate::client::SessionKey;
 
 type Outcome = (Duration, Result<Issued, IssueError>);
 type Answering = dyn Fn(&Script, GrantKind, Option<&str>, Option<Subject>) -> Outcome + Send + Sync;

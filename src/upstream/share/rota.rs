@@ -4,14 +4,17 @@
 //! - nobody waits who could go, as far as was known at the time of the last call;
 //! - `ready` has each tenant once that has somebody waiting and could go itself; `later` has those
 //!   whose own rate or pause holds them back, by the moment when that ends;
+//! - `lengths` has each tenant once that has somebody waiting;
 //! - a tenant is known as long as it has a place, somebody waiting, or a rate or pause to remember;
 //!   others are forgotten when there are as many of them.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::{Duration, Instant};
 
 use super::bucket::Bucket;
+use super::queue::{Lengths, Ticket};
+use super::tenant::{Stand, Tenant};
 use super::{Limits, Party, Refused, Why};
 
 /// Places at a console, and the turns of those who wait for one.
@@ -29,37 +32,22 @@ pub(super) struct Rota<W> {
     /// A moment after the end of all pauses before that.
     calm_since: Instant,
     tenants: HashMap<Party, Tenant<W>, RandomState>,
-    ready: VecDeque<Party>,
+    /// By number: the lowest is called first.
+    ready: BTreeMap<u64, Party>,
     later: BTreeSet<(Instant, Party)>,
-    tickets: u64,
+    lengths: Lengths,
+    /// The last number given to somebody who waits, or to a tenant that is ready.
+    numbers: u64,
     /// How many tenants there may be before those are looked for that nothing is to be known of.
     sweep_at: usize,
 }
 
+/// Somebody who waits now, and who had to make room for it.
 #[derive(Debug)]
-struct Tenant<W> {
-    running: usize,
-    queue: VecDeque<(Ticket, W)>,
-    bucket: Bucket,
-    pause: Option<Instant>,
-    stand: Stand,
+pub(super) struct Queued<W> {
+    pub(super) ticket: Ticket,
+    pub(super) put_out: Option<W>,
 }
-
-/// Where a tenant stands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stand {
-    /// All its places are taken; one of them calls it.
-    Full,
-    /// Nobody of it waits.
-    Idle,
-    /// Its rate or its pause holds it back until then.
-    Later(Instant),
-    /// It is called when the console has a place.
-    Ready,
-}
-
-/// The number of somebody who waits, rising.
-pub(super) type Ticket = u64;
 
 /// Those whose turn has come. They have their places already.
 pub(super) type Called<W> = Vec<(Party, W)>;
@@ -76,9 +64,10 @@ impl<W> Rota<W> {
             pauses_end: None,
             calm_since: Instant::now(),
             tenants: HashMap::default(),
-            ready: VecDeque::new(),
+            ready: BTreeMap::new(),
             later: BTreeSet::new(),
-            tickets: 0,
+            lengths: Lengths::default(),
+            numbers: 0,
             sweep_at: KNOWN,
         }
     }
@@ -143,19 +132,22 @@ impl<W> Rota<W> {
         self.bucket.take(self.limits.rate, now);
     }
 
-    /// Lets somebody wait to whom `enter` gave no place.
+    /// Lets somebody wait to whom `enter` gave no place. If as many wait as may, that costs the
+    /// newest of the tenant with most of them its place in the queue, unless they are the
+    /// newcomer's own, or would then be fewer than its own: nothing would be fairer by that.
     pub(super) fn wait(
         &mut self,
         party: &Party,
         now: Instant,
         deadline: Instant,
         waiter: W,
-    ) -> Result<Ticket, Refused> {
+    ) -> Result<Queued<W>, Refused> {
         let tenant = self.tenants.entry(party.clone()).or_default();
         let paused = |pause: Option<Instant>, why| {
             let until = pause.filter(|until| *until > deadline)?;
             Some(Refused::new(why, until - now))
         };
+        let is_full = self.waiting >= self.limits.waiting;
         let refused = paused(tenant.pause, Why::TenantPaused)
             .or_else(|| paused(self.pause, Why::Paused))
             .or_else(|| {
@@ -163,25 +155,43 @@ impl<W> Rota<W> {
                 full.then(|| Refused::new(Why::TenantQueue, LEAST_RETRY))
             })
             .or_else(|| {
-                let full = self.waiting >= self.limits.waiting;
-                full.then(|| Refused::new(Why::Queue, LEAST_RETRY))
+                let longest = self.lengths.longest().map_or(0, |(length, _)| length);
+                let none_yields = is_full && longest <= tenant.queue.len() + 1;
+                none_yields.then(Refused::for_room)
             });
         if let Some(refused) = refused {
             self.forget(party, now);
             return Err(refused);
         }
-        self.tickets += 1;
-        let ticket = self.tickets;
-        tenant.queue.push_back((ticket, waiter));
+        let put_out = if is_full { self.put_out() } else { None };
+        let ticket = self.number();
         self.waiting += 1;
-        if tenant.stand == Stand::Idle {
-            self.place(party, now);
+        if let Some(tenant) = self.tenants.get_mut(party) {
+            let before = tenant.queue.rank();
+            tenant.queue.push(ticket, waiter);
+            self.lengths.changed(party, before, tenant.queue.rank());
+            if tenant.stand == Stand::Idle {
+                self.place(party, now);
+            }
         }
-        Ok(ticket)
+        Ok(Queued { ticket, put_out })
+    }
+
+    /// Takes the newest out of the longest queue. It is not the only one there, so that its tenant
+    /// stays where it is.
+    fn put_out(&mut self) -> Option<W> {
+        let (_, party) = self.lengths.longest()?;
+        let party = party.clone();
+        let tenant = self.tenants.get_mut(&party)?;
+        let before = tenant.queue.rank();
+        let waiter = tenant.queue.pop_newest()?;
+        self.lengths.changed(&party, before, tenant.queue.rank());
+        self.waiting -= 1;
+        Some(waiter)
     }
 
     /// Takes somebody out of the queue, and says what kept it from going; `None` when its turn has
-    /// come already.
+    /// come already, or it was put out.
     pub(super) fn cancel(
         &mut self,
         party: &Party,
@@ -189,11 +199,9 @@ impl<W> Rota<W> {
         now: Instant,
     ) -> Option<Refused> {
         let tenant = self.tenants.get_mut(party)?;
-        let at = tenant
-            .queue
-            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
-            .ok()?;
-        tenant.queue.remove(at);
+        let before = tenant.queue.rank();
+        tenant.queue.remove(ticket)?;
+        self.lengths.changed(party, before, tenant.queue.rank());
         self.waiting -= 1;
         let refused = match (tenant.stand, tenant.pause, self.pause) {
             (Stand::Later(until), pause, _) if pause == Some(until) => {
@@ -253,12 +261,14 @@ impl<W> Rota<W> {
             self.place(&party, now);
         }
         while self.has_place(now)
-            && let Some(party) = self.ready.pop_front()
+            && let Some((_, party)) = self.ready.pop_first()
         {
             let Some(tenant) = self.tenants.get_mut(&party) else {
                 continue;
             };
-            if let Some((_, waiter)) = tenant.queue.pop_front() {
+            let before = tenant.queue.rank();
+            if let Some(waiter) = tenant.queue.pop_first() {
+                self.lengths.changed(&party, before, tenant.queue.rank());
                 tenant.go(&self.limits, now);
                 self.waiting -= 1;
                 self.running += 1;
@@ -293,6 +303,7 @@ impl<W> Rota<W> {
 
     /// Puts a tenant where it belongs now; it is nowhere.
     fn place(&mut self, party: &Party, now: Instant) {
+        let number = self.number();
         let Some(tenant) = self.tenants.get_mut(party) else {
             return;
         };
@@ -303,11 +314,11 @@ impl<W> Rota<W> {
         } else {
             match tenant.opens(&self.limits) {
                 Some(at) if at > now => Stand::Later(at),
-                _ => Stand::Ready,
+                _ => Stand::Ready(number),
             }
         };
         match tenant.stand {
-            Stand::Ready => self.ready.push_back(party.clone()),
+            Stand::Ready(number) => drop(self.ready.insert(number, party.clone())),
             Stand::Later(at) => drop(self.later.insert((at, party.clone()))),
             Stand::Full | Stand::Idle => {}
         }
@@ -319,10 +330,15 @@ impl<W> Rota<W> {
             return;
         };
         match std::mem::replace(&mut tenant.stand, Stand::Idle) {
-            Stand::Ready => self.ready.retain(|other| other != party),
+            Stand::Ready(number) => drop(self.ready.remove(&number)),
             Stand::Later(at) => drop(self.later.remove(&(at, party.clone()))),
             Stand::Full | Stand::Idle => {}
         }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Forgets a tenant of which nothing is to be known.
@@ -345,37 +361,6 @@ impl<W> Rota<W> {
     }
 }
 
-impl<W> Tenant<W> {
-    /// When its own rate or pause lets it go.
-    fn opens(&self, limits: &Limits) -> Option<Instant> {
-        self.pause.max(self.bucket.opens(limits.tenant_rate))
-    }
-
-    fn go(&mut self, limits: &Limits, now: Instant) {
-        self.running += 1;
-        self.bucket.take(limits.tenant_rate, now);
-    }
-
-    fn is_forgettable(&self, now: Instant) -> bool {
-        self.running == 0
-            && self.queue.is_empty()
-            && self.bucket.is_whole(now)
-            && self.pause.is_none_or(|until| until <= now)
-    }
-}
-
-impl<W> Default for Tenant<W> {
-    fn default() -> Self {
-        Self {
-            running: 0,
-            queue: VecDeque::new(),
-            bucket: Bucket::default(),
-            pause: None,
-            stand: Stand::Idle,
-        }
-    }
-}
-
 /// Names come from the configuration and ids from the gateway: nobody chooses them to collide.
 type RandomState = foldhash::fast::RandomState;
 
@@ -383,7 +368,7 @@ type RandomState = foldhash::fast::RandomState;
 const TOGETHER: Duration = Duration::from_secs(1);
 
 /// When room is made next time, at the latest.
-const LEAST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const LEAST_RETRY: Duration = Duration::from_secs(1);
 
 /// How many tenants are known before any are looked for that can be forgotten.
 const KNOWN: usize = 1024;
@@ -399,7 +384,14 @@ mod tests {
         pub(in crate::upstream::share) fn is_empty(&mut self, now: Instant) -> bool {
             self.sweep(now);
             let none_waits = self.waiting == 0 && self.ready.is_empty() && self.later.is_empty();
-            none_waits && self.running == 0 && self.tenants.is_empty()
+            none_waits && self.lengths.is_empty() && self.running == 0 && self.tenants.is_empty()
+        }
+
+        /// Whether `lengths` is what the queues are.
+        pub(in crate::upstream::share) fn knows_lengths(&self) -> bool {
+            let tenants = self.tenants.iter();
+            let ranks = tenants.map(|(party, tenant)| (party, tenant.queue.rank()));
+            self.lengths.is_of(ranks)
         }
 
         pub(in crate::upstream::share) fn known(&self) -> usize {

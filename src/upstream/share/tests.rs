@@ -132,7 +132,7 @@ async fn a_tenant_at_its_own_limit_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_finds_the_queue_full_is_refused_at_once() {
+async fn whoever_finds_the_queue_full_and_nobody_with_more_is_refused_at_once() {
     let shares = Shares::new(Limits {
         concurrency: 1,
         waiting: 3,
@@ -140,16 +140,112 @@ async fn whoever_finds_the_queue_full_is_refused_at_once() {
         ..PLENTY
     });
     let _held = shares.try_enter(&tenant("x"));
-    let _waiting = ["a", "a", "b"].map(|name| Waiter::new(&shares, name));
     let refused = |name| {
         let party = tenant(name);
         let enter = shares.enter(&party, Instant::now() + WAIT);
         enter.now_or_never().unwrap().unwrap_err().why
     };
+    let waiting = ["a", "a", "b"].map(|name| Waiter::new(&shares, name));
     assert_eq!(refused("a"), Why::TenantQueue);
     assert_eq!(refused("b"), Why::Queue);
-    assert_eq!(refused("c"), Why::Queue);
-    assert_eq!(shares.0.state.lock().rota.known(), 3);
+    drop(waiting);
+    let _waiting = ["a", "b", "c"].map(|name| Waiter::new(&shares, name));
+    assert_eq!(refused("a"), Why::Queue);
+    assert_eq!(refused("d"), Why::Queue);
+    assert_eq!(shares.0.state.lock().rota.known(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_of_the_longest_queue_makes_room() {
+    let shares = Shares::new(Limits {
+        concurrency: 1,
+        waiting: 7,
+        ..PLENTY
+    });
+    let held = shares.try_enter(&tenant("x"));
+    let mut waiters: Vec<_> = "aaaabbb"
+        .chars()
+        .map(|c| Waiter::new(&shares, &c.to_string()))
+        .collect();
+    for newcomer in ["c", "d"] {
+        waiters.push(Waiter::new(&shares, newcomer));
+        assert_eq!(shares.waiting(), 7);
+    }
+    // First the newest of four, then, of two queues of three, whoever came last to one of them.
+    for (at, name) in [(6, "b"), (3, "a")] {
+        let mut put_out = waiters.remove(at);
+        assert_eq!(put_out.name, name);
+        let refused = put_out.poll().unwrap().unwrap_err();
+        let room = Refused::new(Why::Queue, Duration::from_secs(1));
+        assert_eq!(refused, room);
+    }
+    assert_eq!(order(held, waiters), "abcdaba");
+    assert!(shares.0.state.lock().rota.is_empty(Instant::now()));
+}
+
+/// Both at one moment: the wait is over, and somebody else has the place in the queue.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_put_out_at_the_last_moment_is_told_so() {
+    let shares = Shares::new(Limits {
+        concurrency: 1,
+        waiting: 2,
+        ..PLENTY
+    });
+    let _held = shares.try_enter(&tenant("x"));
+    let mut waiters = ["a", "a"].map(|name| Waiter::new(&shares, name));
+    tokio::time::advance(WAIT).await;
+    let mut newcomer = Waiter::new(&shares, "b");
+    let refused = waiters
+        .each_mut()
+        .map(|waiter| waiter.poll().unwrap().unwrap_err().why);
+    assert_eq!(refused, [Why::Late, Why::Queue]);
+    assert_eq!(shares.waiting(), 1);
+    assert!(newcomer.poll().is_none());
+}
+
+/// As many tenants as may wait: each change costs as much as with a few.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_tenants_comes_and_goes_without_a_walk_over_all() {
+    let now = Instant::now();
+    let far = now + WAIT;
+    let mut rota = Rota::new(Limits {
+        concurrency: 1,
+        waiting: 100_000,
+        tenant_waiting: 75_000,
+        ..PLENTY
+    });
+    let mut called = Vec::new();
+    assert!(rota.enter(&tenant("x"), now, &mut called));
+    let mut wait = |name: &str, number| rota.wait(&tenant(name), now, far, number).unwrap();
+    for number in 0..50_000 {
+        assert!(wait("noisy", number).put_out.is_none());
+    }
+    let tickets: Vec<_> = (0_u64..90_000)
+        .map(|number| {
+            let queued = wait(&format!("tenant-{number}"), number);
+            assert_eq!(
+                queued.put_out,
+                number.checked_sub(50_000).map(|n| 49_999 - n)
+            );
+            queued.ticket
+        })
+        .collect();
+    for (number, ticket) in tickets.into_iter().enumerate().rev() {
+        let party = tenant(&format!("tenant-{number}"));
+        assert!(rota.cancel(&party, ticket, now).is_some());
+    }
+    assert_eq!((rota.waiting(), rota.known()), (10_000, 2));
+    assert!(rota.knows_lengths());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_costs_little_memory() {
+    let shares = Shares::new(PLENTY);
+    let party = tenant("a");
+    let waiting = size_of_val(&shares.enter(&party, Instant::now()));
+    assert!(waiting <= 512, "{waiting} bytes");
+    let called = size_of::<Result<Place, oneshot::error::RecvError>>();
+    assert!(called <= 32, "{called} bytes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -429,24 +525,54 @@ impl Watched {
         self.next += 1;
         let far = self.now + Duration::from_secs(3600);
         match self.rota.wait(party, self.now, far, self.next) {
-            Ok(ticket) => {
+            Ok(Queued { ticket, put_out }) => {
+                self.put_out(party, put_out);
                 self.tickets.insert(self.next, ticket);
                 self.waiting.push((party.clone(), ticket));
                 self.since.entry(party.clone()).or_default();
             }
             Err(refused) => {
-                let own = self
-                    .waiting
-                    .iter()
-                    .filter(|(other, _)| other == party)
-                    .count();
+                let lengths = self.lengths();
+                let own = lengths.get(party).copied().unwrap_or_default();
                 match refused.why {
                     Why::TenantQueue => assert_eq!(own, self.limits.tenant_waiting),
-                    Why::Queue => assert_eq!(self.waiting.len(), self.limits.waiting),
+                    Why::Queue => {
+                        assert_eq!(self.waiting.len(), self.limits.waiting);
+                        let longest = lengths.values().max().copied().unwrap_or_default();
+                        assert!(longest <= own + 1, "{party:?} has less than others");
+                    }
                     other => panic!("{other:?}"),
                 }
             }
         }
+    }
+
+    /// Somebody may have had to go for somebody of this tenant.
+    fn put_out(&mut self, newcomer: &Party, put_out: Option<u64>) {
+        let is_full = self.waiting.len() == self.limits.waiting;
+        assert_eq!(put_out.is_some(), is_full);
+        let Some(waiter) = put_out else { return };
+        let lengths = self.lengths();
+        let ticket = self.tickets[&waiter];
+        let is_it = |(_, other): &(Party, Ticket)| *other == ticket;
+        let at = self.waiting.iter().position(is_it);
+        let (party, _) = self.waiting.remove(at.expect("put out who does not wait"));
+        let newer = |(other, newer): &(Party, Ticket)| *other == party && *newer > ticket;
+        assert!(!self.waiting.iter().any(newer), "not the newest of its own");
+        let longer = lengths.values().any(|length| *length > lengths[&party]);
+        assert!(!longer, "{party:?} has less than others");
+        let own = lengths.get(newcomer).copied().unwrap_or_default();
+        assert!(lengths[&party] > own + 1, "nothing is fairer by that");
+        assert!(self.rota.cancel(&party, ticket, self.now).is_none());
+    }
+
+    /// How many of each tenant wait.
+    fn lengths(&self) -> HashMap<Party, usize> {
+        let mut lengths = HashMap::new();
+        for (party, _) in &self.waiting {
+            *lengths.entry(party.clone()).or_default() += 1;
+        }
+        lengths
     }
 
     /// Time passes as the timer sees it: nothing that it is not told to look at may happen.
@@ -512,6 +638,11 @@ impl Watched {
             assert!(running <= self.limits.tenant_concurrency);
         }
         assert_eq!(self.rota.waiting(), self.waiting.len());
+        assert!(self.waiting.len() <= self.limits.waiting);
+        for length in self.lengths().values() {
+            assert!(*length <= self.limits.tenant_waiting);
+        }
+        assert!(self.rota.knows_lengths());
         // Whoever could go has gone: a place would be lost otherwise.
         for (party, _) in &self.waiting {
             assert!(
@@ -548,8 +679,9 @@ impl Watched {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever comes, no limit is exceeded, nobody is forgotten, tenants take turns, and in the
-    /// end nothing is left.
+    /// Whatever comes, no limit is exceeded, nobody is forgotten, tenants take turns, nobody is
+    /// refused while another tenant has two more waiting, and in the end nothing is
+    /// left.
     #[test]
     fn the_rota_is_fair_and_exact(limits in limits(), moves in moves()) {
         let mut watched = Watched::new(limits);
