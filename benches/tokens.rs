@@ -62,7 +62,10 @@ fn main() {
     }
 }
 
-const PARTS: [(&str, fn(Size)); 8] = [
+/// What is measured, and its name.
+type Part = (&'static str, fn(Size));
+
+const PARTS: [Part; 8] = [
     ("memory", |size| memory(size.tenants, None)),
     ("memory_and_disk", |size| {
         let folder = tempfile::tempdir().unwrap();
