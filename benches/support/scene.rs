@@ -20,6 +20,7 @@ pub(crate) struct Scale {
 }
 
 /// What a small provider has.
+#[allow(dead_code, reason = "not every bench uses every helper")]
 pub(crate) const SMALL: Scale = Scale {
     clients: 3,
     tenants: 3,
@@ -39,6 +40,7 @@ pub(crate) fn tenant(number: usize) -> String {
 }
 
 /// Starts a console with a company for each tenant. It neither signs tokens nor keeps requests.
+#[allow(dead_code, reason = "not every bench uses every helper")]
 pub(crate) async fn console(tenants: usize) -> Simulator {
     let settings = SimulatorSettings {
         companies: tenants,
@@ -103,6 +105,7 @@ allow = [
 }
 
 /// Puts a gateway together before a console.
+#[allow(dead_code, reason = "not every bench uses every helper")]
 pub(crate) fn compose(folder: &Path, console: &str, scale: Scale) -> (Arc<Gateway>, Writer) {
     let text = configuration(folder, console, "127.0.0.1:0", scale);
     let settings = Settings::parse(&text, folder).unwrap();

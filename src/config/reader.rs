@@ -113,7 +113,7 @@ impl<'a> Item<'a> {
         Some(Section {
             table,
             path: self.path.clone(),
-            line: Some(line_of(self.text, self.value.span().start)),
+            start: Some(self.value.span().start),
             text: self.text,
             faults: self.faults,
             known: Vec::new(),
@@ -125,7 +125,9 @@ impl<'a> Item<'a> {
 pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
     path: String,
-    line: Option<usize>,
+    /// Where it stands; its line is counted when there is a fault, since that takes a walk over
+    /// the text.
+    start: Option<usize>,
     text: &'a str,
     faults: &'a FaultList,
     known: Vec<&'static str>,
@@ -136,7 +138,7 @@ impl<'a> Section<'a> {
         Self {
             table,
             path: String::new(),
-            line: None,
+            start: None,
             text,
             faults,
             known: Vec::new(),
@@ -187,7 +189,7 @@ impl<'a> Section<'a> {
         let path = self.join(key);
         self.faults.add(Fault {
             path,
-            line: self.line,
+            line: self.start.map(|start| line_of(self.text, start)),
             message: message.into(),
         });
     }

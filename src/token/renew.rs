@@ -250,9 +250,13 @@ impl Pacer {
 
     fn plan(&mut self, now: Instant, spacing: Duration, timers: &BTreeMap<Slotted, Renewal>) {
         let horizon = now + HORIZON;
+        let count = u32::try_from(timers.len()).unwrap_or(u32::MAX);
+        // Whatever is due later need not start before the next walk, though all of them come first.
+        let end = now + REPLAN + spacing.saturating_mul(count);
         let mut lead: Option<Instant> = None;
         self.budget = 0;
-        for (place, (due, _)) in (0_u32..).zip(timers.keys()) {
+        let keys = timers.keys().take_while(|(due, _)| *due <= end);
+        for (place, (due, _)) in (0_u32..).zip(keys) {
             let start = due
                 .checked_sub(spacing.saturating_mul(place))
                 .unwrap_or(now);
@@ -264,7 +268,8 @@ impl Pacer {
             lead = Some(lead.map_or(start, |lead| lead.min(start)));
         }
         // Timers that are set later do not change the plan much before it is made anew.
-        let soon = lead.unwrap_or(horizon).min(now + REPLAN);
+        let latest = now + REPLAN;
+        let soon = lead.unwrap_or(latest).min(latest);
         self.check_at = Some(soon.max(horizon));
     }
 

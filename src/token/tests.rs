@@ -1,5 +1,6 @@
 use super::*;
 
+mod day;
 mod world;
 
 #[expect(

@@ -135,7 +135,13 @@ fn tenant(
         true => Access::ReadOnly,
         false => Access::Full,
     };
-    let tenant = Tenant::configured(&name?, ConsoleId::new(&console?), access, whom?);
+    // All tenants of a console share its name, which every look-up of a token reads.
+    let console = console?;
+    let id = match consoles.named(&console) {
+        Some(console) => console.upstream.id.clone(),
+        None => ConsoleId::new(&console),
+    };
+    let tenant = Tenant::configured(&name?, id, access, whom?);
     let login = match login {
         None => None,
         Some(login) => Some(Login { access, ..login? }),

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -23,8 +23,13 @@ pub(super) enum Fault {
 /// A token endpoint that counts, rotates refresh tokens, and fails as it is told.
 pub(super) struct FakeIssuer {
     pub(super) at_once: AtomicUsize,
+    busy: Mutex<HashSet<Option<Subject>>>,
     pub(super) calls: Mutex<Vec<(GrantKind, Instant)>>,
+    /// Calls for one identity while another was under way.
+    pub(super) collisions: AtomicUsize,
     pub(super) delay: Mutex<Duration>,
+    /// When each token was issued, by its number.
+    pub(super) dates: Mutex<Vec<Instant>>,
     /// What each grant answers for now instead of a token.
     pub(super) faults: Mutex<HashMap<&'static str, Fault>>,
     /// The refresh token that is good now.
@@ -65,8 +70,11 @@ impl FakeIssuer {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             at_once: AtomicUsize::new(0),
+            busy: Mutex::default(),
             calls: Mutex::default(),
+            collisions: AtomicUsize::new(0),
             delay: Mutex::new(Duration::from_millis(50)),
+            dates: Mutex::default(),
             faults: Mutex::default(),
             good_refresh: Mutex::default(),
             issued: AtomicUsize::new(0),
@@ -110,14 +118,19 @@ impl FakeIssuer {
     async fn answer(
         &self,
         grant: GrantKind,
+        target: Option<Subject>,
         refresh: Option<&Secret>,
     ) -> Result<Issued, IssueError> {
         self.calls.lock().push((grant, Instant::now()));
+        if !self.busy.lock().insert(target) {
+            self.collisions.fetch_add(1, Ordering::SeqCst);
+        }
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
         let delay = *self.delay.lock();
         sleep(delay).await;
         self.at_once.fetch_sub(1, Ordering::SeqCst);
+        self.busy.lock().remove(&target);
         let fault = self.faults.lock().get(grant.as_str()).cloned();
         match fault {
             Some(Fault::Error(error)) => return Err(error),
@@ -131,6 +144,7 @@ impl FakeIssuer {
             }
         }
         let number = self.issued.fetch_add(1, Ordering::SeqCst);
+        self.dates.lock().push(Instant::now());
         let fresh = format!("canary-refresh-{number}");
         let rotation = *self.rotation.lock();
         let refresh = match (grant, rotation) {
@@ -172,7 +186,7 @@ impl TokenIssuer for FakeIssuer {
     }
 
     async fn login(&self, _: &IdentityId) -> Result<Issued, IssueError> {
-        self.answer(GrantKind::Login, None).await
+        self.answer(GrantKind::Login, None, None).await
     }
 
     async fn refresh(
@@ -181,7 +195,7 @@ impl TokenIssuer for FakeIssuer {
         refresh: &Secret,
         _: Access,
     ) -> Result<Issued, IssueError> {
-        self.answer(GrantKind::Refresh, Some(refresh)).await
+        self.answer(GrantKind::Refresh, None, Some(refresh)).await
     }
 
     async fn impersonate(
@@ -197,7 +211,8 @@ impl TokenIssuer for FakeIssuer {
                 .push((GrantKind::Impersonate, Instant::now()));
             return Err(refused());
         }
-        self.answer(GrantKind::Impersonate, Some(refresh)).await
+        self.answer(GrantKind::Impersonate, Some(target), Some(refresh))
+            .await
     }
 }
 
