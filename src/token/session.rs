@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::GrantKind;
 use super::cell::{Fresh, Kind, Setback};
-use super::desk::{Desk, Obtained, Purpose};
+use super::desk::{Desk, Obtained, Purpose, Standing};
 use super::renew::Queue;
 use super::shared::Shared;
 use super::slot::Upkeep;
@@ -90,6 +90,7 @@ impl SessionKind {
         Purpose {
             access: self.access,
             grant,
+            standing: Standing::Own,
             target: None,
             tenant: self.identity.tenant(),
             user: None,
@@ -273,7 +274,7 @@ impl Kind for SessionKind {
     type Value = Session;
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Session>, Setback> {
-        let _turn = self.desk.session_turn(shared).await;
+        let _turn = self.desk.turns.session(shared.places()).await;
         let print = self.print(shared);
         if let Some(fresh) = self.stored(shared, print).await {
             return Ok(fresh);
