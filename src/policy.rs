@@ -24,6 +24,7 @@ pub struct Permit<'a> {
     acting: Acting,
     rule: &'a Arc<str>,
     bearer: Bearer,
+    is_own: bool,
 }
 
 /// As whom a request acts.
@@ -55,6 +56,12 @@ impl Permit<'_> {
     /// As whom the request acts.
     pub fn acting(&self) -> &Acting {
         &self.acting
+    }
+
+    /// Whether the request acts as whom the configuration, or the directory, has its tenant act as:
+    /// not as a user that the caller names, nor as the caller itself.
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// Where it goes.
@@ -185,6 +192,7 @@ impl Policy {
             | Operation::Token => Bearer::Target,
         };
         Ok(Permit {
+            is_own: is_own(named, &acting),
             acting,
             rule,
             bearer,
@@ -202,8 +210,10 @@ impl Policy {
         aim: Aim,
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
+        let acting = acting(client, named, aim, access)?;
         Ok(Permit {
-            acting: acting(client, named, aim, access)?,
+            is_own: is_own(named, &acting),
+            acting,
             rule: &self.log_in,
             bearer: Bearer::Target,
         })
@@ -215,6 +225,7 @@ impl Policy {
             acting: Acting::Itself(session),
             rule: &self.log_in,
             bearer: Bearer::Target,
+            is_own: false,
         }
     }
 }
@@ -249,6 +260,17 @@ fn acting(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Ac
         target,
         access,
     })))
+}
+
+/// Whether it is the tenant's own user or account, whatever its token may do.
+fn is_own(named: &Named, acting: &Acting) -> bool {
+    match (acting, named) {
+        (Acting::Account(..), _) => true,
+        (Acting::For(key), Named::Known(tenant)) => {
+            matches!(&**tenant.target(), Target::Known(own) if own.target == key.target)
+        }
+        (Acting::For(_) | Acting::Itself(_), _) => false,
+    }
 }
 
 /// A tenant's own account impersonates nobody, whoever asks.

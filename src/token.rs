@@ -231,7 +231,7 @@ impl TokenError {
             IssueError::Refused { .. } => Self::Refused { error, retry_after },
             IssueError::WrongSubject { .. } => Self::WrongSubject { error, retry_after },
             IssueError::Throttled { .. } => Self::Throttled { retry_after },
-            IssueError::Malformed(_) | IssueError::Unavailable(_) => {
+            IssueError::Malformed(_) | IssueError::NextCode { .. } | IssueError::Unavailable(_) => {
                 Self::Unavailable { error, retry_after }
             }
         }

@@ -76,6 +76,7 @@ fn kind(error: &IssueError) -> &'static str {
     match error {
         IssueError::Challenge(_) => "challenge",
         IssueError::Malformed(_) => "malformed",
+        IssueError::NextCode { .. } => "next_code",
         IssueError::Refused { .. } => "refused",
         IssueError::Throttled { .. } => "throttled",
         IssueError::Unavailable(_) => "unavailable",

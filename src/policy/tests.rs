@@ -141,7 +141,11 @@ fn admit(
     let policy = Policy::new(vec![Rules::default()], Rules::default());
     let permit = policy.admit(&client, &Named::Known(Arc::clone(tenant)), aim, access)?;
     match permit.acting() {
-        Acting::For(key) => Ok(TokenKey::clone(key)),
+        Acting::For(key) => {
+            // The user that the tenant acts as, however it came to be asked for.
+            assert_eq!(permit.is_own(), key.target == Subject(Uuid::from_u128(1)));
+            Ok(TokenKey::clone(key))
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -26,6 +26,8 @@ struct Inner {
     written: Arc<Batch>,
     /// Whether a thread is there that writes.
     runs: bool,
+    /// Values were not kept for want of memory since the disk last took what waited.
+    overflows: bool,
 }
 
 /// By kind and name: what is sealed, or that there is nothing.
@@ -59,8 +61,8 @@ impl State {
     /// Changes values of one kind, soon: whoever reads here sees the change at once; it is on the
     /// disk a tenth of a second later, with those that came meanwhile, or with the next
     /// [`State::change`] or [`State::flush`]. For what costs only a call when it is lost, as a kill
-    /// within that time does, or a disk that fails (that is logged). Blocks only when
-    /// changes come faster than the disk takes them.
+    /// within that time does, or a disk that fails (that is logged). Never blocks: when changes come
+    /// faster than the disk takes them, a new value is not kept, and the one before it is forgotten.
     ///
     /// # Errors
     /// Fails when `change` does; then nothing is changed.
@@ -75,23 +77,26 @@ impl State {
             changed: Vec::new(),
         };
         let result = change(&mut under_way)?;
-        let changed = under_way.changed;
         let mut queue = self.queue.0.lock();
-        for (name, sealed) in changed {
-            queue.put((table, name), sealed);
+        let overflowed = queue.overflows;
+        for (name, sealed) in under_way.changed {
+            queue.put_within_bounds((table, name), sealed);
         }
-        let (is_full, starts) = (queue.bytes > MOST_WAITING, !queue.runs);
+        let overflows = queue.overflows && !overflowed;
+        let starts = !queue.runs;
         queue.runs = true;
         drop(queue);
+        if overflows {
+            tracing::warn!("the disk is too slow: not all tokens are kept over a restart");
+        }
         if starts {
             let state = Arc::clone(self);
             let thread = thread::Builder::new().name("state".to_owned());
-            if thread.spawn(move || state.write_on()).is_err() {
-                self.write_on();
+            if let Err(error) = thread.spawn(move || state.write_on()) {
+                // What waits is written with the next change.
+                tracing::warn!(%error, "no thread can be started that writes the state");
+                self.queue.0.lock().runs = false;
             }
-        }
-        if is_full {
-            self.flush().ok();
         }
         Ok(result)
     }
@@ -99,7 +104,8 @@ impl State {
     /// Puts on the disk what was changed lazily. Blocks.
     ///
     /// # Errors
-    /// Fails when the database does; what it was about is lost then.
+    /// Fails when the database does; the values that it was about are lost then. What was forgotten
+    /// is tried again with the next change.
     pub fn flush(&self) -> Result<(), StateError> {
         if self.queue.is_empty() {
             return Ok(());
@@ -115,7 +121,10 @@ impl State {
             let written = taken
                 .write(&transaction)
                 .and_then(|()| Ok(transaction.commit()?));
-            taken.forget();
+            match written {
+                Ok(()) => taken.forget(),
+                Err(_) => taken.forget_values(),
+            }
             written
         })())
     }
@@ -128,11 +137,11 @@ impl State {
             let mut queue = self.queue.0.lock();
             if flushed.is_err() {
                 // It is logged, and each value that is lost costs a call.
-                queue.waiting.clear();
-                queue.bytes = 0;
+                queue.forget_values();
             }
             // What somebody else writes may be given back.
-            if queue.waiting.is_empty() && queue.written.is_empty() {
+            let is_done = queue.waiting.is_empty() && queue.written.is_empty();
+            if is_done || flushed.is_err() {
                 queue.runs = false;
                 return;
             }
@@ -141,9 +150,27 @@ impl State {
 }
 
 impl Inner {
+    /// Where too much waits, of a new value only that the old one is over: that must never come
+    /// back, and takes little.
+    fn put_within_bounds(&mut self, place: (Table, Vec<u8>), sealed: Option<Vec<u8>>) {
+        let is_too_much = sealed.is_some() && self.bytes > MOST_WAITING;
+        self.overflows |= is_too_much;
+        self.put(place, sealed.filter(|_| !is_too_much));
+    }
+
+    /// Gives up what is not on the disk yet; what is to be taken off it still is.
+    fn forget_values(&mut self) {
+        self.waiting.retain(|_, sealed| sealed.is_none());
+        let names = self.waiting.keys().map(|(_, name)| OVERHEAD + name.len());
+        self.bytes = names.sum();
+    }
+
     fn put(&mut self, place: (Table, Vec<u8>), sealed: Option<Vec<u8>>) {
-        self.bytes += OVERHEAD + place.1.len() + sealed.as_ref().map_or(0, Vec::len);
-        self.waiting.insert(place, sealed);
+        let of_value = |sealed: &Option<Vec<u8>>| sealed.as_ref().map_or(0, Vec::len);
+        let (name, length) = (OVERHEAD + place.1.len(), of_value(&sealed));
+        let former = self.waiting.insert(place, sealed);
+        let former = former.map_or(0, |former| name + of_value(&former));
+        self.bytes = (self.bytes + name + length).saturating_sub(former);
     }
 }
 
@@ -182,11 +209,12 @@ impl Queue {
         let mut queue = self.0.lock();
         let batch = Arc::new(std::mem::take(&mut queue.waiting));
         queue.bytes = 0;
+        queue.overflows = false;
         queue.written = Arc::clone(&batch);
         Taken {
             queue: self,
             batch,
-            settled: false,
+            settled: Settled::None,
         }
     }
 }
@@ -195,8 +223,18 @@ impl Queue {
 pub(super) struct Taken<'a> {
     queue: &'a Queue,
     batch: Arc<Batch>,
-    /// Whether they are on the disk, or lost.
-    settled: bool,
+    settled: Settled,
+}
+
+/// Of which it is known what became of them.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Settled {
+    /// Of all: they are on the disk.
+    All,
+    /// Of none.
+    None,
+    /// Of the values: they are lost.
+    Values,
 }
 
 impl Taken<'_> {
@@ -211,9 +249,14 @@ impl Taken<'_> {
         Ok(())
     }
 
-    /// They are on the disk, or lost.
+    /// They are on the disk.
     pub(super) fn forget(mut self) {
-        self.settled = true;
+        self.settled = Settled::All;
+    }
+
+    /// The values are lost. What was to be taken off the disk is given back.
+    pub(super) fn forget_values(mut self) {
+        self.settled = Settled::Values;
     }
 }
 
@@ -224,19 +267,21 @@ impl Drop for Taken<'_> {
         if Arc::ptr_eq(&queue.written, &self.batch) {
             queue.written = Arc::default();
         }
-        if self.settled {
+        if self.settled == Settled::All {
             return;
         }
         for (place, sealed) in self.batch.iter() {
-            if !queue.waiting.contains_key(place) {
+            let is_lost = sealed.is_some() && self.settled == Settled::Values;
+            if !is_lost && !queue.waiting.contains_key(place) {
                 queue.put(place.clone(), sealed.clone());
             }
         }
     }
 }
 
-/// In bytes; beyond, whoever changes something waits for the disk.
+/// How long changes are gathered.
 const GATHERING: Duration = Duration::from_millis(100);
+/// In bytes; beyond, no value is taken.
 const MOST_WAITING: usize = 16 * 1024 * 1024;
 /// Of one change in memory, in bytes.
 const OVERHEAD: usize = 100;

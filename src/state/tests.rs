@@ -278,6 +278,69 @@ fn a_change_that_fails_loses_nothing_that_waited() {
     assert_eq!(state.all(Table::Leases).unwrap().len(), 1);
 }
 
+/// A disk that hangs, as network disks do, and more tokens than the memory is to hold meanwhile.
+#[test]
+fn what_is_changed_lazily_never_waits_for_the_disk() {
+    let state = Arc::new(State::in_memory().unwrap());
+    put_lease(&state, b"old", b"1");
+    let turn = state.write().unwrap();
+    let large = vec![1; 1 << 20];
+    for name in 0..17_u8 {
+        put_lease_lazily(&state, &[name], &large);
+    }
+    put_lease_lazily(&state, b"old", b"2");
+    put_lease_lazily(&state, b"new", b"2");
+    state
+        .change_lazily(Table::Leases, |change| {
+            change.remove(&[0]);
+            Ok(())
+        })
+        .unwrap();
+    // What came too late is not kept; what it was to replace must not come back.
+    let seen = |name: &[u8]| state.get(Table::Leases, name).unwrap().is_some();
+    let expected = [false, true, false, false];
+    assert_eq!([&[0][..], &[1], b"old", b"new"].map(seen), expected);
+    drop(turn);
+    state.flush().unwrap();
+    while !state.queue.is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!([&[0][..], &[1], b"old", b"new"].map(seen), expected);
+    put_lease_lazily(&state, b"new", b"3");
+    assert!(seen(b"new"));
+}
+
+#[test]
+fn what_is_forgotten_while_the_disk_fails_is_forgotten_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Arc::new(State::open(&settings(&folder)).unwrap());
+    put_lease(&state, b"old", b"1");
+    state
+        .change_lazily(Table::Leases, |change| {
+            change.remove(b"old");
+            change.put(b"new", b"1")
+        })
+        .unwrap();
+    let waited = state.queue.take();
+    waited.forget_values();
+    let seen = |name: &[u8]| state.get(Table::Leases, name).unwrap().is_some();
+    assert!(!seen(b"old") && !seen(b"new"));
+    state.flush().unwrap();
+    assert!(!seen(b"old") && !seen(b"new"));
+}
+
+fn put_lease(state: &State, name: &[u8], value: &[u8]) {
+    state
+        .change(Table::Leases, |change| change.put(name, value))
+        .unwrap();
+}
+
+fn put_lease_lazily(state: &Arc<State>, name: &[u8], value: &[u8]) {
+    state
+        .change_lazily(Table::Leases, |change| change.put(name, value))
+        .unwrap();
+}
+
 #[test]
 fn two_processes_share_a_directory() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cell::Removed;
+use super::desk::Standing;
 use super::lease::{Generation, Lease};
 use super::policy::RefreshPolicy;
 use super::shared::{Shared, Waiting};
@@ -75,7 +76,7 @@ impl Broker {
         self.0.expect(tenants);
     }
 
-    /// Hands out a token for one request.
+    /// Hands out a token for one request, of the user that a tenant acts as.
     ///
     /// A token that is held is handed out at once. Otherwise the request waits for the one fetch
     /// that obtains it, until `deadline` or the policy's limit for waiting, whichever is sooner.
@@ -88,6 +89,24 @@ impl Broker {
         key: &TokenKey,
         deadline: Instant,
     ) -> Result<Lease, TokenError> {
+        self.lease_of(key, Standing::Own, deadline).await
+    }
+
+    /// As [`Broker::lease_for`], of a user that the caller names. All tenants' own go before it.
+    pub(super) async fn lease_for_named(
+        &self,
+        key: &TokenKey,
+        deadline: Instant,
+    ) -> Result<Lease, TokenError> {
+        self.lease_of(key, Standing::Other, deadline).await
+    }
+
+    async fn lease_of(
+        &self,
+        key: &TokenKey,
+        standing: Standing,
+        deadline: Instant,
+    ) -> Result<Lease, TokenError> {
         let now = Instant::now();
         if let Some(lease) = self.0.hot(key, now) {
             return Ok(lease);
@@ -97,6 +116,9 @@ impl Broker {
         loop {
             // Anew when the cell was emptied between the look-up and the demand.
             let cell = self.0.impersonation(key);
+            if standing == Standing::Own {
+                cell.kind.is_tenants();
+            }
             if let Ok(result) = cell.obtain(&self.0, deadline).await {
                 return result;
             }

@@ -1,5 +1,10 @@
 //! The calls to one token endpoint: their turns, their limits, and what came of them.
 
+mod turns;
+
+pub use turns::VisitorTurn;
+pub(super) use turns::{Places, Turn, Turns};
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,12 +12,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use super::cell::Setback;
 use super::claims::Claims;
-use super::health::{Admission, Health};
+use super::health::{Admission, Health, Party};
 use super::lease::{Generation, Lease};
 use super::policy::RefreshSettings;
 use super::renew::Queue;
@@ -23,28 +27,19 @@ use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
 
 /// What all calls to the token endpoint of one console share.
 pub(super) struct Desk {
-    calls: Arc<Semaphore>,
     pub(super) id: ConsoleId,
     health: Mutex<Health>,
-    /// Lets one impersonation at a time queue for a call, so that a session never queues behind
-    /// thousands of them.
-    gate: Semaphore,
     pub(super) queue: Queue,
-    /// Keeps those who act as themselves, known or not, to half of the calls.
-    visitors: Arc<Semaphore>,
+    pub(super) turns: Turns,
 }
 
-/// The turn of one call; the next one follows when it is dropped.
-pub(super) struct Turn<'a> {
-    _everywhere: Option<SemaphorePermit<'a>>,
-    _here: Option<SemaphorePermit<'a>>,
-}
-
-/// The turn of a call for somebody who acts as itself; it can be taken along by the call.
-#[derive(Debug)]
-pub struct VisitorTurn {
-    _here: Option<OwnedSemaphorePermit>,
-    _visitor: Option<OwnedSemaphorePermit>,
+/// Whether somebody is known to the configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    /// One whom a caller names, or who came by itself.
+    Other,
+    /// The gateway, a tenant's account, or the user that a tenant acts as.
+    Own,
 }
 
 /// What a call is for.
@@ -52,6 +47,7 @@ pub struct VisitorTurn {
 pub(super) struct Purpose<'a> {
     pub(super) access: Access,
     pub(super) grant: GrantKind,
+    pub(super) standing: Standing,
     pub(super) target: Option<Subject>,
     /// The tenant whose own account it is.
     pub(super) tenant: Option<&'a Arc<str>>,
@@ -74,6 +70,7 @@ pub(super) struct Obtained {
 struct Admitted<'a> {
     admission: Option<Admission>,
     health: &'a Mutex<Health>,
+    party: Party,
 }
 
 impl Admitted<'_> {
@@ -81,7 +78,8 @@ impl Admitted<'_> {
         if let Some(admission) = self.admission.take() {
             let settings = shared.policy().settings();
             let now = Instant::now();
-            self.health.lock().ended(&admission, fault, now, settings);
+            let mut health = self.health.lock();
+            health.ended(&admission, &self.party, fault, now, settings);
         }
     }
 }
@@ -94,45 +92,13 @@ impl Drop for Admitted<'_> {
     }
 }
 
-// The semaphores are never closed, so a permit that fails to come cannot happen; if it did, the
-// call would go ahead.
 impl Desk {
     pub(super) fn new(id: ConsoleId, calls: usize) -> Self {
         Self {
-            calls: Arc::new(Semaphore::new(calls)),
-            health: Mutex::default(),
             id,
-            gate: Semaphore::new(1),
+            health: Mutex::default(),
             queue: Queue::default(),
-            visitors: Arc::new(Semaphore::new(calls.div_ceil(2))),
-        }
-    }
-
-    pub(super) async fn session_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
-        let here = self.calls.acquire().await.ok();
-        Turn {
-            _everywhere: shared.calls().acquire().await.ok(),
-            _here: here,
-        }
-    }
-
-    pub(super) async fn impersonation_turn<'a>(&'a self, shared: &'a Shared) -> Turn<'a> {
-        let gate = self.gate.acquire().await.ok();
-        let here = self.calls.acquire().await.ok();
-        drop(gate);
-        Turn {
-            _everywhere: shared.calls().acquire().await.ok(),
-            _here: here,
-        }
-    }
-
-    /// The turn of a call in nobody's name but the caller's: however many there are, the gateway's
-    /// own are not behind them.
-    pub(super) async fn visitor_turn(&self) -> VisitorTurn {
-        let visitor = Arc::clone(&self.visitors).acquire_owned().await.ok();
-        VisitorTurn {
-            _here: Arc::clone(&self.calls).acquire_owned().await.ok(),
-            _visitor: visitor,
+            turns: Turns::new(calls),
         }
     }
 
@@ -143,7 +109,7 @@ impl Desk {
         purpose: Purpose<'_>,
         call: impl Future<Output = Result<Issued, IssueError>> + Send,
     ) -> Result<Obtained, Setback> {
-        let admitted = self.admit()?;
+        let admitted = self.admit(purpose.party())?;
         let begun = Instant::now();
         let call = AssertUnwindSafe(call).catch_unwind();
         let answer = match timeout(shared.policy().call_limit(), call).await {
@@ -167,6 +133,7 @@ impl Desk {
         let Purpose {
             access,
             grant,
+            standing: _,
             target,
             tenant,
             user,
@@ -187,12 +154,13 @@ impl Desk {
         result.map_err(Setback::Failed)
     }
 
-    fn admit(&self) -> Result<Admitted<'_>, Setback> {
+    fn admit(&self, party: Party) -> Result<Admitted<'_>, Setback> {
         match self.health.lock().admit(Instant::now()) {
             Admission::Closed(until, error) => Err(Setback::Blocked { error, until }),
             admission => Ok(Admitted {
                 admission: Some(admission),
                 health: &self.health,
+                party,
             }),
         }
     }
@@ -230,6 +198,15 @@ impl Obtained {
 }
 
 impl Purpose<'_> {
+    /// Whom a fault of the call may be due to.
+    fn party(&self) -> Party {
+        match (self.standing, self.target) {
+            (Standing::Other, _) => Party::Other,
+            (Standing::Own, Some(target)) => Party::Target(target),
+            (Standing::Own, None) => Party::Account(self.tenant.cloned()),
+        }
+    }
+
     /// Refuses a token that says it is somebody else's. VSPC's own sample of an impersonated token
     /// names the impersonator, so that one is believed too, unless the settings say otherwise.
     fn check(

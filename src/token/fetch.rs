@@ -1,13 +1,14 @@
 //! How an impersonated token is obtained: on the strength of the session, or from the store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cell::{Cell, Fresh, Kind, Setback};
-use super::desk::{Desk, Purpose};
+use super::desk::{Desk, Purpose, Standing, Turn};
 use super::lease::Lease;
 use super::policy::Span;
 use super::renew::Queue;
@@ -33,6 +34,10 @@ pub(super) struct Impersonation {
     was_looked_up: AtomicBool,
     /// It was refused under a session that had just proved good: the user is the cause.
     is_at_fault: AtomicBool,
+    /// Told when a tenant turns out to act as this user.
+    becomes_own: Notify,
+    /// Since when a tenant is known to act as this user. Until then it is one that a caller names.
+    own_since: OnceLock<Instant>,
 }
 
 impl Console {
@@ -54,7 +59,39 @@ impl Impersonation {
             key,
             was_looked_up: AtomicBool::new(false),
             is_at_fault: AtomicBool::new(false),
+            becomes_own: Notify::new(),
+            own_since: OnceLock::new(),
         }
+    }
+
+    /// A tenant acts as this user: what is under way for it waits no longer behind those whom
+    /// callers name, and that it had to does not count.
+    pub(super) fn is_tenants(&self) {
+        if self.own_since.get().is_none() && self.own_since.set(Instant::now()).is_ok() {
+            self.becomes_own.notify_one();
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.own_since.get() {
+            Some(_) => Standing::Own,
+            None => Standing::Other,
+        }
+    }
+
+    async fn turn(&self, shared: &Shared) -> Result<Turn<'_>, Setback> {
+        let (turns, places) = (&self.console.desk.turns, shared.places());
+        if self.standing() == Standing::Other {
+            let turn = tokio::select! {
+                biased;
+                () = self.becomes_own.notified() => None,
+                turn = turns.other(places) => Some(turn),
+            };
+            if let Some(turn) = turn {
+                return turn.ok_or_else(crowded);
+            }
+        }
+        Ok(turns.own(places).await)
     }
 
     async fn session(&self, shared: &Arc<Shared>) -> Result<Session, Setback> {
@@ -73,7 +110,10 @@ impl Impersonation {
         session: Session,
     ) -> (Session, Result<Fresh<Lease>, Setback>) {
         let desk = &self.console.desk;
-        let _turn = desk.impersonation_turn(shared).await;
+        let _turn = match self.turn(shared).await {
+            Ok(turn) => turn,
+            Err(setback) => return (session, Err(setback)),
+        };
         // It may have been renewed while this waited for its turn, and the old refresh token is
         // then perhaps no longer good.
         let session = self
@@ -89,6 +129,7 @@ impl Impersonation {
         let purpose = Purpose {
             access,
             grant: GrantKind::Impersonate,
+            standing: self.standing(),
             target: Some(target),
             tenant: None,
             user: None,
@@ -209,7 +250,8 @@ impl Kind for Impersonation {
 
     fn recovered_at(&self) -> Option<Instant> {
         let obtained = self.console.session.kind.obtained_at();
-        self.console.desk.recovered_at().max(obtained)
+        let own = self.own_since.get().copied();
+        self.console.desk.recovered_at().max(obtained).max(own)
     }
 }
 
@@ -227,6 +269,14 @@ pub(super) fn blocked(error: &TokenError) -> Setback {
     }
 }
 
+/// Too many wait already.
+fn crowded() -> Setback {
+    Setback::Blocked {
+        error: IssueError::Unavailable(Outage::Crowded),
+        until: Instant::now() + CROWDED,
+    }
+}
+
 pub(super) fn internal() -> Setback {
     Setback::Failed(IssueError::Unavailable(Outage::Internal))
 }
@@ -235,3 +285,5 @@ pub(super) fn internal() -> Setback {
 const TRUSTED: Duration = Duration::from_secs(60);
 /// ... and when that user was the cause the last time.
 const TRUSTED_AGAINST_A_CULPRIT: Duration = Duration::from_secs(10 * 60);
+/// When there may be room for one more again.
+const CROWDED: Duration = Duration::from_secs(1);

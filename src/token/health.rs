@@ -1,24 +1,52 @@
 //! Whether a token endpoint is to be left alone, for the good of all who would ask it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::policy::RefreshSettings;
-use crate::vspc::grant::{IssueError, Outage};
+use crate::vspc::grant::{IssueError, Outage, Subject};
 
 /// What is known of the health of one token endpoint.
 ///
 /// After some faults in a row it is left alone for a while; then one call finds out whether it is
 /// well again. When it throttles, it is left alone for as long as it asks.
+///
+/// A console that cannot be reached is so for all. An error that it answers, or an answer that does
+/// not come, may be due to the one account that the call was about, so several of these in a row are
+/// one fault: it takes two parties at least, and those do not count whom anybody may bring along.
 #[derive(Debug, Default)]
 pub(super) struct Health {
+    /// In a row.
     faults: u32,
+    /// Whose the last of them was, where it may be due to them.
+    last: Option<Party>,
     /// Until when nobody calls, and why.
     closed: Option<(Instant, IssueError)>,
     /// A call is finding out.
     is_probing: bool,
     recovered_at: Option<Instant>,
+}
+
+/// Whom a call is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Party {
+    /// The gateway's own account, or the account of that tenant.
+    Account(Option<Arc<str>>),
+    /// One whom no configuration names: a user that a caller names, or one that acts as itself.
+    Other,
+    /// The user that a tenant acts as.
+    Target(Subject),
+}
+
+/// Whom a fault concerns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reach {
+    All,
+    Nobody,
+    /// Perhaps only those whom the call was about.
+    Party,
 }
 
 /// Whether a call may be made.
@@ -57,6 +85,7 @@ impl Health {
     pub(super) fn ended(
         &mut self,
         admission: &Admission,
+        party: &Party,
         fault: Option<&IssueError>,
         now: Instant,
         settings: &RefreshSettings,
@@ -65,23 +94,32 @@ impl Health {
         if was_probe {
             self.is_probing = false;
         }
-        match fault {
-            Some(IssueError::Throttled { retry_after }) => {
-                let error = IssueError::Throttled {
-                    retry_after: *retry_after,
-                };
-                self.well(now);
-                self.close(now + *retry_after, error);
-            }
-            Some(error) if is_fault(error) => {
-                self.faults = self.faults.saturating_add(1);
-                if was_probe || self.faults >= settings.breaker_faults {
-                    self.close(now + settings.breaker_pause, error.clone());
+        let Some(error) = fault else {
+            return self.well(now);
+        };
+        if let IssueError::Throttled { retry_after } = error {
+            self.well(now);
+            return self.close(now + *retry_after, error.clone());
+        }
+        let enough = match reach(error) {
+            None => return self.well(now),
+            Some(Reach::Nobody) => return,
+            Some(Reach::Party) if *party == Party::Other => return,
+            Some(Reach::Party) => {
+                if self.last.as_ref() != Some(party) {
+                    self.faults = self.faults.saturating_add(1);
                 }
+                self.last = Some(party.clone());
+                settings.breaker_faults.max(2)
             }
-            // The gateway's own fault says nothing about the endpoint.
-            Some(IssueError::Unavailable(Outage::Internal)) => {}
-            _ => self.well(now),
+            Some(Reach::All) => {
+                self.faults = self.faults.saturating_add(1);
+                self.last = None;
+                settings.breaker_faults
+            }
+        };
+        if was_probe || self.faults >= enough {
+            self.close(now + settings.breaker_pause, error.clone());
         }
     }
 
@@ -102,6 +140,7 @@ impl Health {
             self.recovered_at = Some(now);
         }
         self.faults = 0;
+        self.last = None;
         // A call that began before the endpoint asked for patience does not undo that.
         if !matches!(self.closed, Some((until, IssueError::Throttled { .. })) if now < until) {
             self.closed = None;
@@ -116,14 +155,22 @@ impl Health {
     }
 }
 
-fn is_fault(error: &IssueError) -> bool {
+/// Whom an error concerns; nobody says more of the endpoint than one that is none of its faults.
+fn reach(error: &IssueError) -> Option<Reach> {
     match error {
-        IssueError::Malformed(_) => true,
-        IssueError::Unavailable(outage) => !matches!(outage, Outage::Internal),
+        IssueError::Unavailable(outage) => Some(match outage {
+            Outage::Connection(_) | Outage::Tls(_) => Reach::All,
+            Outage::Crowded | Outage::Internal => Reach::Nobody,
+            // A directory behind the console that knows the one account may be what hangs.
+            Outage::Status(_) | Outage::TimedOut => Reach::Party,
+        }),
+        IssueError::Malformed(_) => Some(Reach::Party),
+        // The first step of the log-in went well, the second was never taken.
+        IssueError::NextCode { .. } => Some(Reach::Nobody),
         IssueError::Challenge(_)
         | IssueError::Refused { .. }
         | IssueError::Throttled { .. }
-        | IssueError::WrongSubject { .. } => false,
+        | IssueError::WrongSubject { .. } => None,
     }
 }
 
@@ -135,6 +182,7 @@ mod tests {
     use super::*;
 
     struct Bench {
+        calls: u128,
         health: Health,
         now: Instant,
         settings: RefreshSettings,
@@ -143,20 +191,27 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             Self {
+                calls: 0,
                 health: Health::default(),
                 now: Instant::now(),
                 settings: RefreshSettings::default(),
             }
         }
 
+        /// A call for a user of its own.
         fn call(&mut self, fault: impl Into<Option<IssueError>>) -> bool {
+            self.calls += 1;
+            self.call_for(&target(self.calls), fault)
+        }
+
+        fn call_for(&mut self, party: &Party, fault: impl Into<Option<IssueError>>) -> bool {
             let fault = fault.into();
             let admission = self.health.admit(self.now);
             if matches!(admission, Admission::Closed(..)) {
                 return false;
             }
             self.health
-                .ended(&admission, fault.as_ref(), self.now, &self.settings);
+                .ended(&admission, party, fault.as_ref(), self.now, &self.settings);
             true
         }
 
@@ -164,6 +219,10 @@ mod tests {
             self.now += Duration::from_secs(seconds);
             self
         }
+    }
+
+    fn target(user: u128) -> Party {
+        Party::Target(Subject(uuid::Uuid::from_u128(user)))
     }
 
     fn ill() -> Option<IssueError> {
@@ -187,9 +246,13 @@ mod tests {
         let probe = bench.health.admit(bench.now);
         assert_eq!(probe, Admission::Probe);
         assert!(!bench.call(None), "two calls find out");
-        bench
-            .health
-            .ended(&probe, ill().as_ref(), bench.now, &bench.settings);
+        bench.health.ended(
+            &probe,
+            &target(0),
+            ill().as_ref(),
+            bench.now,
+            &bench.settings,
+        );
         assert!(!bench.after(29).call(None));
         assert!(bench.after(1).call(None));
         assert_eq!(bench.health.recovered_at(), Some(bench.now));
@@ -204,6 +267,49 @@ mod tests {
             assert!((0..4).all(|_| bench.call(ill())));
             assert!(bench.call(refused()));
         }
+    }
+
+    #[test]
+    fn it_takes_two_whose_calls_fail_and_nobody_whom_a_caller_brings_along() {
+        let account = Party::Account(None);
+        let mut bench = Bench::new();
+        bench.settings.breaker_faults = 1;
+        let late = || Some(IssueError::Unavailable(Outage::TimedOut));
+        for party in [&Party::Other, &target(1)] {
+            assert!((0..100).all(|_| bench.call_for(party, ill())));
+            assert!((0..100).all(|_| bench.call_for(party, late())));
+        }
+        assert!(bench.call_for(&Party::Other, ill()));
+        assert!(bench.call_for(&target(1), ill()));
+        assert!(bench.call_for(&account, ill()));
+        assert!(!bench.call_for(&account, None));
+        // A probe for a user that a caller names tells nothing when it fails ...
+        bench.after(30);
+        assert!(bench.call_for(&Party::Other, ill()));
+        // ... and that all is well when it does not.
+        assert!(bench.call_for(&Party::Other, None));
+        assert_eq!(bench.health.admit(bench.now), Admission::Open);
+    }
+
+    #[test]
+    fn a_console_that_cannot_be_reached_is_so_for_all() {
+        for unreachable in [Outage::Connection("no".into()), Outage::Tls("no".into())] {
+            let mut bench = Bench::new();
+            let fault = || Some(IssueError::Unavailable(unreachable.clone()));
+            assert!((0..5).all(|_| bench.call_for(&Party::Other, fault())));
+            assert!(!bench.call(None));
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_itself_waits_for_says_nothing_of_the_endpoint() {
+        let mut bench = Bench::new();
+        let retry_after = Duration::from_secs(60);
+        assert!((0..10).all(|_| bench.call(Some(IssueError::NextCode { retry_after }))));
+        assert!((0..4).all(|_| bench.call(ill())));
+        assert!(bench.call(Some(IssueError::NextCode { retry_after })));
+        assert!(bench.call(ill()));
+        assert!(!bench.call(None));
     }
 
     #[test]
@@ -224,7 +330,7 @@ mod tests {
         assert!(bench.call(Some(IssueError::Throttled { retry_after })));
         bench
             .health
-            .ended(&under_way, None, bench.now, &bench.settings);
+            .ended(&under_way, &target(0), None, bench.now, &bench.settings);
         assert!(!bench.after(6).call(None));
         assert!(bench.after(1).call(None));
     }

@@ -29,7 +29,8 @@ impl Broker {
     pub async fn lease(&self, permit: &Permit<'_>, deadline: Instant) -> Result<Lease, TokenError> {
         match permit.acting() {
             Acting::Account(key, _) => self.account_lease_for(key, deadline).await,
-            Acting::For(key) => self.lease_for(key, deadline).await,
+            Acting::For(key) if permit.is_own() => self.lease_for(key, deadline).await,
+            Acting::For(key) => self.lease_for_named(key, deadline).await,
             Acting::Itself(session) => self.session_lease_for(session, deadline).await,
         }
     }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cell::{Cell, Fresh, Kind, Setback};
 use super::claims::Claims;
-use super::desk::{Desk, Obtained, Purpose, VisitorTurn};
+use super::desk::{Desk, Obtained, Purpose, Standing, VisitorTurn};
 use super::lease::Lease;
 use super::policy::Span;
 use super::renew::Queue;
@@ -94,7 +94,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<VisitorTurn, TokenError> {
         let desk = self.0.desk(console);
-        let turn = timeout_at(deadline, desk.visitor_turn()).await;
+        let turn = timeout_at(deadline, desk.turns.visitor()).await;
         turn.map_err(|_| TokenError::TimedOut {
             retry_after: Duration::from_secs(1),
         })
@@ -328,12 +328,13 @@ impl Personal {
         let purpose = Purpose {
             access: self.key.access,
             grant: GrantKind::Refresh,
+            standing: Standing::Other,
             target: None,
             tenant: None,
             user: self.user.as_deref(),
             asker: self.subject(),
         };
-        let _turn = self.desk.visitor_turn().await;
+        let _turn = self.desk.turns.visitor().await;
         let (issuer, console) = (shared.issuer(), &self.key.console);
         let call = issuer.refresh(console, refresh, self.key.access);
         self.desk.call(shared, purpose, call).await

@@ -246,7 +246,9 @@ impl RefreshPolicy {
                 setbacks.outages = setbacks.outages.saturating_add(1);
                 jitter.of(bound).max(LEAST_COOLDOWN.min(bound))
             }
-            IssueError::Throttled { retry_after } => (*retry_after).max(LEAST_COOLDOWN),
+            IssueError::NextCode { retry_after } | IssueError::Throttled { retry_after } => {
+                (*retry_after).max(LEAST_COOLDOWN)
+            }
         }
     }
 }

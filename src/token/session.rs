@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::GrantKind;
 use super::cell::{Fresh, Kind, Setback};
-use super::desk::{Desk, Obtained, Purpose};
+use super::desk::{Desk, Obtained, Purpose, Standing};
 use super::renew::Queue;
 use super::shared::Shared;
 use super::slot::Upkeep;
@@ -126,6 +126,7 @@ impl SessionKind {
         Purpose {
             access: self.access,
             grant,
+            standing: Standing::Own,
             target: None,
             tenant: self.identity.tenant(),
             user: None,
@@ -295,7 +296,7 @@ impl Kind for SessionKind {
     type Value = Session;
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Session>, Setback> {
-        let _turn = self.desk.session_turn(shared).await;
+        let _turn = self.desk.turns.session(shared.places()).await;
         let epoch = self.epoch.load(Ordering::Relaxed);
         let print = self.print(shared).await;
         let attempt = Attempt { epoch, print };

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::account::Account;
 use super::cell::Cell;
-use super::desk::Desk;
+use super::desk::{Desk, Places};
 use super::fetch::{Console, Impersonation};
 use super::lease::{Generation, Lease};
 use super::personal::Sessions;
@@ -24,7 +24,6 @@ use crate::tenant::{AccountKey, IdentityId};
 pub(super) struct Shared {
     /// Of tenants that impersonate nobody.
     pub(super) accounts: DashMap<IdentityId, Arc<Cell<Account>>>,
-    calls: Semaphore,
     cells: AtomicU64,
     pub(super) consoles: DashMap<ConsoleId, Arc<Console>>,
     epoch: Instant,
@@ -35,6 +34,7 @@ pub(super) struct Shared {
     issuer: Arc<dyn TokenIssuer>,
     pub(super) new_console: Notify,
     observer: Arc<dyn TokenObserver>,
+    places: Places,
     policy: RefreshPolicy,
     /// Of those who logged in as themselves.
     sessions: Sessions,
@@ -53,7 +53,6 @@ impl Shared {
     ) -> Self {
         Self {
             accounts: DashMap::new(),
-            calls: Semaphore::new(policy.settings().calls),
             cells: AtomicU64::new(0),
             consoles: DashMap::new(),
             // Its first second is never the present one, so that a use in it is noted as well.
@@ -66,6 +65,7 @@ impl Shared {
             issuer,
             new_console: Notify::new(),
             observer,
+            places: Places::new(policy.settings().calls),
             policy,
             sessions: Sessions::default(),
             store,
@@ -74,9 +74,9 @@ impl Shared {
         }
     }
 
-    /// The semaphore of all calls to all token endpoints.
-    pub(super) fn calls(&self) -> &Semaphore {
-        &self.calls
+    /// The calls to all token endpoints together.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The moment of a second of [`Shared::second`].

@@ -3,6 +3,7 @@ use super::*;
 mod day;
 mod world;
 
+mod desk;
 #[expect(
     clippy::duplicate_mod,
     reason = "the same tests run against both stores"

@@ -86,12 +86,22 @@ async fn ask(
     client_version: Option<&HeaderValue>,
     deadline: Instant,
 ) -> Result<Relayed, IssueError> {
-    let form = Bytes::copy_from_slice(grant.form().expose().as_bytes());
-    let sent = send(console, form, client_version);
+    let sent = send(console, wiped(grant.form()), client_version);
     let answer = tokio::time::timeout_at(deadline, sent).await;
     answer
         .unwrap_or(Err(UpstreamError::Timeout))
         .map_err(|error| outage(&error))
+}
+
+/// Lends a form's own memory to the request: it is wiped when that has been sent.
+fn wiped(form: Secret) -> Bytes {
+    struct Form(Secret);
+    impl AsRef<[u8]> for Form {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose().as_bytes()
+        }
+    }
+    Bytes::from_owner(Form(form))
 }
 
 /// The token endpoint's answer to somebody else's form, as it came.
@@ -196,7 +206,7 @@ impl Relayed {
             Err(IssueError::Malformed(what)) => Verdict::Unfit(what),
             Err(IssueError::WrongSubject { .. }) => Verdict::Unfit("a token of somebody else"),
             Err(IssueError::Throttled { retry_after }) => Verdict::Throttled(retry_after),
-            Err(IssueError::Unavailable(_)) => Verdict::Failed,
+            Err(IssueError::NextCode { .. } | IssueError::Unavailable(_)) => Verdict::Failed,
         }
     }
 
@@ -273,6 +283,14 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_is_sent_from_the_memory_that_is_wiped() {
+        let form = Secret::new("grant_type=password&password=canary".to_owned());
+        let (place, length) = (form.expose().as_ptr(), form.expose().len());
+        let sent = wiped(form);
+        assert_eq!((sent.as_ptr(), sent.len()), (place, length));
+    }
 
     #[test]
     fn dates_are_read_as_http_writes_them() {

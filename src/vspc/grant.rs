@@ -158,6 +158,13 @@ pub enum IssueError {
     /// The answer is not one that the endpoint is known to give.
     #[error("the token endpoint's answer is not understood: {0}")]
     Malformed(&'static str),
+    /// Every code of the second factor that is good now was sent already. This is between the
+    /// gateway and its clock: the endpoint is well.
+    #[error("the next code of the second factor is good in {} s", retry_after.as_secs())]
+    NextCode {
+        /// How long until then.
+        retry_after: Duration,
+    },
     /// The endpoint understood and said no.
     #[error("the token endpoint refused with {error}: {description}")]
     Refused {
@@ -217,6 +224,9 @@ pub enum Outage {
     /// No connection, or it broke: how.
     #[error("no connection: {0}")]
     Connection(Arc<str>),
+    /// It was not asked: too many wait for it that no tenant needs.
+    #[error("too many users wait for a token")]
+    Crowded,
     /// A fault of the gateway itself.
     #[error("a fault in the gateway")]
     Internal,

@@ -114,13 +114,13 @@ pub async fn log_in(
         access: login.access,
     };
     match &login.credentials {
-        Credentials::ApiKey(source) => issue_key(attempt.secret(source)?),
+        Credentials::ApiKey(source) => issue_key(attempt.secret(source).await?),
         Credentials::KeyPair {
             private_key,
             padding,
             form,
         } => {
-            let pem = attempt.secret(private_key)?;
+            let pem = attempt.secret(private_key).await?;
             let key = PrivateKey::read(&pem).map_err(|error| attempt.unusable(&error))?;
             attempt.by_key(&key, *padding, *form).await
         }
@@ -129,11 +129,11 @@ pub async fn log_in(
             password,
             totp_secret,
         } => {
-            let password = attempt.secret(password)?;
+            let password = attempt.secret(password).await?;
             let totp = match totp_secret {
                 None => None,
                 Some(source) => {
-                    let secret = attempt.secret(source)?;
+                    let secret = attempt.secret(source).await?;
                     Some(Totp::read(&secret).map_err(|error| attempt.unusable(&error))?)
                 }
             };
@@ -151,8 +151,14 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn secret(&self, source: &SecretSource) -> Result<Secret, IssueError> {
-        source.read().map_err(|error| self.unusable(&error))
+    /// Reads a secret where a slow disk keeps nobody else waiting.
+    async fn secret(&self, source: &SecretSource) -> Result<Secret, IssueError> {
+        let source = source.clone();
+        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        match read {
+            Ok(read) => read.map_err(|error| self.unusable(&error)),
+            Err(error) => Err(self.unusable(&error)),
+        }
     }
 
     /// A secret was good when the configuration was read, and is not now.

@@ -64,7 +64,7 @@ impl Codes {
             let begins = start + Duration::from_micros(until) + SETTLED;
             let wait = begins.saturating_duration_since(Instant::now());
             if begins.saturating_duration_since(start) > LONGEST_WAIT {
-                return Err(IssueError::Throttled { retry_after: wait });
+                return Err(IssueError::NextCode { retry_after: wait });
             }
             sleep_until(begins).await;
         }
@@ -224,7 +224,7 @@ mod tests {
         let begun = Instant::now();
         let error = codes.unused(&slow, None).await.unwrap_err();
         let retry_after = Duration::from_secs(301);
-        assert_eq!(error, IssueError::Throttled { retry_after });
+        assert_eq!(error, IssueError::NextCode { retry_after });
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
@@ -247,7 +247,7 @@ mod tests {
         // Both were used, and a third one is too far off.
         let third = open();
         let error = next(&third, None).await.unwrap_err();
-        assert!(matches!(error, IssueError::Throttled { .. }), "{error}");
+        assert!(matches!(error, IssueError::NextCode { .. }), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -294,6 +294,6 @@ mod tests {
         let error = next(&back, None).await.unwrap_err();
         // The next one was waited for, and it was used as well.
         let retry_after = Duration::from_secs(30);
-        assert_eq!(error, IssueError::Throttled { retry_after });
+        assert_eq!(error, IssueError::NextCode { retry_after });
     }
 }
