@@ -142,14 +142,13 @@ impl Gateway {
         let (whom, permit) = self.authorize(exchange, &who, &head).await?;
         self.refuse_frozen_tenant(&whom)?;
 
-        let turn = self.take_turn(exchange, &whom, &permit).await?;
-
-        let lease = self.lease(exchange, &permit).await?;
+        let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;
+        self.refuse_stopped(&who, &whom)?;
 
         if needs_intent(head.method, &head.operation) {
             exchange.intend().await?;
         }
-        let outbound = Outbound::new(self, &head, &parts, &permit)?;
+        let outbound = Outbound::new(self, &head, &parts, (&who, &whom, &permit))?;
         outbound.forward(exchange, body, turn, lease).await
     }
 }

@@ -17,9 +17,10 @@ use super::exchange::Exchange;
 use super::inject::inject;
 use super::throttled::Throttled;
 use super::{Gateway, Rejection, headers, location};
-use crate::client::TokenFault;
+use crate::client::{Caller, TokenFault};
 use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
+use crate::tenant::Named;
 use crate::token::Lease;
 use crate::upstream::{Console, ReplayHandle, RequestBody, Turn, UpstreamError};
 use crate::vspc::grant::Subject;
@@ -38,7 +39,6 @@ impl Gateway {
             Some(lease) => lease,
             None => self.await_lease(exchange, permit).await?,
         };
-        exchange.saw_lease(&lease);
         Ok(Some(lease))
     }
 
@@ -69,6 +69,8 @@ pub(super) struct Outbound<'a> {
     console: &'a Arc<Console>,
     head: &'a RequestHead<'a>,
     parts: &'a Parts,
+    who: &'a Caller<'a>,
+    whom: &'a Named,
     permit: &'a Permit<'a>,
 }
 
@@ -77,7 +79,7 @@ impl<'a> Outbound<'a> {
         gateway: &'a Gateway,
         head: &'a RequestHead<'a>,
         parts: &'a Parts,
-        permit: &'a Permit<'a>,
+        (who, whom, permit): (&'a Caller<'a>, &'a Named, &'a Permit<'a>),
     ) -> Result<Self, Rejection> {
         let console = gateway.console(permit)?;
         Ok(Self {
@@ -85,6 +87,8 @@ impl<'a> Outbound<'a> {
             console,
             head,
             parts,
+            who,
+            whom,
             permit,
         })
     }
@@ -143,7 +147,9 @@ impl<'a> Outbound<'a> {
     ) -> Result<(Response<ConsoleBody>, Option<Turn>), Rejection> {
         let mut patience = self.console.settings().sharing.throttle_wait;
         loop {
-            let response = self.answer(exchange, body, replay, &turn, lease).await?;
+            let answer = self.answer(exchange, body, replay, turn, lease);
+            let response;
+            (response, turn) = answer.await?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
                 return Ok((response.map(ConsoleBody::from), Some(turn)));
             }
@@ -153,9 +159,11 @@ impl<'a> Outbound<'a> {
                 Ok(again) => again,
                 Err(turn) => return Ok((throttled.response, turn)),
             };
+            let leased = self
+                .gateway
+                .lease_in_turn(exchange, self.whom, self.permit, turn);
+            (turn, lease) = leased.await?;
             self.gateway.telemetry.replayed();
-            // The one before may have ended in the meantime.
-            lease = self.gateway.lease(exchange, self.permit).await?;
         }
     }
 
@@ -172,7 +180,7 @@ impl<'a> Outbound<'a> {
         let Some(wait) = throttled.retry_after else {
             return Err(Some(turn));
         };
-        turn.throttled(wait);
+        turn.throttled(self.gateway.user(self.whom, self.permit), wait);
         if wait > *patience || !throttled.is_whole {
             return Err(Some(turn));
         }
@@ -188,22 +196,22 @@ impl<'a> Outbound<'a> {
         turn.map(|turn| (turn, body)).map_err(|_| None)
     }
 
-    /// The console's answer to the request with a token that it takes.
+    /// The console's answer to the request with a token that it takes, and the turn it came in.
     async fn answer(
         &self,
         exchange: &mut Exchange,
         body: RequestBody,
         replay: &ReplayHandle,
-        turn: &Turn,
+        turn: Turn,
         lease: Option<Lease>,
-    ) -> Result<Response<Incoming>, Rejection> {
-        let response = self.first(exchange, body, turn, lease.as_ref()).await?;
+    ) -> Result<(Response<Incoming>, Turn), Rejection> {
+        let response = self.first(exchange, body, &turn, lease.as_ref()).await?;
         match lease {
             Some(stale) if response.status() == StatusCode::UNAUTHORIZED => {
                 drain(response).await;
                 self.renew_and_repeat(exchange, &stale, replay, turn).await
             }
-            _ => Ok(response),
+            _ => Ok((response, turn)),
         }
     }
 
@@ -214,33 +222,57 @@ impl<'a> Outbound<'a> {
         exchange: &mut Exchange,
         stale: &Lease,
         replay: &ReplayHandle,
-        turn: &Turn,
-    ) -> Result<Response<Incoming>, Rejection> {
+        turn: Turn,
+    ) -> Result<(Response<Incoming>, Turn), Rejection> {
         let (gateway, permit) = (self.gateway, self.permit);
         gateway.broker.rejected(permit, stale);
-        let again = replay.again();
-        let mut lease = gateway.await_lease(exchange, permit).await?;
-        let body = again.ok_or(Rejection::TokenRenewed)?;
-        if lease.generation() == stale.generation() {
-            match permit.acting() {
-                Acting::Account(..) | Acting::For(_) => return Err(Rejection::RefusedToken),
-                // Too young for a newer one to do better, or revoked at the console: that is found
-                // out, since nobody else will.
-                Acting::Itself(session) => {
-                    gateway.broker.give_up(session);
-                    lease = gateway.await_lease(exchange, permit).await?;
-                }
+        let Some(body) = replay.again() else {
+            drop(turn);
+            gateway.await_lease(exchange, permit).await?;
+            return Err(Rejection::TokenRenewed);
+        };
+        let newer = gateway.broker.try_lease(permit);
+        let newer = newer.filter(|lease| lease.generation() != stale.generation());
+        let (turn, lease) = match newer {
+            Some(lease) => {
+                exchange.saw_lease(&lease);
+                (turn, Some(lease))
             }
-        }
-        exchange.saw_lease(&lease);
+            None => {
+                // Others may have the place while the token is renewed.
+                drop(turn);
+                self.renewed(exchange, stale).await?;
+                gateway.turn_and_lease(exchange, self.whom, permit).await?
+            }
+        };
         gateway.telemetry.replayed();
-        let response = self.send(exchange, body, turn, Some(&lease)).await?;
+        let response = self.send(exchange, body, &turn, lease.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             drain(response).await;
-            gateway.broker.rejected(permit, &lease);
+            if let Some(lease) = &lease {
+                gateway.broker.rejected(permit, lease);
+            }
             return Err(Rejection::RefusedToken);
         }
-        Ok(response)
+        Ok((response, turn))
+    }
+
+    /// Waits for a newer token than the one that the console refused.
+    async fn renewed(&self, exchange: &mut Exchange, stale: &Lease) -> Result<(), Rejection> {
+        let (gateway, permit) = (self.gateway, self.permit);
+        let mut lease = gateway.await_lease(exchange, permit).await?;
+        if let Acting::Itself(session) = permit.acting()
+            && lease.generation() == stale.generation()
+        {
+            // Too young for a newer one to do better, or revoked at the console: that is found out,
+            // since nobody else will.
+            gateway.broker.give_up(session);
+            lease = gateway.await_lease(exchange, permit).await?;
+        }
+        if lease.generation() == stale.generation() {
+            return Err(Rejection::RefusedToken);
+        }
+        Ok(())
     }
 
     /// Sends it for the first time, and once more when the console closed a kept connection just
@@ -251,11 +283,11 @@ impl<'a> Outbound<'a> {
         body: RequestBody,
         turn: &Turn,
         lease: Option<&Lease>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Incoming>, Rejection> {
         let repeatable = matches!(body, RequestBody::Empty)
             && !needs_intent(self.head.method, &self.head.operation);
         match self.send(exchange, body, turn, lease).await {
-            Err(UpstreamError::Cut(_)) if repeatable => {
+            Err(Rejection::Upstream(UpstreamError::Cut(_))) if repeatable => {
                 self.gateway.telemetry.replayed();
                 self.send(exchange, RequestBody::Empty, turn, lease).await
             }
@@ -269,14 +301,15 @@ impl<'a> Outbound<'a> {
         body: RequestBody,
         turn: &Turn,
         lease: Option<&Lease>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Incoming>, Rejection> {
         let request = self.request(body, lease)?;
+        self.gateway.refuse_stopped(self.who, self.whom)?;
         exchange.sending();
         let started = Instant::now();
         let answer = self.console.send(request, exchange.body()).await;
         exchange.times.upstream += started.elapsed();
         turn.report(&answer, &self.head.path);
-        answer
+        Ok(answer?)
     }
 
     /// What the console gets: the raw target, the caller's headers less what ends here or belongs

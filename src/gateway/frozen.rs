@@ -14,6 +14,12 @@ impl Gateway {
         })
     }
 
+    /// Refuses what was not stopped when it came, and is by now: whoever waited is asked again.
+    pub(super) fn refuse_stopped(&self, who: &Caller<'_>, whom: &Named) -> Result<(), Stopped> {
+        self.refuse_frozen(who)?;
+        self.refuse_frozen_tenant(whom)
+    }
+
     /// Refuses requests for a tenant that is frozen. To be asked once policy has said that it is the
     /// caller's, so that a frozen tenant cannot be told from a foreign one.
     pub(super) fn refuse_frozen_tenant(&self, whom: &Named) -> Result<(), Stopped> {

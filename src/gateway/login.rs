@@ -239,6 +239,9 @@ impl Gateway {
         let (whom, permit) = self.admit(exchange, head, client, claim, aim).await?;
         self.refuse_frozen_tenant(&whom)?;
         self.lease(exchange, &permit).await?;
+        // It may have been a wait.
+        self.freezer.check_caller(Some(&client.name))?;
+        self.refuse_frozen_tenant(&whom)?;
         match (whom, permit.acting()) {
             (Named::Known(tenant), Acting::For(key)) => Ok((tenant.id.to_string(), key.target)),
             (Named::Known(tenant), Acting::Account(..)) => Ok((tenant.id.to_string(), NOBODY)),

@@ -5,6 +5,7 @@
 //! token lives.
 
 mod list;
+mod refused;
 
 pub(super) use list::{Sessions, Sweeping};
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use self::refused::Renewed;
 use super::cell::{Cell, Fresh, Kind, Setback};
 use super::claims::Claims;
 use super::desk::{Desk, Obtained, Purpose, Standing, VisitorTurn};
@@ -36,6 +38,7 @@ pub(super) struct Personal {
     pub(super) key: SessionKey,
     kept: Mutex<Kept>,
     subject: OnceLock<Subject>,
+    renewed: Renewed,
     /// What is kept in memory could not be saved: it is newer than what is stored.
     unsaved: AtomicBool,
     pub(super) user: Option<Arc<str>>,
@@ -130,14 +133,6 @@ impl Broker {
             None => Kept::Session(refresh),
         };
         self.0.list_session(&stored.key, stored.user, kept)
-    }
-
-    /// Gives the token of a session up that the console refuses, however young it is: whoever asks
-    /// next has it renewed, or finds out that the session has ended.
-    pub fn give_up(&self, key: &SessionKey) {
-        if let Some(cell) = self.0.sessions().get(key) {
-            cell.discard(&self.0);
-        }
     }
 
     /// The name of whom a session belongs to, where it is known.
@@ -325,6 +320,7 @@ impl Personal {
     }
 
     async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, Setback> {
+        self.renewed.begins();
         let purpose = Purpose {
             access: self.key.access,
             grant: GrantKind::Refresh,
@@ -353,6 +349,7 @@ impl Shared {
             key: key.clone(),
             kept: Mutex::new(kept),
             subject: OnceLock::new(),
+            renewed: Renewed::default(),
             unsaved: AtomicBool::new(false),
             user,
         };

@@ -3,10 +3,12 @@
 //! After so many faults in a row the breaker opens: no request goes to the console for a pause. Then
 //! one goes, and what comes of it decides. `Circuit` is the state alone.
 //!
-//! VSPC answers every error of its own with 520, also one in a single report: a 520 counts only when
-//! those in a row come from two different operations at least, and when the one request that tries
-//! the console gets a 520, the console is tried on, but the next operation that gets one too opens
-//! the breaker again.
+//! VSPC answers every error of its own with 520, also one in a single report, and a report may take
+//! longer than the console may. So a 520, no answer in time, and one that cannot be understood count
+//! only when those in a row come from two different operations at least; and when the one request
+//! that tries the console ends so, the console is tried on, but the next operation of which the same
+//! comes opens the breaker again. While the one that tries takes its time, another may every few
+//! seconds: whichever ends first decides.
 
 #[cfg(test)]
 mod tests;
@@ -40,8 +42,8 @@ pub enum Verdict {
     Fault,
     /// It answers.
     Fine,
-    /// It says that it fails, maybe in this operation alone, of which this is the digest.
-    ServerError(u64),
+    /// It fails, maybe in this operation alone, of which this is the digest.
+    FaultIn(u64),
 }
 
 /// The console is left alone.
@@ -60,20 +62,19 @@ impl Verdict {
     ) -> Option<Self> {
         match answer {
             Ok(answer) => Some(match answer.status() {
-                StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT => Self::Fault,
-                status if status.as_u16() == SERVER_ERROR => Self::ServerError(operation(path)),
+                StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Self::Fault,
+                // Somebody before the console did not wait for as long as the gateway does.
+                StatusCode::GATEWAY_TIMEOUT => Self::FaultIn(operation(path)),
+                status if status.as_u16() == SERVER_ERROR => Self::FaultIn(operation(path)),
                 _ => Self::Fine,
             }),
             Err(UpstreamError::Body(_)) => None,
-            Err(
-                UpstreamError::Cut(_)
-                | UpstreamError::Invalid(_)
-                | UpstreamError::Timeout
-                | UpstreamError::Tls(_)
-                | UpstreamError::Unreachable(_),
-            ) => Some(Self::Fault),
+            Err(UpstreamError::Invalid(_) | UpstreamError::Timeout) => {
+                Some(Self::FaultIn(operation(path)))
+            }
+            Err(UpstreamError::Cut(_) | UpstreamError::Tls(_) | UpstreamError::Unreachable(_)) => {
+                Some(Self::Fault)
+            }
         }
     }
 }
@@ -202,16 +203,16 @@ enum Phase {
     Closed(Streak),
     /// None does.
     Open { until: Instant },
-    /// One does.
-    Trying,
+    /// One does; another may then, too.
+    Trying { next: Instant },
 }
 
 /// The faults since the last answer that was none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Streak {
     faults: u32,
-    server_errors: u32,
-    /// The first operation with a server error.
+    single_faults: u32,
+    /// The first operation with a fault that may be its own.
     operation: Option<u64>,
     /// Whether another one has them too.
     is_general: bool,
@@ -225,13 +226,13 @@ impl Default for Phase {
 
 impl Circuit {
     fn is_calm(&self) -> bool {
-        matches!(&self.phase, Phase::Closed(streak) if streak.faults == 0 && streak.server_errors == 0)
+        matches!(&self.phase, Phase::Closed(streak) if streak.faults == 0 && streak.single_faults == 0)
     }
 
     fn is_open(&self) -> bool {
         match self.phase {
             Phase::Closed(_) => false,
-            Phase::Open { .. } | Phase::Trying => true,
+            Phase::Open { .. } | Phase::Trying { .. } => true,
         }
     }
 
@@ -240,18 +241,22 @@ impl Circuit {
             Phase::Open { until } if until > now => Err(Open {
                 retry_after: until - now,
             }),
-            Phase::Closed(_) | Phase::Open { .. } => Ok(()),
-            Phase::Trying => Err(Open {
-                retry_after: Duration::from_secs(1),
+            // What comes of it may be known sooner.
+            Phase::Trying { next } if next > now => Err(Open {
+                retry_after: (next - now).min(Duration::from_secs(1)),
             }),
+            Phase::Closed(_) | Phase::Open { .. } | Phase::Trying { .. } => Ok(()),
         }
     }
 
     /// The epoch that a request begins in.
     fn admit(&mut self, now: Instant) -> Result<u64, Open> {
         self.check(now)?;
-        if let Phase::Open { .. } = self.phase {
-            self.enter(Phase::Trying);
+        let next = now + NEXT_TRY;
+        match &mut self.phase {
+            Phase::Closed(_) => {}
+            Phase::Open { .. } => self.enter(Phase::Trying { next }),
+            Phase::Trying { next: at } => *at = next,
         }
         Ok(self.epoch)
     }
@@ -270,11 +275,11 @@ impl Circuit {
                     self.enter(open);
                 }
             }
-            (Phase::Trying, Verdict::Fault) => self.enter(open),
-            (Phase::Trying, Verdict::Fine) => self.enter(Phase::default()),
-            (Phase::Trying, Verdict::ServerError(operation)) => {
+            (Phase::Trying { .. }, Verdict::Fault) => self.enter(open),
+            (Phase::Trying { .. }, Verdict::Fine) => self.enter(Phase::default()),
+            (Phase::Trying { .. }, Verdict::FaultIn(operation)) => {
                 self.enter(Phase::Closed(Streak {
-                    server_errors: settings.faults.get().saturating_sub(1).max(1),
+                    single_faults: settings.faults.get().saturating_sub(1).max(1),
                     operation: Some(operation),
                     ..Streak::default()
                 }));
@@ -286,7 +291,7 @@ impl Circuit {
     /// A request ended without saying anything about the console.
     fn abandon(&mut self, epoch: u64, now: Instant) {
         if epoch == self.epoch
-            && let Phase::Trying = self.phase
+            && let Phase::Trying { .. } = self.phase
         {
             // Its time was over; the next one tries.
             self.enter(Phase::Open { until: now });
@@ -305,13 +310,13 @@ impl Streak {
         match verdict {
             Verdict::Fine => {}
             Verdict::Fault => self.faults = self.faults.saturating_add(1),
-            Verdict::ServerError(operation) => {
-                self.server_errors = self.server_errors.saturating_add(1);
+            Verdict::FaultIn(operation) => {
+                self.single_faults = self.single_faults.saturating_add(1);
                 self.is_general |= *self.operation.get_or_insert(operation) != operation;
             }
         }
         let general = if self.is_general {
-            self.server_errors
+            self.single_faults
         } else {
             0
         };
@@ -321,3 +326,5 @@ impl Streak {
 
 /// What VSPC answers to every error of its own.
 const SERVER_ERROR: u16 = 520;
+/// For how long one request tries the console alone.
+const NEXT_TRY: Duration = Duration::from_secs(5);

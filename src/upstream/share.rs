@@ -7,6 +7,7 @@
 //! most of them makes room. `rota` decides; here are the lock, the timer and those who wait.
 
 mod bucket;
+mod pause;
 mod queue;
 mod rota;
 mod tenant;
@@ -51,6 +52,17 @@ pub enum Party {
     Session(Uuid),
     /// A tenant, by its name.
     Tenant(Arc<str>),
+}
+
+/// Whom the console takes a request to be of. Several tenants may act as one user.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum User {
+    /// A tenant's own account, by the tenant.
+    Account(Arc<str>),
+    /// Somebody of whom no more is known than the session.
+    Session(Uuid),
+    /// This user.
+    Known(Uuid),
 }
 
 /// Why a request gets no turn.
@@ -332,13 +344,13 @@ impl Place {
         &self.party
     }
 
-    /// The console throttles the party, and is left alone by it for so long; by all, if it throttles
-    /// them together.
-    pub fn throttled(&self, time: Duration) {
+    /// The console throttles the user that the party's request was of, and is left alone by the
+    /// party for so long; by all for some seconds, if it throttles several users together.
+    pub fn throttled(&self, user: User, time: Duration) {
         let time = time.min(LONGEST_PAUSE);
         let now = Instant::now();
         self.shares
-            .change(|rota, _| rota.throttled(&self.party, now + time, now));
+            .change(|rota, _| rota.throttled(&self.party, user, now + time, now));
     }
 
     /// Gives the place back and waits for another turn.

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::breaker::{Call, Open, Verdict};
-use super::share::{Party, Place, Refused};
+use super::share::{Party, Place, Refused, User};
 use super::{Console, UpstreamError};
 use crate::request::CanonicalPath;
 
@@ -76,8 +76,8 @@ impl Turn {
         }
     }
 
-    /// The console throttles whoever has the turn for so long.
-    pub fn throttled(&self, time: std::time::Duration) {
-        self.place.throttled(time);
+    /// The console throttles the user of the request that had the turn, for so long.
+    pub fn throttled(&self, user: User, time: std::time::Duration) {
+        self.place.throttled(user, time);
     }
 }

@@ -438,10 +438,27 @@ async fn a_throttled_tenant_pauses_and_others_go_on() {
     assert_eq!(world.reached().len(), 2);
 }
 
-/// Two tenants throttled at the same time: it is the address that they share.
+/// Two tenants act as one user, and the console throttles that user.
+#[tokio::test]
+async fn one_throttled_user_is_no_throttled_address() {
+    let world = World::start_with("throttle_wait = \"0s\"", unsigned()).await;
+    for tenant in ["globex", "viewed", "acme"] {
+        assert!(ok(&world.get(ADMIN, tenant, ECHO).await));
+    }
+    world.simulator.fault(throttle(300).times(2));
+    for tenant in ["globex", "viewed"] {
+        assert_eq!(world.get(ADMIN, tenant, ECHO).await.status, 429);
+    }
+    let answer = world.get(ADMIN, "acme", STATUS).await;
+    let told = (answer.code(), answer.header("retry-after"));
+    assert!(ok(&answer), "acme never sent too much: {told:?}");
+}
+
+/// Two users throttled at the same time: it is the address that they share.
 #[tokio::test]
 async fn all_pause_when_the_console_throttles_their_common_address() {
-    let world = World::start_with("throttle_wait = \"0s\"", unsigned()).await;
+    let limits = "throttle_wait = \"0s\"\nturn_wait = \"1s\"";
+    let world = World::start_with(limits, unsigned()).await;
     for tenant in ["acme", "globex"] {
         assert!(ok(&world.get(ADMIN, tenant, ECHO).await));
     }
@@ -453,6 +470,8 @@ async fn all_pause_when_the_console_throttles_their_common_address() {
     assert_eq!((acme.status, globex.status), (429, 429));
     let answer = world.get(ADMIN, "viewed", ECHO).await;
     assert_eq!(refusal(&answer), (503, "overloaded"));
+    // The console asked for a minute; it is tried sooner, since it may mean two users alone.
+    assert_eq!(answer.header("retry-after"), Some("5"));
     assert_eq!(world.reached().len(), 4);
 }
 
@@ -527,6 +546,21 @@ async fn a_caller_that_goes_away_does_not_keep_the_console_shut() {
     while trying.join_next().await.is_some() {}
     world.record(|record| record["code"] == "aborted").await;
     assert!(ok(&world.get(ADMIN, "globex", ECHO).await));
+}
+
+/// One report of one tenant takes longer than the console may; everything else works.
+#[tokio::test]
+async fn one_slow_report_of_one_tenant_does_not_shut_the_others_out() {
+    let world = Arc::new(World::start_with("", unsigned()).await);
+    assert!(ok(&world.get(ADMIN, "acme", STATUS).await));
+    assert!(ok(&world.get(ADMIN, "globex", STATUS).await));
+    world.simulator.fault(held().delay(Duration::from_secs(5)));
+    let calls = send_all(&world, "acme", echoes(5));
+    for answer in calls.join_all().await {
+        assert_eq!(refusal(&answer), (504, "upstream_timeout"));
+    }
+    let answer = world.get(ADMIN, "globex", STATUS).await;
+    assert!(ok(&answer), "{} {}", answer.status, answer.code());
 }
 
 /// VSPC answers every error of its own with 520: one report that fails must not shut out everybody.

@@ -557,3 +557,25 @@ async fn the_console_gets_the_form_that_the_gateway_read() {
         .await));
     assert_eq!(world.simulator.requests().len(), count);
 }
+
+/// The console takes no token of a user, however new: each of its requests must not cost a renewal.
+#[tokio::test]
+async fn a_user_whose_tokens_are_never_taken_costs_few_renewals() {
+    const ECHO: &str = "/api/v3/_test/echo";
+    let world = world("").await;
+    let access = log_in(&world).await.text("access_token");
+    let refusing = Fault::new(Action::Unauthorized).under(ECHO).times(0);
+    world.simulator.fault(refusing);
+    let all = join_all((0..10).map(|_| world.get_as(&access, ECHO))).await;
+    let mut answers = all;
+    for _ in 0..20 {
+        answers.push(world.get_as(&access, ECHO).await);
+    }
+    for answer in answers {
+        let told = (answer.status, answer.code());
+        assert_eq!(told, (502, "upstream_refused_token"));
+    }
+    let (given, refused) = world.grants("refresh_token");
+    assert!(given + refused <= 3, "{given} renewals for 30 requests");
+    assert!(given > 0, "nobody found out whether the session has ended");
+}

@@ -33,4 +33,5 @@ mod refusals;
 mod state_commands;
 
 mod tokens;
+mod turns;
 mod upstream_tls;

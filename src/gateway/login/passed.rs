@@ -226,7 +226,9 @@ impl Gateway {
         if let Some(answer) = logins.paused() {
             return Ok((answer, None));
         }
+        self.freezer.check_caller(None)?;
         exchange.intend().await?;
+        self.freezer.check_caller(None)?;
         exchange.sending();
         let started = Instant::now();
         let (console, logins) = (Arc::clone(console), Arc::clone(logins));

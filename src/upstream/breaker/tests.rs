@@ -26,7 +26,7 @@ enum Step {
 }
 
 use Step::{Ends, Passes, Refused, SaysNothing};
-use Verdict::{Fault, Fine, ServerError};
+use Verdict::{Fault, FaultIn, Fine};
 
 /// After three faults in a row, for 30 seconds.
 const TABLE: &[(&str, &[Step])] = &[
@@ -100,19 +100,19 @@ const TABLE: &[(&str, &[Step])] = &[
     (
         "one operation that fails does not open",
         &[
-            Ends(ServerError(1)),
-            Ends(ServerError(1)),
-            Ends(ServerError(1)),
-            Ends(ServerError(1)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(1)),
             Ends(Fine),
         ],
     ),
     (
         "two operations that fail do",
         &[
-            Ends(ServerError(1)),
-            Ends(ServerError(1)),
-            Ends(ServerError(2)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(2)),
             Refused,
         ],
     ),
@@ -120,9 +120,9 @@ const TABLE: &[(&str, &[Step])] = &[
         "one operation that fails does not count beside faults",
         &[
             Ends(Fault),
-            Ends(ServerError(1)),
+            Ends(FaultIn(1)),
             Ends(Fault),
-            Ends(ServerError(1)),
+            Ends(FaultIn(1)),
             Ends(Fault),
             Refused,
         ],
@@ -134,8 +134,8 @@ const TABLE: &[(&str, &[Step])] = &[
             Ends(Fault),
             Ends(Fault),
             Passes(30),
-            Ends(ServerError(1)),
-            Ends(ServerError(1)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(1)),
             Ends(Fine),
         ],
     ),
@@ -146,8 +146,8 @@ const TABLE: &[(&str, &[Step])] = &[
             Ends(Fault),
             Ends(Fault),
             Passes(30),
-            Ends(ServerError(1)),
-            Ends(ServerError(2)),
+            Ends(FaultIn(1)),
+            Ends(FaultIn(2)),
             Refused,
         ],
     ),
@@ -192,6 +192,26 @@ async fn only_one_request_tries_a_console_that_failed() {
     breaker.admit().unwrap();
 }
 
+/// It tries the console with a report that takes a minute.
+#[tokio::test(start_paused = true)]
+async fn a_slow_try_does_not_keep_the_others_out() {
+    let breaker = Breaker::new(settings(1));
+    breaker.admit().unwrap().report(Fault);
+    tokio::time::advance(PAUSE).await;
+    let slow = breaker.admit().unwrap();
+    tokio::time::advance(Duration::from_secs(4)).await;
+    breaker.check().unwrap_err();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    breaker.check().unwrap();
+    let quick = breaker.admit().unwrap();
+    breaker.admit().unwrap_err();
+    quick.report(Fine);
+    assert!(!breaker.is_open());
+    // What comes of the other says nothing any more.
+    slow.report(Fault);
+    assert!(!breaker.is_open());
+}
+
 /// What was sent before the breaker opened says nothing about the console now.
 #[tokio::test(start_paused = true)]
 async fn late_answers_change_nothing() {
@@ -227,8 +247,8 @@ fn answers_are_judged_by_their_status() {
         (500, Fine),
         (502, Fault),
         (503, Fault),
-        (504, Fault),
-        (520, ServerError(operation(&users))),
+        (504, FaultIn(operation(&users))),
+        (520, FaultIn(operation(&users))),
     ] {
         let answer = Ok(Response::builder().status(status).body(()).unwrap());
         assert_eq!(Verdict::of(&answer, &users), Some(expected), "{status}");
@@ -242,13 +262,14 @@ fn only_what_the_console_does_counts_against_it() {
     let text = String::new;
     for error in [
         UpstreamError::Cut(text()),
-        UpstreamError::Invalid(text()),
-        UpstreamError::Timeout,
         UpstreamError::Tls(text()),
         UpstreamError::Unreachable(text()),
     ] {
         assert_eq!(judge(error), Some(Fault));
     }
+    let own = Some(FaultIn(operation(&users)));
+    assert_eq!(judge(UpstreamError::Invalid(text())), own);
+    assert_eq!(judge(UpstreamError::Timeout), own);
     assert_eq!(judge(UpstreamError::Body(BodyFault::Aborted)), None);
 }
 

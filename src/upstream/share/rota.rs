@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::time::{Duration, Instant};
 
 use super::bucket::Bucket;
+use super::pause::CommonPause;
 use super::queue::{Lengths, Ticket};
 use super::tenant::{Stand, Tenant};
-use super::{Limits, Party, Refused, Why};
+use super::{Limits, Party, Refused, User, Why};
 
 /// Places at a console, and the turns of those who wait for one.
 #[derive(Debug)]
@@ -24,9 +25,7 @@ pub(super) struct Rota<W> {
     running: usize,
     waiting: usize,
     bucket: Bucket,
-    pause: Option<Instant>,
-    /// Whom the console throttled last, and when.
-    throttled: Option<(Party, Instant)>,
+    pause: CommonPause,
     /// When the last pause of anybody ends.
     pauses_end: Option<Instant>,
     /// A moment after the end of all pauses before that.
@@ -59,8 +58,7 @@ impl<W> Rota<W> {
             running: 0,
             waiting: 0,
             bucket: Bucket::default(),
-            pause: None,
-            throttled: None,
+            pause: CommonPause::default(),
             pauses_end: None,
             calm_since: Instant::now(),
             tenants: HashMap::default(),
@@ -86,12 +84,14 @@ impl<W> Rota<W> {
     pub(super) fn now(&mut self) -> Instant {
         let is_timeless = self.waiting == 0
             && self.pauses_end.is_none()
+            && self.pause.is_over()
             && self.limits.rate.is_none()
             && self.limits.tenant_rate.is_none();
         if is_timeless {
             return self.calm_since;
         }
         let now = Instant::now();
+        self.pause.settle(now);
         if self.pauses_end.take_if(|end| *end <= now).is_some() {
             self.calm_since = now;
         }
@@ -115,8 +115,7 @@ impl<W> Rota<W> {
             && tenant.opens(&self.limits).is_none_or(|at| at <= now);
         if free {
             tenant.go(&self.limits, now);
-            self.running += 1;
-            self.bucket.take(self.limits.rate, now);
+            self.went(now);
         }
         free
     }
@@ -128,8 +127,14 @@ impl<W> Rota<W> {
         }
         let tenant = self.tenants.entry(party.clone()).or_default();
         tenant.go(&self.limits, now);
+        self.went(now);
+    }
+
+    /// One more is under way.
+    fn went(&mut self, now: Instant) {
         self.running += 1;
         self.bucket.take(self.limits.rate, now);
+        self.pause.went(now);
     }
 
     /// Lets somebody wait to whom `enter` gave no place. If as many wait as may, that costs the
@@ -149,7 +154,7 @@ impl<W> Rota<W> {
         };
         let is_full = self.waiting >= self.limits.waiting;
         let refused = paused(tenant.pause, Why::TenantPaused)
-            .or_else(|| paused(self.pause, Why::Paused))
+            .or_else(|| paused(self.pause.until(), Why::Paused))
             .or_else(|| {
                 let full = tenant.queue.len() >= self.limits.tenant_waiting;
                 full.then(|| Refused::new(Why::TenantQueue, LEAST_RETRY))
@@ -203,7 +208,7 @@ impl<W> Rota<W> {
         tenant.queue.remove(ticket)?;
         self.lengths.changed(party, before, tenant.queue.rank());
         self.waiting -= 1;
-        let refused = match (tenant.stand, tenant.pause, self.pause) {
+        let refused = match (tenant.stand, tenant.pause, self.pause.until()) {
             (Stand::Later(until), pause, _) if pause == Some(until) => {
                 Refused::new(Why::TenantPaused, until.saturating_duration_since(now))
             }
@@ -234,8 +239,8 @@ impl<W> Rota<W> {
         }
     }
 
-    /// The console throttles a tenant: it pauses, and all do when that met two of them at once.
-    pub(super) fn throttled(&mut self, party: &Party, until: Instant, now: Instant) {
+    /// The console throttles a user: the tenant pauses, and all do when that met two users at once.
+    pub(super) fn throttled(&mut self, party: &Party, user: User, until: Instant, now: Instant) {
         let tenant = self.tenants.entry(party.clone()).or_default();
         tenant.pause = tenant.pause.max(Some(until));
         self.pauses_end = self.pauses_end.max(Some(until));
@@ -243,13 +248,7 @@ impl<W> Rota<W> {
             self.unplace(party);
             self.place(party, now);
         }
-        if let Some((other, at)) = &self.throttled
-            && other != party
-            && now.saturating_duration_since(*at) < TOGETHER
-        {
-            self.pause = self.pause.max(Some(until));
-        }
-        self.throttled = Some((party.clone(), now));
+        self.pause.throttled(user, until, now);
     }
 
     /// Gives what places there are to those who wait: one to each tenant in turn.
@@ -271,8 +270,7 @@ impl<W> Rota<W> {
                 self.lengths.changed(&party, before, tenant.queue.rank());
                 tenant.go(&self.limits, now);
                 self.waiting -= 1;
-                self.running += 1;
-                self.bucket.take(self.limits.rate, now);
+                self.went(now);
                 called.push((party.clone(), waiter));
             }
             self.place(&party, now);
@@ -294,7 +292,7 @@ impl<W> Rota<W> {
 
     /// When the console's own rate or pause lets somebody go.
     fn opens(&self) -> Option<Instant> {
-        self.pause.max(self.bucket.opens(self.limits.rate))
+        self.pause.until().max(self.bucket.opens(self.limits.rate))
     }
 
     fn has_place(&self, now: Instant) -> bool {
@@ -363,9 +361,6 @@ impl<W> Rota<W> {
 
 /// Names come from the configuration and ids from the gateway: nobody chooses them to collide.
 type RandomState = foldhash::fast::RandomState;
-
-/// Two tenants that the console throttles within this time are throttled for their common address.
-const TOGETHER: Duration = Duration::from_secs(1);
 
 /// When room is made next time, at the latest.
 pub(super) const LEAST_RETRY: Duration = Duration::from_secs(1);

@@ -21,6 +21,11 @@ fn tenant(name: &str) -> Party {
     Party::Tenant(Arc::from(name))
 }
 
+/// The user of a tenant that no other acts as.
+fn user(tenant: &str) -> User {
+    User::Account(Arc::from(tenant))
+}
+
 fn per_second(count: u32) -> Option<Rate> {
     Rate::new(NonZeroU32::new(count).unwrap(), Duration::from_secs(1))
 }
@@ -316,14 +321,14 @@ async fn a_tenant_over_its_own_rate_is_told_so_and_others_are_not_touched() {
 async fn a_throttled_tenant_pauses_alone() {
     let shares = Shares::new(PLENTY);
     let place = shares.try_enter(&tenant("a")).unwrap();
-    place.throttled(Duration::from_secs(3));
+    place.throttled(user("a"), Duration::from_secs(3));
     assert!(shares.try_enter(&tenant("a")).is_none());
     assert!(shares.try_enter(&tenant("b")).is_some());
     let started = Instant::now();
     let place = place.again(started + WAIT).await.unwrap();
     assert_eq!(started.elapsed(), Duration::from_secs(3));
     // Whoever could not be served in time is not kept waiting for that.
-    place.throttled(Duration::from_secs(11));
+    place.throttled(user("a"), Duration::from_secs(11));
     let refused = shares.enter(&tenant("a"), Instant::now() + WAIT).await;
     let expected = Refused::new(Why::TenantPaused, Duration::from_secs(11));
     assert_eq!(refused.unwrap_err(), expected);
@@ -335,7 +340,7 @@ async fn a_pause_that_is_over_is_over_for_good() {
     let shares = Shares::new(PLENTY);
     let a = tenant("a");
     let place = shares.try_enter(&a).unwrap();
-    place.throttled(Duration::from_secs(1));
+    place.throttled(user("a"), Duration::from_secs(1));
     drop(place);
     tokio::time::advance(Duration::from_secs(1)).await;
     for _ in 0..3 {
@@ -348,13 +353,53 @@ async fn all_pause_when_two_tenants_are_throttled_together() {
     for (apart, together) in [(900, true), (1000, false)] {
         let shares = Shares::new(PLENTY);
         let [a, b] = ["a", "b"].map(|name| shares.try_enter(&tenant(name)).unwrap());
-        a.throttled(Duration::from_secs(2));
+        a.throttled(user("a"), Duration::from_secs(2));
         tokio::time::advance(Duration::from_millis(apart)).await;
-        b.throttled(Duration::from_secs(2));
+        b.throttled(user("b"), Duration::from_secs(2));
         let started = Instant::now();
         drop(shares.enter(&tenant("c"), started + WAIT).await.unwrap());
         let waited = Duration::from_secs(if together { 2 } else { 0 });
         assert_eq!(started.elapsed(), waited, "{apart}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_that_act_as_one_user_are_throttled_as_one() {
+    let shares = Shares::new(PLENTY);
+    for name in ["a", "b"] {
+        let place = shares.try_enter(&tenant(name)).unwrap();
+        place.throttled(user("both"), Duration::from_secs(2));
+    }
+    assert!(shares.try_enter(&tenant("c")).is_some());
+}
+
+/// The console asks for minutes: after seconds one request tries, and the others see what it gets.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_all_is_short_and_then_one_tries() {
+    for trial_is_throttled in [false, true] {
+        let shares = Shares::new(PLENTY);
+        let [a, b] = ["a", "b"].map(|name| shares.try_enter(&tenant(name)).unwrap());
+        a.throttled(user("a"), LONGEST_PAUSE);
+        b.throttled(user("b"), LONGEST_PAUSE);
+        let started = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut others = ["c", "d"].map(|name| Waiter::new(&shares, name));
+        tokio::time::sleep(Duration::from_millis(3900)).await;
+        assert!(others.iter_mut().all(|waiter| waiter.poll().is_none()));
+        let [first, second] = others;
+        let place = first.future.await.unwrap();
+        assert_eq!(started.elapsed(), Duration::from_secs(5));
+        if trial_is_throttled {
+            place.throttled(user("c"), LONGEST_PAUSE);
+        }
+        drop(second.future.await.unwrap());
+        let pause = if trial_is_throttled { 10 } else { 6 };
+        assert_eq!(started.elapsed(), Duration::from_secs(pause));
+        let late = shares.try_enter(&tenant("e"));
+        assert_eq!(late.is_some(), !trial_is_throttled);
+        drop(place);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(shares.try_enter(&tenant("f")).is_some());
     }
 }
 
@@ -369,7 +414,7 @@ async fn those_in_the_queue_pause_too() {
     let mut quiet = Waiter::new(&shares, "b");
     // The timer sleeps without end: nothing but the place calls anybody.
     tokio::task::yield_now().await;
-    held.throttled(Duration::from_secs(2));
+    held.throttled(user("a"), Duration::from_secs(2));
     drop(held);
     drop(quiet.poll().unwrap().unwrap());
     assert!(noisy.poll().is_none());
@@ -500,7 +545,8 @@ impl Watched {
             Move::Throttle(which, time) if !self.running.is_empty() => {
                 let party = &self.running[which % self.running.len()];
                 let until = self.now + Duration::from_millis(*time);
-                self.rota.throttled(party, until, self.now);
+                let user = User::Account(Arc::from(format!("{party:?}")));
+                self.rota.throttled(party, user, until, self.now);
             }
             Move::Pass(time) => self.pass(Duration::from_millis(*time), &mut called),
             Move::End(_) | Move::Leave(_) | Move::Throttle(..) => {}
