@@ -7,6 +7,7 @@ mod world;
     reason = "the same tests run against both stores"
 )]
 mod in_memory;
+mod mended_drop;
 mod on_disk;
 mod restart;
 mod survey;

@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
-use vspc_simulator::Simulator;
+use vspc_simulator::{CompanyChange, Simulator, seed};
 
 use crate::canary::{Page, found, tokens_of};
 use crate::child::{Gateway, Home, command, free_address, get, once, request, unsigned};
@@ -504,6 +504,8 @@ async fn what_is_dropped_costs_the_next_request_a_token_and_a_session_a_log_in()
     let session = world.run(&["tokens", "drop", "--console", "main"]).await;
     let session = session.fine();
     assert!(session.out.contains("logs in"), "{session:?}");
+    // With the token of acme that was obtained with it.
+    assert!(session.out.contains("dropped: 2"), "{session:?}");
     until_true(|| world.grants("password") == 2).await;
     assert_eq!(world.grants("refresh_token"), 0);
     let again = world.run(&["tokens", "drop", "--console", "main"]).await;
@@ -645,6 +647,44 @@ async fn without_a_gateway_to_ask_the_file_freezes() {
         .record(|record| record["operation"] == "freeze.seen" && record["tenant"] == Value::Null)
         .await;
     assert!(world.run(&["thaw"]).await.failed().contains("[admin]"));
+    stop(gateway).await;
+}
+
+/// A company is frozen before any process has read whose name that is, and is renamed then.
+#[tokio::test]
+async fn a_company_that_is_frozen_by_its_name_does_not_escape_by_another_one() {
+    let world = World::new().await;
+    let directory = "name = \"main\"\ntenants = \"directory\"\ndirectory_refresh = \"1s\"";
+    world.home.edit("name = \"main\"", directory);
+    let rename = |name: &str| {
+        let change = CompanyChange::Name(name.to_owned());
+        world.simulator.change_company(seed::INITECH.uid, change);
+    };
+    rename("Initech GmbH & Co");
+    stop(world.home.start().await).await;
+    let frozen = world.run(&["freeze", "--tenant", "Initech GmbH & Co"]);
+    let frozen = frozen.await.fine();
+    assert!(frozen.err.contains("the configuration knows no"));
+
+    let gateway = world.home.start().await;
+    let is_frozen = async |name: &str| world.call(ADMIN, name).await.code() == "frozen";
+    until_true_async(async || is_frozen("Initech GmbH & Co").await).await;
+    let id = seed::INITECH.uid.to_string();
+    until_true_async(async || {
+        let listed = world.run(&["freeze", "--list"]).await.fine().lines();
+        listed[0]["id"] == *id
+    })
+    .await;
+    rename("Initrode");
+    until_true_async(async || is_frozen("Initrode").await).await;
+    stop(gateway).await;
+    let gateway = world.home.start().await;
+    until_true_async(async || is_frozen("Initrode").await).await;
+    assert!(is_frozen(&id).await);
+    let thawed = world.run(&["thaw", "--tenant", "Initrode"]).await.fine();
+    assert!(thawed.out.contains("Initech GmbH & Co"), "{thawed:?}");
+    assert_eq!(thawed.err, "");
+    assert_eq!(world.call(ADMIN, "Initrode").await.status, 200);
     stop(gateway).await;
 }
 
