@@ -757,7 +757,8 @@ async fn browsers_strangers_and_wrong_bodies_are_refused() {
         (&[trusted, json], "[]", 400),
         (&[trusted, json], r#"{"tennant":"acme"}"#, 400),
         (&[trusted, json], r#"{"tenant":"acme","client":"x"}"#, 400),
-        (&[trusted, json], r#"{"tenant":"a b"}"#, 400),
+        (&[trusted, json], r#"{"client":"a b"}"#, 400),
+        (&[trusted, json], r#"{"tenant":"a\u0007b"}"#, 400),
         (&[trusted, json], &"x".repeat(65 * 1024), 413),
     ] {
         let answer = world.post("/freeze", headers, body).await;

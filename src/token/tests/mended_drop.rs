@@ -326,7 +326,7 @@ async fn a_drop_that_the_disk_refuses_is_told_and_holds_in_this_process() {
     assert_ne!(bearer(&before), bearer(&later));
 }
 
-/// A token that is on its way while its user is dropped must not reach the disk.
+/// The token that it logged in with is on the disk, and good for an hour.
 #[tokio::test(start_paused = true)]
 async fn a_log_in_that_is_retired_is_stripped_on_the_disk_too() {
     let keeping = Keeping::on_disk();
@@ -363,14 +363,14 @@ async fn a_log_in_goes_on_after_a_process_that_died_while_it_renewed_it() {
     assert!(asked.await.is_err());
     script.then(all_well);
     let two = broker(&script, &keeping);
-    let (began, patient) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+    let (began, patient) = (Instant::now(), Instant::now() + Duration::from_secs(120));
     let first = two.session_lease_for(&session, patient).await.unwrap();
     two.give_up(&session);
     let second = two.session_lease_for(&session, patient).await.unwrap();
     assert_ne!(bearer(&first), bearer(&second));
     let waited = began.elapsed();
     assert!(
-        waited > Duration::from_secs(5) && waited < Duration::from_secs(30),
+        waited > Duration::from_secs(55) && waited < Duration::from_secs(70),
         "{waited:?}"
     );
 }
