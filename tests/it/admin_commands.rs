@@ -321,8 +321,8 @@ async fn the_consoles_own_users_are_stopped_with_everything() {
         "name = \"main\"\npassthrough_logins = true",
     );
     let _gateway = world.home.start().await;
-    let user = vspc_simulator::seed::ACME_ADMINISTRATOR;
-    let password = vspc_simulator::seed::ADMINISTRATOR_PASSWORD;
+    let user = seed::ACME_ADMINISTRATOR;
+    let password = seed::ADMINISTRATOR_PASSWORD;
     let login = world.log_in(user.name, password).await;
     assert_eq!(world.me(&login).await.status, 200);
     world.run(&["freeze"]).await.fine();
@@ -349,8 +349,8 @@ async fn a_list_shows_what_there_is_and_no_token() {
     assert_eq!(world.call(ADMIN, "acme").await.status, 200);
     let answer = world.call(ADMIN, "viewed").await;
     assert_eq!(answer.status, 200);
-    let user = vspc_simulator::seed::ACME_ADMINISTRATOR;
-    let login = world.log_in(user.name, vspc_simulator::seed::ADMINISTRATOR_PASSWORD);
+    let user = seed::ACME_ADMINISTRATOR;
+    let login = world.log_in(user.name, seed::ADMINISTRATOR_PASSWORD);
     let login = login.await;
     let listed = world.run(&["tokens", "list"]).await.fine();
     let tokens = listed.lines();
