@@ -51,10 +51,15 @@ struct InForce {
     everything: Option<Arc<Hold>>,
     clients: HashMap<String, Arc<Hold>>,
     tenants: HashMap<String, Arc<Hold>>,
+    count: usize,
 }
 
 #[derive(Debug, Default)]
 struct Known {
+    /// The ids of tenants that are frozen by names.
+    ids: HashMap<String, String>,
+    /// The file does not have all of them.
+    has_new_ids: bool,
     /// As it stands in the file.
     kept: Vec<Hold>,
     /// What is in force and could not be written yet.
@@ -127,12 +132,7 @@ impl Freezer {
     /// How many freezes are in force. Of everything, if that is frozen: why.
     pub fn state(&self) -> (usize, Option<Arc<Hold>>) {
         let in_force = self.in_force.load();
-        let everything = in_force.everything.clone();
-        let count = usize::from(everything.is_some());
-        (
-            count + in_force.clients.len() + in_force.tenants.len(),
-            everything,
-        )
+        (in_force.count, in_force.everything.clone())
     }
 
     /// Freezes, in this process and at once; waits for nothing. [`Freezer::keep`] has to follow.
@@ -140,7 +140,7 @@ impl Freezer {
     pub fn hold(&self, hold: Hold) -> Option<Hold> {
         let mut known = self.known.lock();
         let earlier = known.kept.iter().chain(&known.unsaved);
-        if let Some(earlier) = earlier.clone().find(|other| other.scope == hold.scope) {
+        if let Some(earlier) = earlier.clone().find(|other| other.is_of(&hold.scope)) {
             return Some(earlier.clone());
         }
         known.unsaved.push(hold);
@@ -163,6 +163,32 @@ impl Freezer {
         self.save(file, &mut stamp)
     }
 
+    /// Learns the ids of tenants that are frozen by names, so that they stay frozen when their
+    /// companies are renamed. `id_of` says which tenant has a name now. In force at once; the next
+    /// [`Freezer::look`] writes it.
+    pub fn learn_ids(&self, id_of: impl Fn(&str) -> Option<String>) {
+        let mut known = self.known.lock();
+        let open = known.in_force().filter_map(Hold::open_name);
+        let found = open.filter_map(|name| {
+            let id = id_of(name).filter(|id| id != name)?;
+            Some((name.to_owned(), id))
+        });
+        let found: Vec<_> = found.collect();
+        if found.is_empty() {
+            return;
+        }
+        for (name, id) in &found {
+            tracing::info!(
+                name,
+                id,
+                "a tenant that is frozen by its name is known by its id"
+            );
+        }
+        known.ids.extend(found);
+        known.settle();
+        self.publish(&known);
+    }
+
     /// Ends a freeze; when this returns, it is off the disk and not in force. Gives it back, if
     /// there was one. Blocks.
     ///
@@ -170,7 +196,7 @@ impl Freezer {
     /// Fails when the file cannot be read or written. Nothing is thawed then.
     pub fn thaw(&self, scope: &Scope) -> Result<Option<Hold>, FreezeError> {
         let remove = |holds: &mut Vec<Hold>| {
-            let place = holds.iter().position(|hold| hold.scope == *scope)?;
+            let place = holds.iter().position(|hold| hold.is_of(scope))?;
             Some(holds.remove(place))
         };
         let mut of_file = None;
@@ -181,6 +207,7 @@ impl Freezer {
         }
         let mut known = self.known.lock();
         let unsaved = remove(&mut known.unsaved);
+        known.settle();
         self.publish(&known);
         Ok(of_file.or(unsaved))
     }
@@ -220,8 +247,10 @@ impl Freezer {
     }
 
     fn save(&self, file: &HoldFile, stamp: &mut Option<Stamp>) -> Result<(), FreezeError> {
-        let unsaved = self.known.lock().unsaved.clone();
-        if unsaved.is_empty() {
+        let known = self.known.lock();
+        let (unsaved, has_new_ids) = (known.unsaved.clone(), known.has_new_ids);
+        drop(known);
+        if unsaved.is_empty() && !has_new_ids {
             return Ok(());
         }
         self.rewrite(file, stamp, |holds| {
@@ -252,6 +281,8 @@ impl Freezer {
         let is_kept = |hold: &Hold| holds.iter().any(|other| other.scope == hold.scope);
         known.unsaved.retain(|hold| !is_kept(hold));
         known.kept = holds;
+        known.has_new_ids = false;
+        known.settle();
         self.publish(&known);
         Ok(result)
     }
@@ -275,6 +306,7 @@ impl Freezer {
             }
         }
         known.kept = holds;
+        known.settle();
         self.publish(known);
     }
 
@@ -291,6 +323,7 @@ impl Freezer {
         }
         let hold = Hold {
             scope: Scope::Everything,
+            id: None,
             since: "now".to_owned(),
             by: "the gateway itself".to_owned(),
             reason: Some(error.to_string()),
@@ -307,14 +340,38 @@ impl Freezer {
             match &hold.scope {
                 Scope::Everything => in_force.everything = Some(shared),
                 Scope::Client(name) => drop(in_force.clients.insert(name.clone(), shared)),
-                Scope::Tenant(name) => drop(in_force.tenants.insert(name.clone(), shared)),
+                Scope::Tenant(name) => {
+                    if let Some(id) = &hold.id {
+                        in_force.tenants.insert(id.clone(), Arc::clone(&shared));
+                    }
+                    in_force.tenants.insert(name.clone(), shared);
+                }
             }
+            in_force.count += 1;
         }
         self.in_force.store(Arc::new(in_force));
     }
 }
 
 impl Known {
+    /// Gives freezes by names the ids that are known, and forgets those of names that are not
+    /// frozen any more.
+    fn settle(&mut self) {
+        let Self { ids, kept, .. } = self;
+        let mut is_new = false;
+        for hold in kept.iter_mut().chain(&mut self.unsaved) {
+            if let Some(id) = hold.open_name().and_then(|name| ids.get(name)) {
+                hold.id = Some(id.clone());
+                is_new = true;
+            }
+        }
+        self.has_new_ids |= is_new;
+        let holds = || self.kept.iter().chain(&self.unsaved);
+        let is_frozen =
+            |name: &str| holds().any(|hold| hold.scope == Scope::Tenant(name.to_owned()));
+        self.ids.retain(|name, _| is_frozen(name));
+    }
+
     fn in_force(&self) -> impl Iterator<Item = &Hold> {
         let fault = self.unreadable.iter();
         fault.chain(&self.kept).chain(&self.unsaved)

@@ -243,9 +243,8 @@ impl Roster {
         let reading = self.read(watched).await?;
         let changes = self.take(watched, &reading);
         let console = watched.console.id();
-        for user in changes.iter().filter_map(Change::retired) {
-            self.broker.retire(user);
-        }
+        self.broker
+            .retire_all(changes.iter().filter_map(Change::retired));
         changes.iter().take(LINES).for_each(|one| one.log(console));
         if let Some(more) = changes.len().checked_sub(LINES).filter(|more| *more > 0) {
             tracing::warn!(%console, more, "more has changed than is told here; see the audit log");

@@ -34,8 +34,8 @@ pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 pub use store::SessionStore;
 pub use survey::{
-    Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind, TokenState,
-    TokenView, Which,
+    Forgotten, Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind,
+    TokenState, TokenView, Which,
 };
 
 use std::sync::Arc;

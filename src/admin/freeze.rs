@@ -87,9 +87,9 @@ impl Admin {
         let asked = self.asked(body, &mut record, &mut Vec::new());
         let asked = asked.and_then(|(scope, _)| {
             let holds = self.gateway.freezer.holds();
-            match holds.iter().any(|hold| hold.scope == scope) {
-                true => Ok(scope),
-                false => Err(not_frozen(&scope, &holds)),
+            match holds.iter().find(|hold| hold.is_of(&scope)) {
+                Some(hold) => Ok(hold.scope.clone()),
+                None => Err(not_frozen(&scope, &holds)),
             }
         });
         let scope = self.or_record(&record, asked).await?;
@@ -150,8 +150,7 @@ impl Admin {
             }
         };
         if !scope.is_possible() {
-            let message = "a name has letters, digits, - _ and .";
-            return Err(Refusal::bad_request(message));
+            return Err(Refusal::bad_request(Scope::NAMES));
         }
         record.detail = Some(Cow::Owned(scope.to_string()));
         Ok((scope, reason))

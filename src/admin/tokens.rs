@@ -123,11 +123,31 @@ impl Admin {
             self.or_record(&record, counted).await?;
         }
         self.record_first(&record).await?;
-        let count = picked.len();
-        picked.forget();
-        tracing::warn!(%who, tokens = count, "an operator has dropped tokens");
+        let forgotten = picked.forget();
+        tracing::warn!(%who, "an operator has dropped tokens");
+        let settled = match tokio::time::timeout(DISK_TIME, forgotten.settled()).await {
+            Ok(settled) => settled.map_err(|error| error.to_string()),
+            Err(_) => Err("the disk does not answer".to_owned()),
+        };
+        let still_there = |error: String| {
+            let message = format!(
+                "this process serves them no more, but they are on the disk and may come back at \
+                 the next start: {error}"
+            );
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "state_unavailable",
+                message,
+            )
+        };
+        let count = self
+            .or_record(&record, settled.map_err(still_there))
+            .await?;
         let note = match (is_session, count) {
-            (true, _) => "the gateway logs in at the console again, now",
+            (true, _) => {
+                "the gateway logs in at the console again, now; tokens that were obtained with the \
+                 old session are dropped as well"
+            }
             (false, 0) => "no such token was held",
             (false, _) => "the next request has a new token obtained",
         };
@@ -357,5 +377,7 @@ const TOO_SOON: &str = "one token is renewed by hand once in 10 s, a session dro
     minute, and ten tokens a minute in all";
 /// How many tokens are told where nothing is said.
 const LIMIT: usize = 1000;
+/// How long the disk is waited for.
+const DISK_TIME: std::time::Duration = std::time::Duration::from_secs(6);
 /// How long what is to be recorded first is waited for.
 const AUDIT_TIME: std::time::Duration = std::time::Duration::from_secs(5);

@@ -10,12 +10,15 @@ use crate::audit::{Auditor, Code, Kind, Record};
 use crate::freeze::{Hold, Scope, Seen};
 use crate::gateway::Gateway;
 
-/// Looks for it once a second, and tells of it in log and audit. Never ends.
+/// Looks for it once a second, and tells of it in log and audit. Whoever was frozen by the name of a
+/// company, before the directory was read, is frozen by its id as well from then on. Never ends.
 pub(super) async fn watch(gateway: &Gateway) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let id_of = |name: &str| Some(gateway.tenants.get(name)?.id.to_string());
+        gateway.freezer.learn_ids(id_of);
         let freezer = Arc::clone(&gateway.freezer);
         match tokio::task::spawn_blocking(move || freezer.look()).await {
             Ok(seen) => {

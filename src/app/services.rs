@@ -163,19 +163,29 @@ impl Service for TokenService {
         }
         let tenants = self.gateway.tenants.all();
         self.gateway.broker.expect_tenants(tenants.len());
-        let accounts = tenants.iter().filter_map(|tenant| tenant.account());
-        self.gateway
-            .broker
-            .resume_accounts(accounts.collect())
-            .await;
+        let accounts: Vec<_> = tenants
+            .iter()
+            .filter_map(|tenant| tenant.account())
+            .collect();
         let stop = || {
             let mut draining = self.shared.drain.watch();
             async move { draining.begun().await }
         };
-        let renewals = self.gateway.broker.run_renewals(stop());
-        let roster = self.gateway.roster.run(stop());
+        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
+        let renewals = async move {
+            gateway.broker.resume_accounts(accounts).await;
+            gateway.broker.run_renewals(stopped).await;
+        };
+        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
+        let roster = async move { gateway.roster.run(stopped).await };
         // What is frozen is looked for until the very end.
-        tokio::join!(renewals, roster, watch(&self.gateway));
+        let gateway = Arc::clone(&self.gateway);
+        let freezes = async move { watch(&gateway).await };
+        tokio::join!(
+            indispensable("renewal of tokens", renewals, &self.shared),
+            indispensable("the directory of tenants", roster, &self.shared),
+            indispensable("the watch over freezes", freezes, &self.shared),
+        );
     }
 
     fn name(&self) -> &str {
@@ -184,6 +194,21 @@ impl Service for TokenService {
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
         Some(Vec::new())
+    }
+}
+
+/// Runs a part of the process in a task of its own. Where it panics, nothing can be relied on any
+/// more, and the process ends: better that it is started anew than that tokens run out, or a freeze
+/// is not heeded, and nobody knows why.
+async fn indispensable(
+    name: &'static str,
+    part: impl Future<Output = ()> + Send + 'static,
+    shared: &Shared,
+) {
+    if let Err(error) = tokio::spawn(part).await
+        && error.is_panic()
+    {
+        shared.fail(&format!("{name} panicked"));
     }
 }
 
@@ -324,4 +349,49 @@ pub(super) fn refuse_other_files(path: &Path) -> io::Result<()> {
 async fn pause(error: &io::Error) {
     tracing::warn!(%error, "cannot accept an operator's connection");
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_one_part_ends_the_process_and_no_other_part() {
+        let shared = Shared::new(Drain::new());
+        let (sender, mut others) = tokio::sync::mpsc::channel(1);
+        let other = async move {
+            shared_beat(&sender).await;
+            pending().await
+        };
+        let parts = async {
+            tokio::join!(
+                indispensable("one", async { panic!("scripted") }, &shared),
+                indispensable("two", other, &shared),
+            )
+        };
+        let mut parts = std::pin::pin!(parts);
+        // They are never over, since one goes on.
+        let soon = Duration::from_secs(60);
+        assert!(timeout(soon, &mut parts).await.is_err());
+        assert_eq!(shared.failure().as_deref(), Some("one panicked"));
+        timeout(soon, shared.failed.notified()).await.unwrap();
+        assert_eq!(others.recv().await, Some(()));
+    }
+
+    async fn shared_beat(sender: &tokio::sync::mpsc::Sender<()>) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sender.send(()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_part_that_comes_to_its_end_ends_nothing() {
+        let shared = Shared::new(Drain::new());
+        indispensable("one", async {}, &shared).await;
+        assert_eq!(shared.failure(), None);
+    }
 }

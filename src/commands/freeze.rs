@@ -174,8 +174,7 @@ fn freeze_by_file(
         (None, None) => (Scope::Everything, true),
     };
     if !scope.is_possible() {
-        let message = "a name has letters, digits, - _ and .";
-        return Err(Failure(message.to_owned(), BAD_USAGE));
+        return Err(Failure(Scope::NAMES.to_owned(), BAD_USAGE));
     }
     if !is_known {
         warn(&format!("the configuration knows no {scope}"));

@@ -89,7 +89,8 @@ struct TokenOrLogIn {
     /// The tokens that act for a tenant: its name or an alias.
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
-    /// The gateway's own session at a console: it logs in again at once.
+    /// The gateway's own session at a console, and all that was obtained with it: it logs in again
+    /// at once.
     #[arg(long, value_name = "NAME")]
     console: Option<String>,
     /// What acts as a user.

@@ -130,7 +130,13 @@ impl HoldFile {
         if document.version != VERSION {
             return Err(damaged(format!("version {}", document.version)));
         }
-        let holds = document.frozen;
+        // Somebody with an editor may have frozen the same twice; the first says it.
+        let mut holds: Vec<Hold> = Vec::with_capacity(document.frozen.len());
+        for hold in document.frozen {
+            if holds.iter().all(|other| other.scope != hold.scope) {
+                holds.push(hold);
+            }
+        }
         Ok(Some(Content { holds, stamp }))
     }
 

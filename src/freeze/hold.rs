@@ -13,21 +13,30 @@ pub enum Scope {
     Everything,
     /// Those of one client, by its name.
     Client(String),
-    /// Those for one tenant, by its own name.
+    /// Those for one tenant, by its own name, or by what tokens of the gateway are bound to.
     Tenant(String),
 }
 
 impl Scope {
-    /// Whether it stops everything, or what it names can have that name.
+    /// Whether it stops everything, or what it names can have that name. Tenants are called what
+    /// consoles call companies.
     pub fn is_possible(&self) -> bool {
         let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
         match self {
             Self::Everything => true,
-            Self::Client(name) | Self::Tenant(name) => {
-                !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(fits)
+            Self::Client(name) => {
+                !name.is_empty() && name.len() <= LONGEST_CLIENT && name.chars().all(fits)
+            }
+            Self::Tenant(name) => {
+                let is_of_length = !name.is_empty() && name.len() <= LONGEST_TENANT;
+                is_of_length && name.trim() == name && name.chars().all(is_printable)
             }
         }
     }
+
+    /// What [`Scope::is_possible`] asks for.
+    pub const NAMES: &'static str = "a client's name has letters, digits, - _ and . alone; a \
+        tenant's is printable, without blanks at its ends, and has 512 bytes at most";
 }
 
 impl fmt::Display for Scope {
@@ -35,6 +44,9 @@ impl fmt::Display for Scope {
         match self {
             Self::Everything => f.write_str("everything"),
             Self::Client(name) => write!(f, "client {name}"),
+            Self::Tenant(name) if name.contains(char::is_whitespace) => {
+                write!(f, "tenant {name:?}")
+            }
             Self::Tenant(name) => write!(f, "tenant {name}"),
         }
     }
@@ -46,6 +58,9 @@ impl fmt::Display for Scope {
 pub struct Hold {
     /// What is stopped.
     pub scope: Scope,
+    /// Of a tenant that was frozen by the name that its company has at the console: its id, which
+    /// stays when the company is renamed.
+    pub id: Option<String>,
     /// Since when, in RFC 3339.
     pub since: String,
     /// By whom, as far as it is known.
@@ -59,9 +74,26 @@ impl Hold {
     pub fn new(scope: Scope, now: Timestamp, by: String, reason: Option<String>) -> Self {
         Self {
             scope,
+            id: None,
             since: String::from_utf8_lossy(&now.text()).into_owned(),
             by,
             reason,
+        }
+    }
+
+    /// Whether it is the freeze of this, under whichever of its names.
+    pub fn is_of(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Tenant(name) if self.id.as_ref() == Some(name) => true,
+            scope => self.scope == *scope,
+        }
+    }
+
+    /// Whether it stops a tenant by a name alone, as far as is known.
+    pub(super) fn open_name(&self) -> Option<&str> {
+        match (&self.scope, &self.id) {
+            (Scope::Tenant(name), None) => Some(name),
+            _ => None,
         }
     }
 }
@@ -90,6 +122,8 @@ pub(super) struct Written {
     client: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     since: String,
     by: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,13 +141,18 @@ impl TryFrom<Written> for Hold {
             _ => return Err("a freeze needs exactly one of everything, client and tenant"),
         };
         if !scope.is_possible() {
-            return Err("a name has letters, digits, - _ and .");
+            return Err(Scope::NAMES);
+        }
+        let is_id = |id: &String| Scope::Tenant(id.clone()).is_possible();
+        if !written.id.as_ref().is_none_or(is_id) {
+            return Err("an id is one of a tenant");
         }
         if written.since.contains(|c: char| !c.is_ascii_graphic()) {
             return Err("since is a time such as 2026-03-04T05:06:07Z");
         }
         Ok(Self {
             scope,
+            id: written.id,
             since: written.since,
             by: written.by,
             reason: written.reason,
@@ -134,6 +173,7 @@ impl From<Hold> for Written {
             everything,
             client,
             tenant,
+            id: hold.id,
             since: hold.since,
             by: hold.by,
             reason: hold.reason,
@@ -141,4 +181,11 @@ impl From<Hold> for Written {
     }
 }
 
-const LONGEST_NAME: usize = 128;
+/// Whether it is shown as it is wherever text is.
+fn is_printable(c: char) -> bool {
+    matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1
+}
+
+const LONGEST_CLIENT: usize = 128;
+/// As long as the name of a company may be.
+const LONGEST_TENANT: usize = 512;

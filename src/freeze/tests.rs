@@ -154,7 +154,9 @@ fn a_damaged_file_is_refused_at_the_start_by_its_name() {
         &good.replace("\"tenant\":", "\"client\":\"zabbix\",\"tenant\":"),
         &good.replace("\"tenant\":\"acme\",", ""),
         &good.replace("\"by\":\"ann\"", "\"more\":1,\"by\":\"ann\""),
-        &good.replace("acme", "ac me"),
+        &good.replace("acme", "ac\\u202eme"),
+        &good.replace("acme", " acme"),
+        &good.replace("\"tenant\":\"acme\"", "\"client\":\"ac me\""),
         &good.replace("\"t\"", "\"\\u001b[2J\""),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -282,4 +284,74 @@ fn what_cannot_be_written_is_in_force_and_is_written_later() {
     fs::create_dir(&state).unwrap();
     freezer.look();
     assert_eq!(scopes(&Freezer::open(&state).unwrap()), ["tenant acme"]);
+}
+
+/// A company is frozen by its name before its directory was read, and renamed later.
+#[test]
+fn what_is_frozen_by_a_name_stays_frozen_under_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let freezer = Freezer::open(folder.path()).unwrap();
+    freeze(&freezer, tenant("Acme & Söhne GmbH"));
+    freeze(&freezer, tenant("globex"));
+    freezer.learn_ids(|_| None);
+    assert!(freezer.check_tenant("uid-1").is_ok());
+    let id_of = |name: &str| match name {
+        "Acme & Söhne GmbH" => Some("uid-1".to_owned()),
+        name => Some(name.to_owned()),
+    };
+    freezer.learn_ids(id_of);
+    for name in ["Acme & Söhne GmbH", "uid-1", "globex"] {
+        assert!(freezer.check_tenant(name).is_err(), "{name}");
+    }
+    assert_eq!(freezer.state().0, 2);
+    assert_eq!(freezer.look(), []);
+    // It is in the file: for the next start, and for the other process.
+    let next = Freezer::open(folder.path()).unwrap();
+    assert!(next.check_tenant("uid-1").is_err());
+    let earlier = next.hold(hold(tenant("uid-1"))).unwrap();
+    assert_eq!(earlier.scope, tenant("Acme & Söhne GmbH"));
+    // It is thawed by either.
+    assert!(next.thaw(&tenant("uid-1")).unwrap().is_some());
+    assert!(matches!(&freezer.look()[..], [Seen::Thawed(_)]));
+    for name in ["Acme & Söhne GmbH", "uid-1"] {
+        assert!(next.check_tenant(name).is_ok(), "{name}");
+        assert!(freezer.check_tenant(name).is_ok(), "{name}");
+    }
+    freezer.look();
+    assert_eq!(
+        scopes(&Freezer::open(folder.path()).unwrap()),
+        ["tenant globex"]
+    );
+}
+
+#[test]
+fn an_id_that_cannot_be_written_is_in_force_and_survives_what_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (
+        Freezer::open(folder.path()).unwrap(),
+        Freezer::open(folder.path()).unwrap(),
+    );
+    freeze(&one, tenant("Acme Ltd"));
+    one.learn_ids(|_| Some("uid-1".to_owned()));
+    // Another process that never saw the directory writes before this one does.
+    freeze(&other, client("zabbix"));
+    one.look();
+    one.learn_ids(|_| None);
+    assert!(one.check_tenant("uid-1").is_err());
+    let after = Freezer::open(folder.path()).unwrap();
+    assert!(after.check_tenant("uid-1").is_err());
+    assert_eq!(after.holds().len(), 2);
+}
+
+#[test]
+fn the_same_frozen_twice_in_the_file_is_thawed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = r#"{"version":1,"frozen":[{"tenant":"acme","since":"t","by":"ann"},
+        {"tenant":"acme","since":"u","by":"bob"}]}"#;
+    fs::write(folder.path().join("frozen.json"), twice).unwrap();
+    let freezer = Freezer::open(folder.path()).unwrap();
+    assert_eq!(scopes(&freezer), ["tenant acme"]);
+    assert!(freezer.thaw(&tenant("acme")).unwrap().is_some());
+    assert!(freezer.check_tenant("acme").is_ok());
+    assert!(Freezer::open(folder.path()).unwrap().holds().is_empty());
 }

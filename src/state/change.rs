@@ -45,6 +45,23 @@ impl<'a> Change<'a> {
         Ok(names)
     }
 
+    /// The names that begin so.
+    ///
+    /// # Errors
+    /// Fails when the database does.
+    pub fn names_under(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StateError> {
+        let stored = self.transaction.open_table(self.table.definition())?;
+        let mut names = Vec::new();
+        for entry in stored.range::<&[u8]>(prefix..)? {
+            let (name, _) = entry?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            names.push(name.value().to_vec());
+        }
+        Ok(names)
+    }
+
     /// All values that can be opened, by their names.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The keeper of all sessions and leases.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use super::cell::Removed;
 use super::desk::Standing;
 use super::lease::{Generation, Lease};
 use super::policy::RefreshPolicy;
+use super::session::SessionKind;
 use super::shared::{Shared, Waiting};
 use super::slot::Slot;
-use super::store::SessionStore;
+use super::store::{Doomed, SessionStore};
 use super::{ConsoleId, TokenError, TokenIssuer, TokenKey, TokenObserver};
 use crate::tenant::AccountKey;
 use crate::vspc::grant::{IssueError, Subject};
@@ -181,15 +183,26 @@ impl Broker {
     }
 
     /// Drops all that is held for a user, because it was revoked or the user is gone: what
-    /// impersonates it, and its own sessions.
+    /// impersonates it, and its own sessions. It is served no more when this returns, and off the
+    /// disk soon after.
     pub fn retire(&self, subject: Subject) {
-        self.discard_where(|key| key.target == subject);
-        for session in self.0.sessions().of(subject) {
+        self.retire_all([subject]);
+    }
+
+    /// As [`Broker::retire`], for several users.
+    pub fn retire_all(&self, subjects: impl IntoIterator<Item = Subject>) {
+        let subjects: HashSet<Subject> = subjects.into_iter().collect();
+        let store = self.0.store();
+        // First, so that nobody finds there what is dropped here.
+        store.doom(subjects.iter().copied().map(Doomed::User));
+        self.discard_where(|key| subjects.contains(&key.target));
+        for session in self.0.sessions().of(&subjects) {
             session.discard(&self.0);
         }
+        let is_theirs = |kind: &SessionKind| subjects.iter().any(|it| kind.belongs_to(*it));
         let consoles: Vec<_> = self.0.consoles.iter().map(|it| Arc::clone(&it)).collect();
         for console in consoles {
-            if console.session.kind.belongs_to(subject) {
+            if is_theirs(&console.session.kind) {
                 // Exchanged, not thrown away: where it was revoked, that is refused, and a log-in
                 // follows.
                 console.session.force(&self.0);
@@ -197,18 +210,12 @@ impl Broker {
         }
         let accounts: Vec<_> = self.0.accounts.iter().map(|it| Arc::clone(&it)).collect();
         for account in accounts {
-            if account.kind.session.kind.belongs_to(subject) {
+            if is_theirs(&account.kind.session.kind) {
                 account.kind.session.force(&self.0);
                 account.discard(&self.0);
             }
         }
-    }
-
-    /// Drops the session of a console and all that was obtained with it, because the identity
-    /// that the gateway uses there has changed.
-    pub fn retire_console(&self, console: &ConsoleId) {
-        self.0.console(console).session.discard(&self.0);
-        self.discard_where(|key| key.console == *console);
+        store.carry_out_soon();
     }
 
     /// Starts to obtain the session of a console, which is from then on kept.

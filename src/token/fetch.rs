@@ -1,6 +1,6 @@
 //! How an impersonated token is obtained: on the strength of the session, or from the store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct Console {
 /// What obtains the tokens of one impersonated user.
 pub(super) struct Impersonation {
     console: Arc<Console>,
+    /// How often what is held, or on its way, was given up.
+    drops: AtomicU32,
     pub(super) key: TokenKey,
     /// The store was asked already.
     was_looked_up: AtomicBool,
@@ -56,6 +58,7 @@ impl Impersonation {
     pub(super) fn new(console: Arc<Console>, key: TokenKey) -> Self {
         Self {
             console,
+            drops: AtomicU32::new(0),
             key,
             was_looked_up: AtomicBool::new(false),
             is_at_fault: AtomicBool::new(false),
@@ -135,6 +138,7 @@ impl Impersonation {
             user: None,
             asker: session.subject(),
         };
+        let drops = self.drops.load(Ordering::Relaxed);
         let call = shared
             .issuer()
             .impersonate(&desk.id, refresh, target, access);
@@ -142,8 +146,11 @@ impl Impersonation {
         // The refresh token of the answer is the impersonator's own: it is dropped here.
         let fresh = result.map(|obtained| {
             let (lease, lifetime) = (obtained.lease, obtained.lifetime);
-            let store = shared.store();
-            store.shelve(&self.key, &lease, lifetime, session.print());
+            // What was dropped while it was on its way is not kept either.
+            if self.drops.load(Ordering::Relaxed) == drops {
+                let store = shared.store();
+                store.shelve(&self.key, &lease, lifetime, session.print());
+            }
             Fresh {
                 generation: obtained.generation,
                 span: Span::token(lifetime),
@@ -236,6 +243,7 @@ impl Kind for Impersonation {
     }
 
     fn emptied(&self, shared: &Shared) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
         shared.store().unshelve(&self.key);
         shared.unlist(&self.key);
     }

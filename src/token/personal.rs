@@ -6,39 +6,42 @@
 
 mod list;
 mod refused;
+mod renewal;
 
 pub(super) use list::{Sessions, Sweeping};
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use self::refused::Renewed;
+use self::refused::LastRenewed;
 use super::cell::{Cell, Fresh, Kind, Setback};
-use super::claims::Claims;
-use super::desk::{Desk, Obtained, Purpose, Standing, VisitorTurn};
+use super::desk::{Desk, Obtained, VisitorTurn};
 use super::lease::Lease;
 use super::policy::Span;
 use super::renew::Queue;
 use super::shared::Shared;
 use super::slot::Upkeep;
-use super::store::{Stored, StoredAccess};
-use super::{Broker, GrantKind, TokenError};
+use super::store::{Beside, Stored, StoredAccess};
+use super::{Broker, TokenError};
 use crate::client::SessionKey;
 use crate::secret::{Secret, SecretError};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, IssueError, Issued, Subject};
+use renewal::Renewed;
 
 /// What obtains the tokens of one such session.
 pub(super) struct Personal {
     desk: Arc<Desk>,
+    /// How often what is held, or on its way, was given up.
+    drops: AtomicU32,
     pub(super) key: SessionKey,
     kept: Mutex<Kept>,
     subject: OnceLock<Subject>,
-    renewed: Renewed,
+    renewed: LastRenewed,
     /// What is kept in memory could not be saved: it is newer than what is stored.
     unsaved: AtomicBool,
     pub(super) user: Option<Arc<str>>,
@@ -81,7 +84,7 @@ impl Broker {
         let key = SessionKey::new(console, access).map_err(internal)?;
         let shared = &self.0;
         shared.sessions().make_room(shared);
-        let cell = shared.list_session(&key, user, Kept::Granted(issued));
+        let cell = shared.list_session(&key, user, Kept::Granted(issued), None);
         // The answer is there already: this waits for nothing but its turn.
         let lease = cell.obtain(shared, Instant::now() + TAKING_OVER).await;
         Ok((key, lease.unwrap_or_else(|_| Err(TokenError::internal()))?))
@@ -132,7 +135,8 @@ impl Broker {
             Some(access) => Kept::Found(access, refresh),
             None => Kept::Session(refresh),
         };
-        self.0.list_session(&stored.key, stored.user, kept)
+        self.0
+            .list_session(&stored.key, stored.user, kept, stored.subject)
     }
 
     /// The name of whom a session belongs to, where it is known.
@@ -163,7 +167,8 @@ impl Kind for Personal {
     type Value = Lease;
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
-        let obtained = match self.next() {
+        let drops = self.drops.load(Ordering::Relaxed);
+        let renewed = match self.next() {
             Step::Found(access) => match self.found(shared, &access) {
                 Some(fresh) => return Ok(fresh),
                 None => match self.next() {
@@ -174,24 +179,31 @@ impl Kind for Personal {
             Step::End => self.go_on(shared).await?,
             Step::Take(issued) => {
                 let most = shared.policy().settings().most_lifetime;
-                Obtained::new(issued, shared.next_generation(), most).map_err(Setback::Failed)?
+                let obtained = Obtained::new(issued, shared.next_generation(), most);
+                Renewed::Here(obtained.map_err(Setback::Failed)?)
             }
             Step::Refresh(refresh) => self.renew(shared, refresh).await?,
         };
-        if let Some(refresh) = obtained.refresh {
-            let user = self.user.as_deref();
-            let access = Secret::new(obtained.lease.text());
-            let kept = Some((&access, obtained.lifetime));
-            let place = shared.issuer().place_print(&self.key.console);
-            let saved = shared
-                .store()
-                .save(&self.key, user, (place, kept), &refresh)
-                .await;
-            self.unsaved.store(!saved, Ordering::Relaxed);
-            *self.kept.lock() = Kept::Session(Arc::new(refresh));
-        }
+        let obtained = match renewed {
+            Renewed::Elsewhere(fresh) => return Ok(fresh),
+            Renewed::Here(obtained) => obtained,
+        };
         if let Some(subject) = obtained.claims.subject {
             self.subject.get_or_init(|| subject);
+        }
+        if let Some(refresh) = obtained.refresh {
+            let access = Secret::new(obtained.lease.text());
+            // What was dropped while it was on its way is not kept.
+            let is_wanted = self.drops.load(Ordering::Relaxed) == drops;
+            let beside = Beside {
+                access: is_wanted.then_some((&access, obtained.lifetime)),
+                place: shared.issuer().place_print(&self.key.console),
+                subject: self.subject(),
+                user: self.user.as_deref(),
+            };
+            let saved = shared.store().save(&self.key, beside, &refresh).await;
+            self.unsaved.store(!saved, Ordering::Relaxed);
+            *self.kept.lock() = Kept::Session(Arc::new(refresh));
         }
         Ok(Fresh {
             generation: obtained.generation,
@@ -207,6 +219,8 @@ impl Kind for Personal {
     }
 
     fn emptied(&self, shared: &Shared) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+        self.forget_found();
         // An idle session goes on by its refresh token, when it is asked for again.
         if matches!(*self.kept.lock(), Kept::Ended) {
             shared.sessions().remove_empty(&self.key);
@@ -240,100 +254,17 @@ impl Personal {
         }
     }
 
-    /// Goes on with what is stored: another process may have renewed the session.
-    async fn go_on(&self, shared: &Shared) -> Result<Obtained, Setback> {
-        let refresh = self.newest(shared).await;
-        let refresh = refresh.ok_or_else(|| blocked(ended()))?;
-        self.renew(shared, refresh).await
-    }
-
-    /// A token that was kept, while it is good.
-    fn found(&self, shared: &Shared, stored: &StoredAccess) -> Option<Fresh<Lease>> {
-        let span = stored.span(shared.store().now())?;
-        let generation = shared.next_generation();
-        let value = Lease::new(&stored.access, generation)?;
-        if let Some(subject) = Claims::read(&stored.access).subject {
-            self.subject.get_or_init(|| subject);
+    /// A token that was kept and not handed out yet is no longer good.
+    fn forget_found(&self) {
+        let mut kept = self.kept.lock();
+        if let Kept::Found(_, refresh) = &*kept {
+            *kept = Kept::Session(Arc::clone(refresh));
         }
-        Some(Fresh {
-            generation,
-            span,
-            value,
-        })
     }
 
     /// Whose session it is, as far as its tokens said.
     pub(super) fn subject(&self) -> Option<Subject> {
         self.subject.get().copied()
-    }
-
-    /// Exchanges the refresh token, the one that was kept last: another process may have renewed
-    /// the session, and may be about to.
-    async fn renew(&self, shared: &Shared, kept: Arc<Secret>) -> Result<Obtained, Setback> {
-        let stored = self.newest(shared).await;
-        let mut refresh = match stored {
-            Some(stored) if !self.unsaved.load(Ordering::Relaxed) => stored,
-            _ => kept,
-        };
-        loop {
-            let error = match self.refresh(shared, &refresh).await {
-                Ok(obtained) => return Ok(obtained),
-                Err(Setback::Failed(error)) => error,
-                Err(blocked) => return Err(blocked),
-            };
-            // What is no answer of the endpoint, a page of something before it perhaps, ends nothing.
-            if error.is_unreadable() {
-                let unreadable = IssueError::Malformed("a refusal that cannot be read");
-                return Err(Setback::Failed(unreadable));
-            }
-            if !matches!(error, IssueError::Challenge(_) | IssueError::Refused { .. }) {
-                return Err(Setback::Failed(error));
-            }
-            match self.newer_than(shared, &refresh).await {
-                Some(newer) => refresh = newer,
-                None => {
-                    *self.kept.lock() = Kept::Ended;
-                    return Err(blocked(error));
-                }
-            }
-        }
-    }
-
-    /// What another process has made of a refused refresh token, or is just making of it. Where it
-    /// has made nothing, the session is forgotten.
-    async fn newer_than(&self, shared: &Shared, refused: &Secret) -> Option<Arc<Secret>> {
-        for _ in 0..LOOKS {
-            match self.newest(shared).await {
-                Some(newer) if *newer != *refused => return Some(newer),
-                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
-                None => return None,
-            }
-        }
-        shared.store().remove(self.key.id, refused).await;
-        self.newest(shared).await
-    }
-
-    async fn newest(&self, shared: &Shared) -> Option<Arc<Secret>> {
-        let stored = shared.store().load(self.key.id).await?;
-        let is_at_home = stored.place == shared.issuer().place_print(&self.key.console);
-        is_at_home.then(|| Arc::new(stored.refresh))
-    }
-
-    async fn refresh(&self, shared: &Shared, refresh: &Secret) -> Result<Obtained, Setback> {
-        self.renewed.begins();
-        let purpose = Purpose {
-            access: self.key.access,
-            grant: GrantKind::Refresh,
-            standing: Standing::Other,
-            target: None,
-            tenant: None,
-            user: self.user.as_deref(),
-            asker: self.subject(),
-        };
-        let _turn = self.desk.turns.visitor().await;
-        let (issuer, console) = (shared.issuer(), &self.key.console);
-        let call = issuer.refresh(console, refresh, self.key.access);
-        self.desk.call(shared, purpose, call).await
     }
 }
 
@@ -343,13 +274,15 @@ impl Shared {
         key: &SessionKey,
         user: Option<Arc<str>>,
         kept: Kept,
+        subject: Option<Subject>,
     ) -> Arc<Cell<Personal>> {
         let kind = Personal {
             desk: self.desk(&key.console),
+            drops: AtomicU32::new(0),
             key: key.clone(),
             kept: Mutex::new(kept),
-            subject: OnceLock::new(),
-            renewed: Renewed::default(),
+            renewed: LastRenewed::default(),
+            subject: subject.map_or_else(OnceLock::new, OnceLock::from),
             unsaved: AtomicBool::new(false),
             user,
         };
@@ -375,6 +308,3 @@ fn ended() -> IssueError {
 /// For an answer that is there already.
 const TAKING_OVER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(30);
-/// How often another process is looked for, and how long it may take to save what it got.
-const LOOKS: u32 = 4;
-const LOOK_AGAIN: Duration = Duration::from_millis(250);

@@ -2,11 +2,14 @@
 
 mod access;
 mod chain;
+mod doomed;
 mod leases;
 mod ledger;
+mod visits;
 
 pub(super) use access::StoredAccess;
 pub(super) use chain::{Known, Renewal, StoredChain};
+pub(super) use doomed::Doomed;
 pub(super) use ledger::{Came, Entry, Ledger};
 
 use std::fmt;
@@ -18,17 +21,19 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::claims::Claims;
 use crate::client::SessionKey;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::state::{State, StateError, Table};
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::Access;
+use crate::vspc::grant::{Access, Subject};
 
 /// Keeps sessions and tokens sealed in the state directory, or nowhere.
 #[derive(Clone)]
 pub struct SessionStore {
     clock: Clock,
+    doomed: Arc<doomed::List>,
     /// Tells this process from others that use the same state.
     process: Uuid,
     state: Option<Arc<State>>,
@@ -42,7 +47,22 @@ pub(super) struct Stored {
     pub(super) access: Option<StoredAccess>,
     pub(super) place: Option<u64>,
     pub(super) refresh: Secret,
+    /// Whose it is, as far as its tokens said.
+    pub(super) subject: Option<Subject>,
+    renewing: Option<Mark>,
 }
+
+/// What is kept of a session beside its refresh token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside<'a> {
+    pub(super) access: Option<(&'a Secret, Duration)>,
+    pub(super) place: Option<u64>,
+    pub(super) subject: Option<Subject>,
+    pub(super) user: Option<&'a str>,
+}
+
+/// The process that sent the refresh token away, and when, in microseconds since 1970.
+type Mark = (Uuid, i64);
 
 #[derive(Deserialize, Serialize)]
 struct Written {
@@ -55,8 +75,12 @@ struct Written {
     #[serde(default)]
     place: Option<u64>,
     refresh: String,
+    #[serde(default)]
+    renewing: Option<Mark>,
     /// In seconds since 1970.
     saved: i64,
+    #[serde(default)]
+    subject: Option<Uuid>,
 }
 
 impl SessionStore {
@@ -79,6 +103,7 @@ impl SessionStore {
     fn new(clock: Clock, state: Option<Arc<State>>) -> Self {
         Self {
             clock,
+            doomed: Arc::default(),
             process: process_id(),
             state,
         }
@@ -100,7 +125,9 @@ impl SessionStore {
             let mut all = Vec::new();
             for (name, value) in change.all()? {
                 match read(&name, &value) {
-                    Some((saved, stored)) if saved.saturating_add(LIFE) > now => all.push(stored),
+                    Some((saved, stored)) if saved.saturating_add(LIFE) > now => {
+                        all.push(self.spared(stored));
+                    }
                     _ => change.remove(&name)?,
                 }
             }
@@ -111,10 +138,10 @@ impl SessionStore {
 
     /// A session, as whichever process left it last.
     pub(super) async fn load(&self, id: Uuid) -> Option<Stored> {
-        let state = Arc::clone(self.state.as_ref()?);
+        let (state, store) = (Arc::clone(self.state.as_ref()?), self.clone());
         let load = move || {
             let value = report(state.get(Table::Sessions, id.as_bytes()))??;
-            Some(read(id.as_bytes(), &value)?.1)
+            Some(store.spared(read(id.as_bytes(), &value)?.1))
         };
         tokio::task::spawn_blocking(load).await.ok()?
     }
@@ -124,31 +151,27 @@ impl SessionStore {
     pub(super) async fn save(
         &self,
         key: &SessionKey,
-        user: Option<&str>,
-        (place, access): (Option<u64>, Option<(&Secret, Duration)>),
+        beside: Beside<'_>,
         refresh: &Secret,
     ) -> bool {
         let Some(state) = self.state.as_ref().map(Arc::clone) else {
             return false;
         };
-        let mut written = Written {
+        let now = self.clock.now();
+        let access = beside.access;
+        let written = Written {
             console: key.console.to_string(),
             read_only: key.access == Access::ReadOnly,
-            user: user.map(str::to_owned),
-            access: access.map(|(token, lifetime)| {
-                WrittenAccess::new(token.expose(), self.clock.now(), lifetime)
-            }),
-            place,
+            user: beside.user.map(str::to_owned),
+            access: access
+                .map(|(token, lifetime)| WrittenAccess::new(token.expose(), now, lifetime)),
+            place: beside.place,
             refresh: refresh.expose().to_owned(),
-            saved: self.clock.now().0.div_euclid(1_000_000),
+            renewing: None,
+            saved: now.0.div_euclid(1_000_000),
+            subject: beside.subject.map(|subject| subject.0),
         };
-        let tokens = refresh.expose().len() + access.map_or(0, |(it, _)| it.expose().len());
-        let length = 2 * tokens + 6 * user.unwrap_or_default().len() + 512;
-        let mut value = Zeroizing::new(Vec::with_capacity(length));
-        // Writing plain members to memory cannot fail.
-        drop(serde_json::to_writer(&mut *value, &written));
-        written.refresh.zeroize();
-        let id = key.id;
+        let (id, value) = (key.id, written.to_bytes());
         let save = move || {
             report(state.change(Table::Sessions, |change| change.put(id.as_bytes(), &value)))
         };
@@ -175,6 +198,25 @@ impl SessionStore {
     }
 }
 
+impl Written {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let access = self.access.as_ref().map_or(0, WrittenAccess::length);
+        let user = self.user.as_ref().map_or(0, String::len);
+        // Reserved in full, so that growing leaves no copy of a token behind.
+        let length = 2 * (self.refresh.len() + access) + 6 * user + 512;
+        let mut value = Zeroizing::new(Vec::with_capacity(length));
+        // Writing plain members to memory cannot fail.
+        drop(serde_json::to_writer(&mut *value, self));
+        value
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.refresh.zeroize();
+    }
+}
+
 impl fmt::Debug for SessionStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionStore").finish_non_exhaustive()
@@ -194,22 +236,26 @@ fn process_id() -> Uuid {
 
 fn read(name: &[u8], value: &[u8]) -> Option<(i64, Stored)> {
     let id = Uuid::from_slice(name).ok()?;
-    let written: Written = serde_json::from_slice(value).ok()?;
+    let mut written: Written = serde_json::from_slice(value).ok()?;
     let access = match written.read_only {
         true => Access::ReadOnly,
         false => Access::Full,
     };
     let console = ConsoleId::new(&written.console);
+    let token = written.access.take().map(StoredAccess::from);
+    let told = || Claims::read(&token.as_ref()?.access).subject;
     let stored = Stored {
         key: SessionKey {
             console,
             id,
             access,
         },
-        user: written.user.map(Arc::from),
-        access: written.access.map(StoredAccess::from),
+        user: written.user.take().map(Arc::from),
+        subject: written.subject.map(Subject).or_else(told),
+        access: token,
         place: written.place,
-        refresh: Secret::new(written.refresh),
+        refresh: Secret::new(std::mem::take(&mut written.refresh)),
+        renewing: written.renewing,
     };
     Some((written.saved, stored))
 }

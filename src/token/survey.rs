@@ -1,9 +1,11 @@
 //! What operators see of the tokens, and do with them: an overview without a token in it, a renewal
 //! by hand, a token dropped.
 
+mod forget;
 mod limit;
 mod view;
 
+pub use forget::Forgotten;
 pub use limit::RenewalLimit;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use super::cell::Cell;
 use super::fetch::Impersonation;
 use super::session::SessionKind;
 use super::shared::Shared;
+use super::store::Doomed;
 use super::{Broker, ConsoleId, Generation, TokenKey};
 use crate::secret::Fingerprint;
 use crate::tenant::{AccountKey, IdentityId};
@@ -147,6 +150,8 @@ pub enum Which {
 /// Tokens that were picked. To pick them does nothing yet.
 pub struct Picked {
     cells: Vec<Pick>,
+    /// What else goes when they are dropped, in memory or on the disk.
+    doomed: Option<Doomed>,
     shared: Arc<Shared>,
 }
 
@@ -213,9 +218,6 @@ impl Broker {
     /// Picks the tokens to renew. A tenant's own is always there to be picked.
     pub fn to_renew(&self, which: &Which) -> Picked {
         let mut picked = self.to_drop(which);
-        if let (Which::Account(key), true) = (which, picked.cells.is_empty()) {
-            picked.cells.push(Pick::Account(self.0.account(key)));
-        }
         if let (Which::Tenant(key), true) = (which, picked.cells.is_empty()) {
             let cell = self.0.impersonation(key);
             picked.cells.push(Pick::Impersonation(cell));
@@ -223,29 +225,36 @@ impl Broker {
         picked
     }
 
-    /// Picks the tokens to drop, among those that there are.
+    /// Picks the tokens to drop, among those that there are. A session goes with all that was
+    /// obtained with it.
     pub fn to_drop(&self, which: &Which) -> Picked {
-        let of_users = |is_meant: &dyn Fn(&TokenKey) -> bool| {
-            let cells = self.0.impersonations_where(is_meant).into_iter();
-            cells.map(Pick::Impersonation).collect()
+        let of_users = |doomed: &Doomed| {
+            let cells = self.0.impersonations_where(|key| doomed.takes(key));
+            cells.into_iter().map(Pick::Impersonation).collect()
         };
-        let cells = match which {
-            Which::Account(key) => {
-                let account = self.0.accounts.get(&key.identity);
-                let account = account.map(|cell| Pick::Account(Arc::clone(&cell)));
-                account.into_iter().collect()
-            }
+        let (cells, doomed) = match which {
+            // It is on the list whether it was used since the start or not: it may be on the disk.
+            Which::Account(key) => (vec![Pick::Account(self.0.account(key))], None),
             Which::Session(console) => {
-                let console = self.0.console(console);
-                vec![Pick::Session(Arc::clone(&console.session))]
+                let session = Arc::clone(&self.0.console(console).session);
+                let doomed = Doomed::Console(console.clone());
+                (vec![Pick::Session(session)], Some(doomed))
             }
-            Which::Target(target) => of_users(&|key| key.target == *target),
+            Which::Target(target) => {
+                let doomed = Doomed::Target(*target);
+                (of_users(&doomed), Some(doomed))
+            }
             Which::Tenant(own) => {
-                of_users(&|key| key.console == own.console && key.target == own.target)
+                let doomed = Doomed::TargetAt(own.console.clone(), own.target);
+                (of_users(&doomed), Some(doomed))
             }
         };
         let shared = Arc::clone(&self.0);
-        Picked { cells, shared }
+        Picked {
+            cells,
+            doomed,
+            shared,
+        }
     }
 }
 
@@ -307,24 +316,6 @@ impl Picked {
                 view,
             })
             .collect()
-    }
-
-    /// Forgets all of them: whoever asks next has a new one obtained. A session is obtained at once,
-    /// by a log-in, since without one the gateway is not ready.
-    pub fn forget(self) {
-        for cell in self.cells {
-            match cell {
-                Pick::Session(cell) => {
-                    cell.discard(&self.shared);
-                    cell.wake(&self.shared);
-                }
-                Pick::Account(cell) => {
-                    cell.kind.session.discard(&self.shared);
-                    cell.discard(&self.shared);
-                }
-                Pick::Impersonation(cell) => cell.discard(&self.shared),
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod day;
 mod world;
 
 mod desk;
+mod drops;
 #[expect(
     clippy::duplicate_mod,
     reason = "the same tests run against both stores"

@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
-use vspc_simulator::Simulator;
+use vspc_simulator::{CompanyChange, Simulator, seed};
 
 use crate::canary::{Page, found, tokens_of};
 use crate::child::{Gateway, Home, command, free_address, get, once, request, unsigned};
@@ -321,8 +321,8 @@ async fn the_consoles_own_users_are_stopped_with_everything() {
         "name = \"main\"\npassthrough_logins = true",
     );
     let _gateway = world.home.start().await;
-    let user = vspc_simulator::seed::ACME_ADMINISTRATOR;
-    let password = vspc_simulator::seed::ADMINISTRATOR_PASSWORD;
+    let user = seed::ACME_ADMINISTRATOR;
+    let password = seed::ADMINISTRATOR_PASSWORD;
     let login = world.log_in(user.name, password).await;
     assert_eq!(world.me(&login).await.status, 200);
     world.run(&["freeze"]).await.fine();
@@ -349,8 +349,8 @@ async fn a_list_shows_what_there_is_and_no_token() {
     assert_eq!(world.call(ADMIN, "acme").await.status, 200);
     let answer = world.call(ADMIN, "viewed").await;
     assert_eq!(answer.status, 200);
-    let user = vspc_simulator::seed::ACME_ADMINISTRATOR;
-    let login = world.log_in(user.name, vspc_simulator::seed::ADMINISTRATOR_PASSWORD);
+    let user = seed::ACME_ADMINISTRATOR;
+    let login = world.log_in(user.name, seed::ADMINISTRATOR_PASSWORD);
     let login = login.await;
     let listed = world.run(&["tokens", "list"]).await.fine();
     let tokens = listed.lines();
@@ -504,6 +504,8 @@ async fn what_is_dropped_costs_the_next_request_a_token_and_a_session_a_log_in()
     let session = world.run(&["tokens", "drop", "--console", "main"]).await;
     let session = session.fine();
     assert!(session.out.contains("logs in"), "{session:?}");
+    // With the token of acme that was obtained with it.
+    assert!(session.out.contains("dropped: 2"), "{session:?}");
     until_true(|| world.grants("password") == 2).await;
     assert_eq!(world.grants("refresh_token"), 0);
     let again = world.run(&["tokens", "drop", "--console", "main"]).await;
@@ -648,6 +650,44 @@ async fn without_a_gateway_to_ask_the_file_freezes() {
     stop(gateway).await;
 }
 
+/// A company is frozen before any process has read whose name that is, and is renamed then.
+#[tokio::test]
+async fn a_company_that_is_frozen_by_its_name_does_not_escape_by_another_one() {
+    let world = World::new().await;
+    let directory = "name = \"main\"\ntenants = \"directory\"\ndirectory_refresh = \"1s\"";
+    world.home.edit("name = \"main\"", directory);
+    let rename = |name: &str| {
+        let change = CompanyChange::Name(name.to_owned());
+        world.simulator.change_company(seed::INITECH.uid, change);
+    };
+    rename("Initech GmbH & Co");
+    stop(world.home.start().await).await;
+    let frozen = world.run(&["freeze", "--tenant", "Initech GmbH & Co"]);
+    let frozen = frozen.await.fine();
+    assert!(frozen.err.contains("the configuration knows no"));
+
+    let gateway = world.home.start().await;
+    let is_frozen = async |name: &str| world.call(ADMIN, name).await.code() == "frozen";
+    until_true_async(async || is_frozen("Initech GmbH & Co").await).await;
+    let id = seed::INITECH.uid.to_string();
+    until_true_async(async || {
+        let listed = world.run(&["freeze", "--list"]).await.fine().lines();
+        listed[0]["id"] == *id
+    })
+    .await;
+    rename("Initrode");
+    until_true_async(async || is_frozen("Initrode").await).await;
+    stop(gateway).await;
+    let gateway = world.home.start().await;
+    until_true_async(async || is_frozen("Initrode").await).await;
+    assert!(is_frozen(&id).await);
+    let thawed = world.run(&["thaw", "--tenant", "Initrode"]).await.fine();
+    assert!(thawed.out.contains("Initech GmbH & Co"), "{thawed:?}");
+    assert_eq!(thawed.err, "");
+    assert_eq!(world.call(ADMIN, "Initrode").await.status, 200);
+    stop(gateway).await;
+}
+
 #[tokio::test]
 async fn a_damaged_file_of_what_is_frozen_keeps_the_gateway_from_starting() {
     let world = World::new().await;
@@ -717,7 +757,8 @@ async fn browsers_strangers_and_wrong_bodies_are_refused() {
         (&[trusted, json], "[]", 400),
         (&[trusted, json], r#"{"tennant":"acme"}"#, 400),
         (&[trusted, json], r#"{"tenant":"acme","client":"x"}"#, 400),
-        (&[trusted, json], r#"{"tenant":"a b"}"#, 400),
+        (&[trusted, json], r#"{"client":"a b"}"#, 400),
+        (&[trusted, json], r#"{"tenant":"a\u0007b"}"#, 400),
         (&[trusted, json], &"x".repeat(65 * 1024), 413),
     ] {
         let answer = world.post("/freeze", headers, body).await;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use vspc_gateway::clock::Clock;
 use vspc_gateway::secret::SecretSource;
 use vspc_gateway::state::State;
+use vspc_gateway::token::Which;
 use vspc_gateway::upstream::{Console, ConsoleId, HttpVersions, Settings as Upstream, Trust};
 use vspc_gateway::vspc::grant::Access;
 use vspc_gateway::vspc::login::{Codes, Credentials, KeyForm, Login, Padding, log_in};
@@ -163,7 +164,11 @@ async fn no_code_is_sent_twice_not_even_over_a_restart() {
     let world = world.restart(|text| with_login(&text, TOTP)).await;
     // The session outlives a restart: it is given up here.
     let main = ConsoleId::new("main");
-    world.gateway().broker.retire_console(&main);
+    world
+        .gateway()
+        .broker
+        .to_drop(&Which::Session(main))
+        .forget();
     // It waits for the next code, and that may be half a minute.
     let answer = world.get(ZABBIX, "acme", ME).await;
     assert!(

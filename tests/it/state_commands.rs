@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use vspc_gateway::clock::Timestamp;
+use vspc_gateway::freeze::{Freezer, Hold, Scope};
 use vspc_gateway::state::{Settings as StateSettings, State, Table};
 use vspc_simulator::Simulator;
 
@@ -378,4 +380,53 @@ async fn a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() {
     assert!(restore().wait().unwrap().success());
     assert_eq!(look(), "new");
     assert!(!directory(&home).join("state.redb.restoring").exists());
+}
+
+#[tokio::test]
+async fn who_was_frozen_then_or_is_now_is_frozen_after_a_restore() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.url());
+    stop(home.start().await).await;
+    let tenant = |name: &str| Scope::Tenant(name.to_owned());
+    let freeze = |scope: Scope, by: &str| {
+        let freezer = Freezer::open(&directory(&home)).unwrap();
+        let hold = Hold::new(scope, Timestamp(0), by.to_owned(), None);
+        assert_eq!(freezer.hold(hold), None);
+        freezer.keep().unwrap();
+    };
+    let thaw = |scope: Scope| {
+        let freezer = Freezer::open(&directory(&home)).unwrap();
+        assert!(freezer.thaw(&scope).unwrap().is_some());
+    };
+    let both = || tenant("Initech GmbH");
+    freeze(both(), "then");
+    freeze(tenant("acme"), "then");
+    let file = home.folder.path().join("backup");
+    done(&home, &["backup", file.to_str().unwrap()]);
+    thaw(both());
+    thaw(tenant("acme"));
+    freeze(Scope::Client("billing".to_owned()), "now");
+    freeze(both(), "now");
+    done(&home, &["restore", file.to_str().unwrap()]);
+
+    let freezer = Freezer::open(&directory(&home)).unwrap();
+    let mut told: Vec<_> = freezer
+        .holds()
+        .iter()
+        .map(|hold| (hold.scope.to_string(), hold.by.clone()))
+        .collect();
+    told.sort();
+    let expected = [
+        ("client billing", "now"),
+        ("tenant \"Initech GmbH\"", "now"),
+        ("tenant acme", "then"),
+    ];
+    assert_eq!(told, expected.map(|(what, by)| (what.into(), by.into())));
+    let _gateway = home.start().await;
+    let acme = [("x-api-key", crate::harness::ADMIN), ("x-tenant", "acme")];
+    let answer = crate::child::get(home.address, "/api/v3/users/me", &acme).await;
+    assert_eq!(answer.unwrap().code(), "frozen");
+    thaw(both());
+    let left = Freezer::open(&directory(&home)).unwrap();
+    assert_eq!(left.holds().len(), 2, "frozen once, it is thawed at once");
 }

@@ -44,6 +44,11 @@ pub(super) fn merged(
     let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     let there = read(present).ok_or_else(|| fault("is not JSON: mend it, then restore"))?;
     let was = read(backed_up).ok_or_else(|| fault("is not JSON in the backup"))?;
+    if let (Some(now), Some(then)) = (there.get("version"), was.get("version"))
+        && now != then
+    {
+        return Err(fault("is of another version in the backup"));
+    }
     let both = union(there.clone(), was);
     if both == there {
         return Ok(None);
@@ -69,8 +74,9 @@ fn union(there: Value, was: Value) -> Value {
         }
         (Value::Array(mut there), Value::Array(was)) => {
             for value in was {
-                if !there.contains(&value) {
-                    there.push(value);
+                match there.iter_mut().find(|own| is_same(own, &value)) {
+                    Some(own) => learn(own, &value),
+                    None => there.push(value),
                 }
             }
             Value::Array(there)
@@ -80,6 +86,27 @@ fn union(there: Value, was: Value) -> Value {
     }
 }
 
+/// Whether two are freezes of the same, whoever made them and when; or simply equal.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let scope = |of: &Value| SCOPE.map(|name| of.get(name).filter(|it| is_said(it)).cloned());
+    let (of_one, of_other) = (scope(one), scope(other));
+    one == other || (of_one == of_other && of_one.iter().any(Option::is_some))
+}
+
+/// The freeze that is there stays as it is, but for what is new of whom it stops.
+fn learn(own: &mut Value, was: &Value) {
+    if let (Some(own), Some(id)) = (own.as_object_mut(), was.get(ID)) {
+        own.entry(ID).or_insert_with(|| id.clone());
+    }
+}
+
+fn is_said(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false))
+}
+
+/// The members of a freeze that say what it stops, as `freeze` writes them.
+const SCOPE: [&str; 3] = ["everything", "client", "tenant"];
+const ID: &str = "id";
 /// The emergency stop.
 const NAMES: [&str; 1] = ["frozen.json"];
 
@@ -114,6 +141,17 @@ mod tests {
             ),
             (r#"[{"t":"a"}]"#, r#"[{"t":"a"}]"#, None),
             (r#"{"tenants":["a"]}"#, r#"{}"#, None),
+            // Of what is frozen in both, what is there holds.
+            (
+                r#"{"frozen":[{"tenant":"a","by":"x"}]}"#,
+                r#"{"frozen":[{"tenant":"a","by":"y","reason":"r"}]}"#,
+                None,
+            ),
+            (
+                r#"{"frozen":[{"tenant":"a","by":"x"}]}"#,
+                r#"{"frozen":[{"tenant":"a","by":"y","id":"1"},{"client":"a","by":"y"}]}"#,
+                Some(r#"{"frozen":[{"by":"x","id":"1","tenant":"a"},{"by":"y","client":"a"}]}"#),
+            ),
         ] {
             assert_eq!(merge(there, was).as_deref(), expected, "{there} and {was}");
         }
@@ -126,6 +164,8 @@ mod tests {
             let merged = merged(path, Some(there.as_bytes()), was.as_bytes());
             assert!(matches!(merged, Err(CopyError::Plain { .. })));
         }
+        let later = merged(path, Some(b"{\"version\":1}"), b"{\"version\":2}");
+        assert!(matches!(later, Err(CopyError::Plain { .. })));
         let new = merged(path, None, b"whatever").unwrap();
         assert_eq!(new.as_deref(), Some(&b"whatever"[..]));
     }

@@ -1,5 +1,6 @@
 //! The list of them, and what has to leave it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +29,10 @@ impl Sessions {
         self.0.iter().map(|entry| Arc::clone(&entry)).collect()
     }
 
-    /// The sessions of a user.
-    pub(in super::super) fn of(&self, subject: Subject) -> Vec<Arc<Cell<Personal>>> {
+    /// The sessions of users.
+    pub(in super::super) fn of(&self, subjects: &HashSet<Subject>) -> Vec<Arc<Cell<Personal>>> {
         let all = self.0.iter();
-        all.filter(|cell| cell.kind.subject() == Some(subject))
+        all.filter(|cell| cell.kind.subject().is_some_and(|it| subjects.contains(&it)))
             .map(|cell| Arc::clone(&cell))
             .collect()
     }

@@ -11,7 +11,7 @@ use crate::vspc::grant::Subject;
 
 /// When the console was last asked for a newer token, or that was last called for.
 #[derive(Default)]
-pub(super) struct Renewed(Mutex<Option<Instant>>);
+pub(super) struct LastRenewed(Mutex<Option<Instant>>);
 
 impl Broker {
     /// Gives the token of a session up that the console refuses, however young it is: whoever asks
@@ -32,7 +32,7 @@ impl Broker {
     }
 }
 
-impl Renewed {
+impl LastRenewed {
     /// A renewal begins.
     pub(super) fn begins(&self) {
         *self.0.lock() = Some(Instant::now());

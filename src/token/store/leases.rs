@@ -30,7 +30,7 @@ impl SessionStore {
         }
     }
 
-    /// Forgets a token.
+    /// Forgets a token whose life is over. What is dropped goes by [`SessionStore::doom`].
     pub(in super::super) fn unshelve(&self, key: &TokenKey) {
         if let Some(state) = &self.state {
             report(state.change_lazily(Table::Leases, |change| {
@@ -47,16 +47,21 @@ impl SessionStore {
         print: Option<u64>,
     ) -> Option<StoredAccess> {
         let state = self.state.clone()?;
+        if self.is_doomed(key) {
+            return None;
+        }
         let name = name(key);
         let load = move || report(state.get(Table::Leases, &name)).flatten();
         let value = tokio::task::spawn_blocking(load).await.ok()??;
         let (stored, of) = read(&value)?;
-        (of == print).then_some(stored)
+        // It may have been dropped while it was read.
+        (of == print && !self.is_doomed(key)).then_some(stored)
     }
 
     /// Writes what waits now. Blocks.
     pub(in super::super) fn write_now(&self) {
         if let Some(state) = &self.state {
+            report(self.carry_out());
             report(state.flush());
         }
     }
@@ -64,6 +69,7 @@ impl SessionStore {
     /// Takes what is over off the disk. Blocks.
     pub(in super::super) fn sweep(&self) {
         let Some(state) = &self.state else { return };
+        report(self.carry_out());
         let now = self.clock.now();
         let is_over = |value: &[u8]| read(value).is_none_or(|(it, _)| it.span(now).is_none());
         let mut over = Vec::new();
@@ -131,6 +137,13 @@ fn name(key: &TokenKey) -> Vec<u8> {
     [key.target.0.as_bytes(), &access[..], console].concat()
 }
 
+/// The console in a name.
+pub(super) fn console_of(name: &[u8]) -> Option<&[u8]> {
+    name.get(USER_AND_ACCESS..)
+}
+
 const AT_ONCE: usize = 512;
 const FORMAT: u8 = 1;
 const HEAD: usize = 22;
+/// Their bytes in a name.
+const USER_AND_ACCESS: usize = 17;

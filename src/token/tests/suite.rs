@@ -598,10 +598,11 @@ async fn what_is_retired_is_never_served_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_console_that_is_retired_logs_in_afresh() {
+async fn a_console_whose_session_is_dropped_logs_in_afresh() {
     let world = World::new(store());
     world.lease(1).await.unwrap();
-    world.broker.retire_console(&ConsoleId::new(MAIN));
+    let session = Which::Session(ConsoleId::new(MAIN));
+    world.broker.to_drop(&session).forget();
     assert_eq!(world.broker.stats(), TokenStats::default());
     world.lease(1).await.unwrap();
     assert_eq!(world.issuer.counts(), [2, 0, 2]);
