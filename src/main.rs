@@ -14,6 +14,7 @@ use commands::state::{self, StateCommand};
 use commands::tokens::{self, TokensCommand};
 use vspc_gateway::app::{self, Start};
 use vspc_gateway::config::{Log, LogFormat, Settings};
+use vspc_gateway::freeze::Freezer;
 use vspc_gateway::secret::{KeyDigest, new_api_key};
 
 /// hyper keeps two buffers of 8 KiB for a connection, of which one that has done little has touched
@@ -131,6 +132,9 @@ fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let settings = load(file)?;
     let prospect = state::prospect(&settings.state);
+    // A start would fail by it.
+    Freezer::open(&settings.state.directory)
+        .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
     print(&format!(
         "{} is in order\n{prospect}",
         file.config.display()

@@ -254,11 +254,12 @@ impl Telemetry {
         self.0.exchanges.get_or_create(&labels).inc();
         let Exchanged { console, grant, .. } = *exchange;
         let target = exchange.target.unwrap_or("-");
+        let tenant = exchange.tenant.unwrap_or("-");
         let millis = exchange.took.as_millis();
         match exchange.outcome {
-            Ok(()) => info!(console, grant, target, millis, "a token was issued"),
+            Ok(()) => info!(console, grant, target, tenant, millis, "a token was issued"),
             Err((kind, error)) => {
-                warn!(console, grant, target, millis, kind, %error, "no token was issued");
+                warn!(console, grant, target, tenant, millis, kind, %error, "no token was issued");
             }
         }
     }
@@ -273,6 +274,8 @@ pub struct Exchanged<'a> {
     pub grant: &'static str,
     /// The user impersonated.
     pub target: Option<&'a str>,
+    /// The tenant whose own account it is.
+    pub tenant: Option<&'a str>,
     /// How long it took.
     pub took: Duration,
     /// The kind of a failure, and its text.

@@ -256,11 +256,14 @@ impl Admin {
             let value = percent_decode_str(value).decode_utf8_lossy();
             let wrong = || Refusal::bad_request(format!("{value:?} is no {name}"));
             match name {
-                "tenant" => {
-                    let key = self.tenant(&value, record)?;
-                    filter.console = Some(key.console);
-                    filter.target = Some(key.target);
-                }
+                "tenant" => match self.account(&value, record) {
+                    Some(account) => filter.account = account.identity.tenant().cloned(),
+                    None => {
+                        let key = self.tenant(&value, record)?;
+                        filter.console = Some(key.console);
+                        filter.target = Some(key.target);
+                    }
+                },
                 "console" => filter.console = Some(self.console(&value, record)?),
                 "target" => {
                     let target = Uuid::try_parse(&value).map_err(|_| wrong())?;

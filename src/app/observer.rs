@@ -24,6 +24,7 @@ impl TokenObserver for Observer {
             console: event.console.as_str(),
             grant: event.grant.as_str(),
             target: target.as_deref(),
+            tenant: event.tenant.map(|tenant| &**tenant),
             took: event.duration,
             outcome: match event.outcome {
                 Ok(_) => Ok(()),

@@ -181,7 +181,8 @@ impl Rejection {
             }
             .into(),
             Self::Token(error) if error.is_refusal() => {
-                "the console refused the gateway's own login; the operator has the details".into()
+                "the console refused the log-in for this tenant; the operator has the details"
+                    .into()
             }
             Self::Token(TokenError::WrongSubject { .. }) => {
                 "the console gave a token of another user; it was not used".into()

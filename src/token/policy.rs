@@ -96,7 +96,10 @@ pub enum PolicyError {
     #[error("a cooldown must be above zero and start below its maximum")]
     Cooldown,
     /// The parts of a lifetime do not follow one another.
-    #[error("renewal must begin within the lifetime, before the token is no longer served")]
+    #[error(
+        "renew_percent and keep_alive_percent must be below 100 less margin_percent, and above \
+         jitter_percent (and early_percent)"
+    )]
     Order,
     /// A time is beyond all reason.
     #[error("no time may be longer than a year")]
@@ -105,7 +108,10 @@ pub enum PolicyError {
     #[error("no more than 4,096 calls at once, and ten million spare tokens")]
     TooMany,
     /// A limit of time is zero.
-    #[error("a time limit must be above zero")]
+    #[error(
+        "margin_percent, breaker_faults, calls, calls_per_console and all times but margin and \
+         forced_gap must be above zero"
+    )]
     Zero,
 }
 

@@ -158,7 +158,11 @@ impl SessionKind {
 
     /// What another process, or this one before it was started, left: nothing where that is what is
     /// held already.
-    async fn stored(&self, shared: &Shared, print: Option<u64>) -> Option<Fresh<Session>> {
+    pub(super) async fn stored(
+        &self,
+        shared: &Shared,
+        print: Option<u64>,
+    ) -> Option<Fresh<Session>> {
         let store = shared.store();
         if self.shuns_store.load(Ordering::Relaxed) {
             store.forget(&self.identity, None).await;

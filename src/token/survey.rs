@@ -132,6 +132,8 @@ pub struct SurveyFilter {
     pub kind: Option<TokenKind>,
     /// Those that act as a user.
     pub target: Option<Subject>,
+    /// That of a tenant's own account.
+    pub account: Option<Arc<str>>,
 }
 
 /// Which tokens are to be renewed or dropped.
@@ -325,6 +327,10 @@ impl SurveyFilter {
             self.console.as_ref().is_none_or(|it| *it == view.console)
                 && self.kind.is_none_or(|kind| kind == view.kind)
                 && self.target.is_none_or(|it| Some(it) == view.target)
+                && self
+                    .account
+                    .as_ref()
+                    .is_none_or(|it| Some(it) == view.tenant.as_ref())
         })
     }
 }

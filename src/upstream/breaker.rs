@@ -101,6 +101,7 @@ pub struct Breaker(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    console: Box<str>,
     settings: Settings,
     circuit: Mutex<Circuit>,
     /// Whether nothing speaks against the console, so that most requests need no lock.
@@ -119,7 +120,13 @@ pub struct Call {
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: Settings) -> Self {
+        Self::of("", settings)
+    }
+
+    /// A closed breaker of a console, which is named when it opens and closes.
+    pub fn of(console: &str, settings: Settings) -> Self {
         Self(Arc::new(Inner {
+            console: console.into(),
             settings,
             circuit: Mutex::new(Circuit::default()),
             calm: AtomicBool::new(true),
@@ -159,7 +166,17 @@ impl Breaker {
 
     fn change<T>(&self, change: impl FnOnce(&mut Circuit) -> T) -> T {
         let mut circuit = self.0.circuit.lock();
+        let was_open = circuit.is_open();
         let changed = change(&mut circuit);
+        let console = &*self.0.console;
+        match (was_open, circuit.is_open()) {
+            (false, true) => tracing::error!(
+                console,
+                "the console failed several times in a row: requests are refused for a while"
+            ),
+            (true, false) => tracing::info!(console, "the console answers again"),
+            _ => {}
+        }
         self.0.epoch.store(circuit.epoch, Ordering::Relaxed);
         self.0.calm.store(circuit.is_calm(), Ordering::Relaxed);
         changed

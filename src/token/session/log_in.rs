@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::super::GrantKind;
 use super::super::cell::{Fresh, Setback};
 use super::super::policy::login_cooldown;
 use super::super::shared::Shared;
 use super::super::store::{Came, Entry};
-use super::{Attempt, Session, SessionKind};
+use super::{Attempt, LOOK_AGAIN, LOOKS, Session, SessionKind};
 use crate::vspc::grant::{IssueError, Outage};
 
 impl SessionKind {
@@ -22,7 +22,19 @@ impl SessionKind {
         let (store, patience) = (shared.store(), shared.policy().call_limit());
         let own = self.ledger.lock().clone();
         let identity = &self.identity;
-        let (entry, ledger) = store.begin_login(identity, print, &own, patience).await;
+        let begin = || store.begin_login(identity, print, &own, patience);
+        let (mut entry, mut ledger) = begin().await;
+        for _ in 0..LOOKS {
+            if entry != Entry::Elsewhere {
+                break;
+            }
+            sleep(LOOK_AGAIN).await;
+            // What the other process gets is good for this one.
+            if let Some(fresh) = self.stored(shared, print).await {
+                return Ok(fresh);
+            }
+            (entry, ledger) = begin().await;
+        }
         *self.ledger.lock() = ledger;
         let before = match entry {
             Entry::Begun(before) => before,

@@ -4,6 +4,8 @@ use tokio::task::JoinHandle;
 
 use super::{Pick, Picked};
 use crate::state::StateError;
+use crate::tenant::IdentityId;
+use crate::token::store::SessionStore;
 
 /// Tokens that are served no more. They are on their way off the disk, whether that is waited for or
 /// not.
@@ -12,6 +14,9 @@ pub struct Forgotten {
     /// How many were dropped in memory.
     count: usize,
     on_disk: JoinHandle<Result<usize, StateError>>,
+    /// Whose sessions were dropped.
+    sessions: Vec<IdentityId>,
+    store: SessionStore,
 }
 
 impl Picked {
@@ -45,9 +50,16 @@ impl Picked {
                 Pick::Impersonation(cell) => cell.discard(&shared),
             }
         }
+        let sessions = cells.iter().filter_map(|cell| match cell {
+            Pick::Session(cell) => Some(cell.kind.identity().clone()),
+            Pick::Account(cell) => Some(cell.kind.session.kind.identity().clone()),
+            Pick::Impersonation(_) => None,
+        });
         let store = shared.store().clone();
         Forgotten {
             count: cells.len(),
+            sessions: sessions.collect(),
+            store: store.clone(),
             on_disk: tokio::task::spawn_blocking(move || store.carry_out()),
         }
     }
@@ -60,6 +72,9 @@ impl Forgotten {
     /// # Errors
     /// Fails when the disk does. This process will not serve them; after its end they may come back.
     pub async fn settled(self) -> Result<usize, StateError> {
+        for identity in &self.sessions {
+            self.store.forget(identity, None).await;
+        }
         match self.on_disk.await {
             Ok(on_disk) => Ok(self.count + on_disk?),
             // The process ends.

@@ -217,3 +217,16 @@ async fn fetch_all(world: &World) {
 }
 
 const TOKENS: usize = 10_000;
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_dropped_is_off_the_disk_when_that_is_said() {
+    let world = World::new(Keeping::on_disk());
+    world.lease(1).await.unwrap();
+    world.issuer.fail(GrantKind::Login, Fault::Error(refused()));
+    let main = Which::Session(ConsoleId::new(MAIN));
+    let dropped = world.broker.to_drop(&main).forget();
+    dropped.settled().await.unwrap();
+    let world = world.killed();
+    assert!(world.lease(1).await.is_err());
+    assert_eq!(world.issuer.count(GrantKind::Impersonate), 1);
+}
