@@ -174,7 +174,7 @@ impl Console {
             .build(Bounded::new(connector, settings.connect_timeout));
         Ok(Self {
             shares: Shares::new(settings.sharing.limits),
-            breaker: Breaker::of(settings.id.as_str(), settings.sharing.breaker),
+            breaker: Breaker::new(settings.id.as_str(), settings.sharing.breaker),
             settings,
             client,
         })

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::cell::{Cell, Fresh, Kind, Setback};
 use super::desk::Desk;
-use super::fetch::{blocked, deadline, internal};
+use super::fetch::{deadline, settled};
 use super::lease::{Generation, Lease};
 use super::renew::Queue;
 use super::session::{Session, SessionKind};
@@ -57,19 +57,12 @@ impl Kind for Account {
 
     async fn fetch(&self, shared: &Arc<Shared>) -> Result<Fresh<Lease>, Setback> {
         let deadline = deadline(shared);
-        let session = match self.session.obtain(shared, deadline).await {
-            Ok(result) => result.map_err(|error| blocked(&error))?,
-            // A session's cell is never taken off its list.
-            Err(_) => return Err(internal()),
-        };
+        let session = settled(self.session.obtain(shared, deadline).await)?;
         if let Some(fresh) = self.take(&session) {
             return Ok(fresh);
         }
         let generation = session.generation();
-        let session = match self.session.renewed(shared, generation, deadline).await {
-            Ok(result) => result.map_err(|error| blocked(&error))?,
-            Err(_) => return Err(internal()),
-        };
+        let session = settled(self.session.renewed(shared, generation, deadline).await)?;
         let fresh = self.take(&session);
         fresh.ok_or(Setback::Failed(IssueError::Malformed("no newer token")))
     }

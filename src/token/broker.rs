@@ -75,7 +75,7 @@ impl Broker {
     /// Says how many tenants there are: room is kept for the tokens of all of them and of some more
     /// users. Beyond, those go that were not used for longest.
     pub fn expect_tenants(&self, tenants: usize) {
-        self.0.expect(tenants);
+        self.0.make_room_for(tenants);
     }
 
     /// Hands out a token for one request, of the user that a tenant acts as.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::cell::{Cell, Fresh, Kind, Setback};
+use super::cell::{Cell, Fresh, Kind, Removed, Setback};
 use super::desk::{Desk, Purpose, Standing, Turn};
 use super::lease::Lease;
 use super::policy::Span;
@@ -99,11 +99,7 @@ impl Impersonation {
 
     async fn session(&self, shared: &Arc<Shared>) -> Result<Session, Setback> {
         let session = &self.console.session;
-        match session.obtain(shared, deadline(shared)).await {
-            Ok(result) => result.map_err(|error| blocked(&error)),
-            // A session's cell is never taken off its list.
-            Err(_) => Err(internal()),
-        }
+        settled(session.obtain(shared, deadline(shared)).await)
     }
 
     /// Calls `as` once. Also says which session was used.
@@ -228,10 +224,7 @@ impl Kind for Impersonation {
             .console
             .session
             .renewed(shared, used.generation(), deadline(shared));
-        let session = match renewed.await {
-            Ok(result) => result.map_err(|error| blocked(&error))?,
-            Err(_) => return Err(internal()),
-        };
+        let session = settled(renewed.await)?;
         let (_, result) = self.act(shared, session).await;
         let is_refused = matches!(&result, Err(Setback::Failed(IssueError::Refused { .. })));
         self.is_at_fault.store(is_refused, Ordering::Relaxed);
@@ -269,12 +262,17 @@ pub(super) fn deadline(shared: &Shared) -> Instant {
     Instant::now() + shared.policy().call_limit() * 3
 }
 
-/// The failure of a fetch for want of a session.
-pub(super) fn blocked(error: &TokenError) -> Setback {
-    Setback::Blocked {
-        error: error.as_issue_error(),
-        until: Instant::now() + error.retry_after(),
-    }
+/// The session that a fetch depends on, or what to do for want of it.
+pub(super) fn settled(
+    obtained: Result<Result<Session, TokenError>, Removed>,
+) -> Result<Session, Setback> {
+    // A session's cell is never taken off its list.
+    obtained
+        .map_err(|_| internal())?
+        .map_err(|error| Setback::Blocked {
+            error: error.as_issue_error(),
+            until: Instant::now() + error.retry_after(),
+        })
 }
 
 /// Too many wait already.

@@ -223,7 +223,7 @@ impl Shared {
     }
 
     /// Makes room for the tokens of so many tenants.
-    pub(super) fn expect(&self, tenants: usize) {
+    pub(super) fn make_room_for(&self, tenants: usize) {
         self.tenants.store(tenants, Ordering::Relaxed);
     }
 

@@ -13,6 +13,7 @@ mod in_memory;
 mod mishaps;
 mod on_disk;
 mod restart;
+mod script;
 mod survey;
 
 #[test]

@@ -11,8 +11,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Broker;
-use super::cell::Cell;
-use super::session::SessionKind;
 use crate::tenant::AccountKey;
 
 impl Broker {
@@ -86,15 +84,11 @@ impl Broker {
                 if session.kind.has_new_credentials(&self.0).await {
                     let identity = session.kind.identity();
                     tracing::info!(%identity, "the credentials were changed");
-                    self.use_new_credentials(&session);
+                    session.pardon(&self.0);
+                    session.force(&self.0);
                 }
             }
         }
-    }
-
-    fn use_new_credentials(&self, session: &Arc<Cell<SessionKind>>) {
-        session.pardon(&self.0);
-        session.force(&self.0);
     }
 }
 

@@ -118,13 +118,8 @@ pub struct Call {
 }
 
 impl Breaker {
-    /// A closed breaker.
-    pub fn new(settings: Settings) -> Self {
-        Self::of("", settings)
-    }
-
     /// A closed breaker of a console, which is named when it opens and closes.
-    pub fn of(console: &str, settings: Settings) -> Self {
+    pub fn new(console: &str, settings: Settings) -> Self {
         Self(Arc::new(Inner {
             console: console.into(),
             settings,

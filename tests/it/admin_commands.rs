@@ -694,6 +694,9 @@ async fn a_damaged_file_of_what_is_frozen_keeps_the_gateway_from_starting() {
     let state = world.home.folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
     std::fs::write(state.join("frozen.json"), "{\"version\":1,\"fro").unwrap();
+    let checked = world.run(&["check"]).await;
+    assert_eq!(checked.code, Some(64), "{checked:?}");
+    assert!(checked.err.contains("state/frozen.json"), "{checked:?}");
     let mut gateway = world.home.run(&[]);
     assert_eq!(gateway.exit().await.code(), Some(1));
     let log = gateway.log();

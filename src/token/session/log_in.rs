@@ -58,7 +58,7 @@ impl SessionKind {
                 Came::Refused
             }
             Err(Setback::Failed(IssueError::Unavailable(Outage::TimedOut))) => Came::Unclear,
-            Err(_) => Came::Unsent,
+            Err(_) => Came::Uncounted,
         };
         self.ledger.lock().ended(print, store.process(), came);
         store.login_ended(identity, print, came).await;

@@ -57,8 +57,8 @@ pub(in super::super) enum Came {
     Refused,
     /// Nobody knows: the console may have looked at the secret.
     Unclear,
-    /// Nothing was sent.
-    Unsent,
+    /// Nothing was sent, or the console answered with an error of its own: no secret was looked at.
+    Uncounted,
 }
 
 impl Ledger {
@@ -121,7 +121,7 @@ impl Ledger {
                 self.spent.clear();
                 self.proved = print;
             }
-            Came::Unsent => self.spent.retain(|it| !is_it(it)),
+            Came::Uncounted => self.spent.retain(|it| !is_it(it)),
             Came::Refused | Came::Unclear => {
                 if came == Came::Refused && self.proved == print {
                     self.proved = None;
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(bench.begin(1, two), Entry::Elsewhere);
         bench.1 += 60;
         assert_eq!(bench.begin(1, two), Entry::Begun(1));
-        bench.0.ended(Some(1), two, Came::Unsent);
+        bench.0.ended(Some(1), two, Came::Uncounted);
         bench.1 = 0;
         assert!(
             matches!(bench.begin(1, three), Entry::Wait(wait) if wait.as_secs() == 30),

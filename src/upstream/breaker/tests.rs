@@ -156,7 +156,7 @@ const TABLE: &[(&str, &[Step])] = &[
 #[tokio::test(start_paused = true)]
 async fn the_table_of_the_breaker() {
     for (what, steps) in TABLE {
-        let breaker = Breaker::new(settings(3));
+        let breaker = Breaker::new("main", settings(3));
         for (at, step) in steps.iter().enumerate() {
             let place = format!("{what}: step {at}, {step:?}");
             match *step {
@@ -178,7 +178,7 @@ async fn the_table_of_the_breaker() {
 
 #[tokio::test(start_paused = true)]
 async fn only_one_request_tries_a_console_that_failed() {
-    let breaker = Breaker::new(settings(1));
+    let breaker = Breaker::new("main", settings(1));
     breaker.admit().unwrap().report(Fault);
     assert_eq!(breaker.admit().unwrap_err().retry_after, PAUSE);
     tokio::time::advance(PAUSE).await;
@@ -195,7 +195,7 @@ async fn only_one_request_tries_a_console_that_failed() {
 /// It tries the console with a report that takes a minute.
 #[tokio::test(start_paused = true)]
 async fn a_slow_try_does_not_keep_the_others_out() {
-    let breaker = Breaker::new(settings(1));
+    let breaker = Breaker::new("main", settings(1));
     breaker.admit().unwrap().report(Fault);
     tokio::time::advance(PAUSE).await;
     let slow = breaker.admit().unwrap();
@@ -215,7 +215,7 @@ async fn a_slow_try_does_not_keep_the_others_out() {
 /// What was sent before the breaker opened says nothing about the console now.
 #[tokio::test(start_paused = true)]
 async fn late_answers_change_nothing() {
-    let breaker = Breaker::new(settings(1));
+    let breaker = Breaker::new("main", settings(1));
     let [late_fine, late_fault, first] = [(); 3].map(|()| breaker.admit().unwrap());
     first.report(Fault);
     late_fine.report(Fine);
