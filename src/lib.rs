@@ -14,6 +14,8 @@ pub mod freeze;
 
 pub mod telemetry;
 
+pub mod wire;
+
 pub mod request;
 
 pub mod upstream;

@@ -1,0 +1,130 @@
+//! Header lines, and what they say about the length of the body.
+
+use super::fault::What;
+use super::{Framing, LINES, Minor};
+
+/// What the header lines of a message have said so far about its body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fields {
+    length: Option<u64>,
+    chunked: bool,
+    lines: u16,
+}
+
+impl Fields {
+    /// Reads a line, without its end.
+    pub(super) fn read(&mut self, line: &[u8]) -> Result<(), What> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err(What::Folded);
+        }
+        let (name, value) = split(line).ok_or(What::Name)?;
+        if holds_control(value) {
+            return Err(What::Value);
+        }
+        self.lines += 1;
+        if self.lines > LINES {
+            return Err(What::HeadTooLarge);
+        }
+        // Names are told apart by their lengths first: hardly any has these.
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.read_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.read_coding(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_length(&mut self, value: &[u8]) -> Result<(), What> {
+        if self.length.is_some() {
+            return Err(What::Lengths);
+        }
+        self.length = Some(decimal(trim(value)).ok_or(What::Length)?);
+        Ok(())
+    }
+
+    fn read_coding(&mut self, value: &[u8]) -> Result<(), What> {
+        if self.chunked || !trim(value).eq_ignore_ascii_case(b"chunked") {
+            return Err(What::Coding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// What all of them say together. `Framing::None` where they say nothing.
+    pub(super) fn framing(&self, version: Minor) -> Result<Framing, What> {
+        match (self.length, self.chunked) {
+            (Some(_), true) => Err(What::LengthAndCoding),
+            (None, true) if version == Minor::Zero => Err(What::CodingInOld),
+            (None, true) => Ok(Framing::Chunked),
+            (Some(length), false) => Ok(Framing::Length(length)),
+            (None, false) => Ok(Framing::None),
+        }
+    }
+}
+
+/// Parts a line at its colon; `None` where what stands before it is no name.
+fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = line.iter().position(|byte| !is_token(*byte))?;
+    let (name, rest) = line.split_at_checked(end)?;
+    match rest.split_first() {
+        Some((b':', value)) if !name.is_empty() => Some((name, value)),
+        _ => None,
+    }
+}
+
+/// Whether a byte may stand in a token (RFC 9110, 5.6.2): a method, a header's name.
+#[inline]
+pub(super) fn is_token(byte: u8) -> bool {
+    // The table has an entry for every byte.
+    TOKENS.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// Whether a value holds what a value must not: a control character other than a tab.
+///
+/// Without an early return, so that the compiler looks at many bytes at once.
+pub(super) fn holds_control(value: &[u8]) -> bool {
+    value.iter().fold(false, |found, byte| {
+        found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
+    })
+}
+
+/// Takes the blanks around a value off.
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    while let Some((b' ' | b'\t', rest)) = value.split_first() {
+        value = rest;
+    }
+    while let Some((b' ' | b'\t', rest)) = value.split_last() {
+        value = rest;
+    }
+    value
+}
+
+/// Reads digits and nothing else, without zeros in front: other readers take those for octal, or
+/// for padding.
+fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || (text.len() > 1 && text.first() == Some(&b'0')) {
+        return None;
+    }
+    let value = text.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })?;
+    // The two largest numbers mean something else to the parser behind.
+    (value <= u64::MAX - 2).then_some(value)
+}
+
+const TOKENS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        #[expect(clippy::indexing_slicing, reason = "computed at compile time")]
+        {
+            table[byte as usize] = matches!(byte,
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
+                | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        }
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
