@@ -87,6 +87,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     let shared = Arc::new(Shared::new(drain));
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
+    let times = settings.server.times;
     let state = open_state(&settings.state, start, &auditor)?;
     let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
 
@@ -95,6 +96,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
         Arc::clone(&gateway),
         listen,
         workers,
+        times,
         Arc::clone(&shared),
     ));
     data.add_dependency(&tokens);

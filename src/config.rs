@@ -18,6 +18,7 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
+use crate::listen::Times;
 use crate::policy::Policy;
 use crate::request::Limits;
 use crate::roster;
@@ -64,6 +65,8 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// How many threads serve them.
     pub workers: usize,
+    /// How long connections may take.
+    pub times: Times,
     /// Bounds on requests.
     pub limits: Limits,
     /// How many bytes of a request body are kept for a second sending.

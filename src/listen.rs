@@ -1,11 +1,13 @@
 //! Sockets, connections and their end.
 
 mod drain;
+mod guard;
 mod protocol;
 mod socket;
 mod streams;
 
 pub use drain::{Drain, Draining};
+pub use guard::Times;
 pub use socket::{BindError, take_or_bind};
 
 use std::convert::Infallible;
@@ -14,22 +16,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
+use crate::wire::HeadLimits;
 
-use protocol::Protocols;
+use guard::{Answered, Guard, Readings};
+use protocol::{Protocol, Protocols, spoken};
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
 /// each until its last request is answered.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, times: Times, drain: &Drain) {
     let protocols = Arc::new(Protocols::new(drain));
     let mut stop = drain.watch();
     let mut complained: Option<Instant> = None;
@@ -44,6 +50,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
                 let connection = Connection {
                     gateway: Arc::clone(&gateway),
                     protocols: Arc::clone(&protocols),
+                    times,
                     draining: drain.watch(),
                     _open: guard,
                 };
@@ -64,6 +71,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
 struct Connection {
     gateway: Arc<Gateway>,
     protocols: Arc<Protocols>,
+    times: Times,
     draining: Draining,
     _open: ConnectionGuard,
 }
@@ -78,37 +86,80 @@ impl Connection {
             address: from.ip().to_canonical(),
             scheme: "http",
         };
-        let gateway = Arc::clone(&self.gateway);
         let protocol = tokio::select! {
-            protocol = self.protocols.of(&stream) => protocol,
+            protocol = spoken(&stream, self.times.idle) => protocol,
             () = late(&mut self.draining) => None,
         };
-        let Some(protocol) = protocol else { return };
+        match protocol {
+            Some(Protocol::Http1) => self.serve_http1(stream, peer).await,
+            // Boxed, so that the many connections of HTTP/1 have no room for its state.
+            Some(Protocol::Http2) => Box::pin(self.serve_http2(stream, peer)).await,
+            None => {}
+        }
+    }
+
+    async fn serve_http1(self, stream: TcpStream, peer: Peer) {
+        let readings = Arc::new(Readings::default());
+        let limits = HeadLimits {
+            head: self.gateway.limits.head,
+            target: self.gateway.limits.target,
+        };
+        let guard = Guard::new(stream, limits, self.times, Arc::clone(&readings));
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
-            answer(Arc::clone(&gateway), request, peer)
+            answer_read(
+                Arc::clone(&self.gateway),
+                Arc::clone(&readings),
+                request,
+                peer,
+            )
         });
-        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-        let end = async {
-            self.draining.begun().await;
-            // Who has only just connected has a request under way: a new connection that is closed
-            // without a word is a failure to its caller, unlike one that lay idle.
-            drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
-        };
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = end => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.draining.cut() => return,
-                }
+        let connection = self
+            .protocols
+            .http1
+            .serve_connection(TokioIo::new(guard), service);
+        drive(connection, self.draining, &asked).await;
+    }
+
+    async fn serve_http2(self, stream: TcpStream, peer: Peer) {
+        let asked = Notify::new();
+        let service = service_fn(|request| {
+            asked.notify_one();
+            answer(Arc::clone(&self.gateway), request, peer)
+        });
+        let connection = self
+            .protocols
+            .http2
+            .serve_connection(TokioIo::new(stream), service);
+        drive(connection, self.draining, &asked).await;
+    }
+}
+
+/// Serves a connection to its end, or until a drain ends it.
+async fn drive<C>(connection: C, mut draining: Draining, asked: &Notify)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
+    let end = async {
+        draining.begun().await;
+        // Who has only just connected has a request under way: a new connection that is closed
+        // without a word is a failure to its caller, unlike one that lay idle.
+        drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = end => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = draining.cut() => return,
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended with an error");
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
@@ -119,6 +170,27 @@ async fn answer(
     peer: Peer,
 ) -> Result<Response<AnswerBody>, Infallible> {
     Ok(Box::pin(gateway.handle(request, peer)).await)
+}
+
+/// The same for HTTP/1: if the guard and hyper have read the same request.
+async fn answer_read(
+    gateway: Arc<Gateway>,
+    readings: Arc<Readings>,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Result<Response<Answered>, Infallible> {
+    let (read, answering) = readings.next(&request);
+    let is_old = request.version() == Version::HTTP_10;
+    let mut response = match read {
+        Ok(()) => Box::pin(gateway.handle(request, peer)).await,
+        Err(fault) => Box::pin(gateway.refuse(fault, peer)).await,
+    };
+    if is_old {
+        // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response.map(|body| Answered::new(body, answering)))
 }
 
 /// Returns when a connection on which nothing has come yet may be closed by a drain.

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
-use crate::listen::{Drain, serve, take_or_bind};
+use crate::listen::{Drain, Times, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
@@ -81,6 +81,7 @@ pub(super) struct DataPlane {
     gateway: Arc<Gateway>,
     listen: Vec<SocketAddr>,
     workers: usize,
+    times: Times,
     shared: Arc<Shared>,
 }
 
@@ -89,12 +90,14 @@ impl DataPlane {
         gateway: Arc<Gateway>,
         listen: Vec<SocketAddr>,
         workers: usize,
+        times: Times,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             gateway,
             listen,
             workers,
+            times,
             shared,
         }
     }
@@ -116,7 +119,8 @@ impl Service for DataPlane {
                     tracing::info!(%address, "clients are served");
                     let gateway = Arc::clone(&self.gateway);
                     let drain = self.shared.drain.clone();
-                    accepting.spawn(async move { serve(listener, gateway, &drain).await });
+                    let times = self.times;
+                    accepting.spawn(async move { serve(listener, gateway, times, &drain).await });
                 }
                 Err(error) => return self.shared.fail(&error),
             }

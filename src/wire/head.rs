@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::fault::{Fault, What};
-use super::fields::{Fields, is_token};
+use super::fields::{Fields, find_control, is_token};
 use super::target::is_target;
 use super::{Framing, Minor};
 
@@ -35,7 +35,7 @@ pub struct HeadReader {
     limits: HeadLimits,
     /// How many bytes of whole lines were read.
     read: usize,
-    /// How many lines these are, without an empty one before the first.
+    /// How many lines these are.
     lines: u16,
     first: Option<First>,
     fields: Fields,
@@ -64,8 +64,18 @@ impl HeadReader {
     /// head is not whole yet.
     ///
     /// # Errors
-    /// Names the first thing that is wrong with it, as soon as that is certain.
+    /// Names what is wrong with it, as soon as that is certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
+        let (from, line) = (self.read, self.lines);
+        let read = self.read_lines(bytes)?;
+        let text = bytes.get(from..self.read).unwrap_or_default();
+        match find_control(text, self.lines - line) {
+            Some(control) => Err(What::Value.in_line(line + control)),
+            None => Ok(read),
+        }
+    }
+
+    fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
         loop {
             let room = self.limits.head.saturating_sub(self.read);
             let rest = bytes.get(self.read..).unwrap_or_default();
@@ -73,20 +83,20 @@ impl HeadReader {
                 self.check_part(rest, room)?;
                 return Ok(None);
             };
-            let line = rest.get(..end).unwrap_or_default();
-            let at = self.lines + 1;
             self.read += end + 1;
+            self.lines += 1;
+            let at = self.lines;
+            let line = rest.get(..end).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(What::LineEnd.in_line(at));
             };
             match self.first {
                 // One empty line before a request is a leftover of an old client's last one.
-                None if line.is_empty() && self.read == 2 => continue,
-                None => self.first = Some(self.read_first(line).map_err(|what| what.in_line(1))?),
+                None if line.is_empty() && at == 1 => {}
+                None => self.first = Some(self.read_first(line).map_err(|what| what.in_line(at))?),
                 Some(first) if line.is_empty() => return self.whole(first).map(Some),
                 Some(_) => self.fields.read(line).map_err(|what| what.in_line(at))?,
             }
-            self.lines = at;
         }
     }
 

@@ -100,7 +100,7 @@ impl Requests {
                         at += here;
                         self.state = self.next();
                     }
-                    Err(what) => return self.fault(at, what.into()),
+                    Err(what) => return self.fault(at, what.in_body()),
                 },
                 State::UntilClose | State::Over => return Look::Last(at),
             }
@@ -199,7 +199,7 @@ impl Answers {
                         at += here;
                         self.state = State::Head(None);
                     }
-                    Err(what) => return self.fault(at, what.into()),
+                    Err(what) => return self.fault(at, what.in_body()),
                 },
                 State::UntilClose => return Look::Pass(bytes.len()),
                 State::Over => return Look::Last(at),

@@ -65,8 +65,8 @@ fn the_length_of_a_body_is_told_once_and_plainly() {
         ("Content-Length: 18446744073709551614\r\n", What::Length),
         ("Content-Length: 18446744073709551616\r\n", What::Length),
         ("Content-Length: 99999999999999999999999\r\n", What::Length),
-        ("Content-Length: \u{b}5\r\n", What::Value),
-        ("Content-Length: 5\0\r\n", What::Value),
+        ("Content-Length: \u{b}5\r\n", What::Length),
+        ("Content-Length: 5\0\r\n", What::Length),
         ("Transfer-Encoding: gzip, chunked\r\n", What::Coding),
         ("Transfer-Encoding: chunked, identity\r\n", What::Coding),
         ("Transfer-Encoding: identity\r\n", What::Coding),
@@ -78,7 +78,7 @@ fn the_length_of_a_body_is_told_once_and_plainly() {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
             What::Coding,
         ),
-        ("Transfer-Encoding: \u{b}chunked\r\n", What::Value),
+        ("Transfer-Encoding: \u{b}chunked\r\n", What::Coding),
     ] {
         assert_eq!(framing(lines), Err(expected), "{lines:?}");
     }
@@ -185,7 +185,8 @@ fn a_first_line_is_a_method_a_target_and_a_version() {
         } else {
             head
         };
-        assert_eq!(head.unwrap_err(), expected.in_line(1), "{line:?}");
+        let at = if line.is_empty() { 2 } else { 1 };
+        assert_eq!(head.unwrap_err(), expected.in_line(at), "{line:?}");
     }
     assert_eq!(
         read(b"GET /\xff HTTP/1.1\r\n\r\n").unwrap_err().what,
@@ -378,7 +379,7 @@ fn answers_have_one_reading_too() {
         ("HTTP/1.1 2x0 OK\r\n\r\n", What::StatusLine),
         ("HTTP/1.1  200 OK\r\n\r\n", What::StatusLine),
         ("HTTP/2.0 200 OK\r\n\r\n", What::StatusLine),
-        ("HTTP/1.1 200 O\0K\r\n\r\n", What::StatusLine),
+        ("HTTP/1.1 200 O\0K\r\n\r\n", What::Value),
         ("ICY 200 OK\r\n\r\n", What::StatusLine),
         ("HTTP/1.1 101 Switching\r\n\r\n", What::Switched),
         ("HTTP/1.1 200 OK\nA: b\r\n\r\n", What::LineEnd),

@@ -22,7 +22,7 @@ use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
 
 use vspc_gateway::gateway::Gateway;
-use vspc_gateway::listen::{Drain, serve};
+use vspc_gateway::listen::{Drain, Times, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
 
@@ -153,7 +153,7 @@ impl World {
         let drain = Drain::new();
         tokio::spawn({
             let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
-            async move { serve(listener, gateway, &drain).await }
+            async move { serve(listener, gateway, Times::default(), &drain).await }
         });
         tokio::spawn({
             let (gateway, mut draining) = (Arc::clone(&gateway), drain.watch());

@@ -1,6 +1,7 @@
 //! `[server]`, `[admin]`, `[audit]` and `[log]`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Size, Time, path, secret};
 use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
+use crate::listen::Times;
 use crate::request::Limits;
 use crate::secret::SecretSource;
 use crate::state;
@@ -31,6 +33,7 @@ pub(super) fn server(
     let body_limit = section.or("body_limit", Size(1 << 30));
     let header_limit = section.or("header_limit", Size(64 * 1024));
     let target_limit = section.or("target_limit", Size(16 * 1024));
+    let times = times(&mut section);
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
     let lifetimes = lifetimes(&mut section);
@@ -62,6 +65,7 @@ pub(super) fn server(
     Some(Server {
         listen: listen?,
         workers: workers?,
+        times: times?,
         limits,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
@@ -70,6 +74,33 @@ pub(super) fn server(
         public_url: public_url?,
         drain: drain?,
         upgrade_socket: upgrade_socket?,
+    })
+}
+
+/// How long connections may take.
+fn times(section: &mut Section<'_>) -> Option<Times> {
+    let default = Times::default();
+    let mut within = |key, default, bounds: RangeInclusive<Duration>, text: &'static str| {
+        section.optional(key).map_or(Some(default), |item| {
+            item.read_with(|time: Time| bounds.contains(&time.0).then_some(time.0).ok_or(text))
+        })
+    };
+    let (second, day) = (Duration::from_secs(1), 24 * HOUR);
+    let idle = within(
+        "idle_timeout",
+        default.idle,
+        second..=day,
+        "must be between 1s and 24h",
+    );
+    let head = within(
+        "head_timeout",
+        default.head,
+        second / 10..=10 * MINUTE,
+        "must be between 100ms and 10m",
+    );
+    Some(Times {
+        idle: idle?,
+        head: head?,
     })
 }
 
