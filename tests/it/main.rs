@@ -16,6 +16,7 @@ mod canary;
 mod canary_login;
 mod child;
 mod clients;
+mod conformance;
 mod crowd;
 mod directory;
 mod fair;
