@@ -6,11 +6,12 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use vspc_gateway::wire::{Answers, Asked, HeadLimits, HeadReader, Look, Requests};
+use vspc_gateway::wire::{Answers, Asked, Bounds, HeadReader, Look, Requests};
 
-const LIMITS: HeadLimits = HeadLimits {
+const BOUNDS: Bounds = Bounds {
     head: 64 * 1024,
     target: 16 * 1024,
+    body: 1 << 30,
 };
 
 fn main() {
@@ -39,7 +40,7 @@ fn heads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wire");
     group.throughput(Throughput::Bytes(head.len() as u64));
     group.bench_function(format!("head_of_{}_bytes", head.len()), |bencher| {
-        bencher.iter(|| HeadReader::new(LIMITS).read(black_box(head.as_bytes())));
+        bencher.iter(|| HeadReader::new(BOUNDS).read(black_box(head.as_bytes())));
     });
     group.bench_function("the_same_by_httparse", |bencher| {
         bencher.iter(|| {
@@ -61,7 +62,7 @@ fn bodies(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(request.len() as u64));
     group.bench_function("body_of_four_chunks", |bencher| {
         bencher.iter(|| {
-            let look = Requests::new(LIMITS).look(black_box(request.as_bytes()), |_| {});
+            let look = Requests::new(BOUNDS).look(black_box(request.as_bytes()), |_| {});
             assert_eq!(look, Look::Pass(request.len()));
         });
     });

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
-use crate::wire::HeadLimits;
+use crate::wire::Bounds;
 
 use guard::{Answered, Guard, Readings};
 use protocol::{Protocol, Protocols, spoken};
@@ -87,7 +87,7 @@ impl Connection {
             scheme: "http",
         };
         let protocol = tokio::select! {
-            protocol = spoken(&stream, self.times.idle) => protocol,
+            protocol = spoken(&stream, self.times) => protocol,
             () = late(&mut self.draining) => None,
         };
         match protocol {
@@ -100,11 +100,13 @@ impl Connection {
 
     async fn serve_http1(self, stream: TcpStream, peer: Peer) {
         let readings = Arc::new(Readings::default());
-        let limits = HeadLimits {
-            head: self.gateway.limits.head,
-            target: self.gateway.limits.target,
+        let limits = &self.gateway.limits;
+        let bounds = Bounds {
+            head: limits.head,
+            target: limits.target,
+            body: limits.body,
         };
-        let guard = Guard::new(stream, limits, self.times, Arc::clone(&readings));
+        let guard = Guard::new(stream, bounds, self.times, Arc::clone(&readings));
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();

@@ -156,7 +156,12 @@ impl HeadFault {
     pub fn is_doubtful(self) -> bool {
         matches!(
             self,
-            Self::HeadTooLarge | Self::Host | Self::Length | Self::Unannounced
+            Self::BodyTooLarge
+                | Self::Expectation
+                | Self::HeadTooLarge
+                | Self::Host
+                | Self::Length
+                | Self::Unannounced
         )
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 pub use answer::{Answer, AnswerReader, Asked};
 pub use chunks::{Chunks, Portion};
 pub use fault::{Fault, Place, What};
-pub use head::{Head, HeadLimits, HeadReader};
+pub use head::{Bounds, Head, HeadReader};
 pub use stream::{Answers, Look, Requests};
 pub use target::is_host;
 

@@ -325,7 +325,7 @@ impl Rejection {
         }
         let is_doubtful = match self {
             Self::Head(fault) => fault.is_doubtful(),
-            Self::Wire(_) => true,
+            Self::Upstream(UpstreamError::Body(_)) | Self::Wire(_) => true,
             _ => false,
         };
         if is_doubtful {

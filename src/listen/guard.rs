@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::wire::{Fault, HeadLimits, Look, Place, Requests, What};
+use crate::wire::{Bounds, Fault, Look, Place, Requests, What};
 
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -86,16 +86,11 @@ impl<S> Guard<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(
-        stream: S,
-        limits: HeadLimits,
-        times: Times,
-        readings: Arc<Readings>,
-    ) -> Self {
+    pub(super) fn new(stream: S, bounds: Bounds, times: Times, readings: Arc<Readings>) -> Self {
         Self {
             stream,
             times,
-            requests: Requests::new(limits),
+            requests: Requests::new(bounds),
             readings,
             stash: Vec::new(),
             cleared: 0,

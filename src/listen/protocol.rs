@@ -7,8 +7,8 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 
-use super::Drain;
 use super::streams::Streams;
+use super::{Drain, Times};
 
 /// What is spoken with callers, and within which bounds.
 pub(super) struct Protocols {
@@ -36,8 +36,13 @@ impl Protocols {
 /// do not come, or not in time.
 ///
 /// Nothing is taken from the stream.
-pub(super) async fn spoken(stream: &TcpStream, idle: Duration) -> Option<Protocol> {
-    match tokio::time::timeout(idle, begins_http2(stream)).await {
+pub(super) async fn spoken(stream: &TcpStream, times: Times) -> Option<Protocol> {
+    let mut first = [0; 1];
+    let some = tokio::time::timeout(times.idle, stream.peek(&mut first)).await;
+    if !matches!(some, Ok(Ok(1))) {
+        return None;
+    }
+    match tokio::time::timeout(times.head, begins_http2(stream)).await {
         Ok(Ok(true)) => Some(Protocol::Http2),
         Ok(Ok(false)) => Some(Protocol::Http1),
         Ok(Err(_)) | Err(_) => None,
@@ -81,8 +86,8 @@ fn http2(drain: &Drain) -> http2::Builder<Streams> {
     builder
 }
 
-/// The start of the connection preface of HTTP/2.
-const PREFACE: &[u8] = b"PRI ";
+/// The connection preface of HTTP/2 (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long to wait for the rest of a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(50);

@@ -11,6 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::wire::{self, What};
+
 /// A request body for a console.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -257,6 +259,11 @@ impl BodyFault {
     fn of(error: &hyper::Error) -> Self {
         let mut next: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(current) = next {
+            if let Some(fault) = fault(current)
+                && fault.what == What::BodyTooLarge
+            {
+                return Self::TooLarge;
+            }
             if let Some(io) = current.downcast_ref::<io::Error>()
                 && matches!(
                     io.kind(),
@@ -269,4 +276,9 @@ impl BodyFault {
         }
         Self::Aborted
     }
+}
+
+/// The fault that the strict reader of a connection has found, where an error holds it.
+fn fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a wire::Fault> {
+    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }

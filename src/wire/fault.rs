@@ -29,6 +29,9 @@ pub enum What {
     /// Lines end in CR LF and in nothing else.
     #[error("a line does not end in CR LF, or holds a CR or LF of its own")]
     LineEnd,
+    /// The body is larger than the limit.
+    #[error("the body is larger than this gateway accepts")]
+    BodyTooLarge,
     /// The data of a chunk is longer or shorter than its size.
     #[error("the data of a chunk is not as long as its size says")]
     ChunkData,

@@ -35,7 +35,12 @@ impl Fields {
         if self.length.is_some() {
             return Err(What::Lengths);
         }
-        self.length = Some(decimal(trim(value)).ok_or(What::Length)?);
+        let length = decimal(trim(value)).ok_or(What::Length)?;
+        // The two largest numbers mean something else to the parser behind.
+        if length > u64::MAX - 2 {
+            return Err(What::BodyTooLarge);
+        }
+        self.length = Some(length);
         Ok(())
     }
 
@@ -125,12 +130,10 @@ fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || (text.len() > 1 && text.first() == Some(&b'0')) {
         return None;
     }
-    let value = text.iter().try_fold(0_u64, |value, byte| {
+    text.iter().try_fold(0_u64, |value, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         value.checked_mul(10)?.checked_add(digit)
-    })?;
-    // The two largest numbers mean something else to the parser behind.
-    (value <= u64::MAX - 2).then_some(value)
+    })
 }
 
 const TOKENS: [bool; 256] = {

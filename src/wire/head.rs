@@ -7,13 +7,16 @@ use super::fields::{Fields, find_control, is_token};
 use super::target::is_target;
 use super::{Framing, Minor};
 
-/// Bounds on request heads.
+/// Bounds on requests.
 #[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
+pub struct Bounds {
     /// The most bytes of a head, its first line and the empty one at its end included.
     pub head: usize,
     /// The most bytes of a target.
     pub target: usize,
+    /// The most bytes of a body in chunks. A body that tells its length is let through, to be
+    /// refused as a request that was read.
+    pub body: u64,
 }
 
 /// A request head that was read.
@@ -32,7 +35,7 @@ pub struct Head {
 /// Reads one request head as its bytes come. After a part of it, it goes on where it stopped.
 #[derive(Clone, Debug)]
 pub struct HeadReader {
-    limits: HeadLimits,
+    bounds: Bounds,
     /// How many bytes of whole lines were read.
     read: usize,
     /// How many lines these are.
@@ -50,9 +53,9 @@ struct First {
 
 impl HeadReader {
     /// A reader of the next head.
-    pub fn new(limits: HeadLimits) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
-            limits,
+            bounds,
             read: 0,
             lines: 0,
             first: None,
@@ -77,7 +80,7 @@ impl HeadReader {
 
     fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
         loop {
-            let room = self.limits.head.saturating_sub(self.read);
+            let room = self.bounds.head.saturating_sub(self.read);
             let rest = bytes.get(self.read..).unwrap_or_default();
             let Some(end) = memchr(b'\n', rest.get(..room).unwrap_or(rest)) else {
                 self.check_part(rest, room)?;
@@ -133,7 +136,7 @@ impl HeadReader {
                 return Err(What::Method.in_line(line));
             }
             // Behind the target come a blank and the version.
-            if rest.len() > self.limits.target + VERSION.len() + 2 {
+            if rest.len() > self.bounds.target + VERSION.len() + 2 {
                 return Err(What::TargetTooLong.in_line(line));
             }
         }
@@ -164,7 +167,7 @@ impl HeadReader {
         if method == b"CONNECT" || method.len() > METHOD {
             return Err(What::Method);
         }
-        if target.len() > self.limits.target {
+        if target.len() > self.bounds.target {
             return Err(What::TargetTooLong);
         }
         if !is_target(target) {

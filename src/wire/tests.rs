@@ -2,14 +2,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits {
+const BOUNDS: Bounds = Bounds {
     head: 64 * 1024,
     target: 16 * 1024,
+    body: u64::MAX,
 };
 
 /// What becomes of bytes that come in one piece.
 fn read(bytes: &[u8]) -> Result<Option<Head>, Fault> {
-    HeadReader::new(LIMITS).read(bytes)
+    HeadReader::new(BOUNDS).read(bytes)
 }
 
 fn with(lines: &str) -> Vec<u8> {
@@ -62,7 +63,10 @@ fn the_length_of_a_body_is_told_once_and_plainly() {
         ("Content-Length: 05\r\n", What::Length),
         ("Content-Length: 00\r\n", What::Length),
         ("Content-Length: ٥\r\n", What::Length),
-        ("Content-Length: 18446744073709551614\r\n", What::Length),
+        (
+            "Content-Length: 18446744073709551615\r\n",
+            What::BodyTooLarge,
+        ),
         ("Content-Length: 18446744073709551616\r\n", What::Length),
         ("Content-Length: 99999999999999999999999\r\n", What::Length),
         ("Content-Length: \u{b}5\r\n", What::Length),
@@ -199,11 +203,11 @@ fn a_first_line_is_a_method_a_target_and_a_version() {
 #[test]
 fn what_is_too_large_is_refused_before_it_is_whole() {
     let target = |length: usize| format!("GET /{} HTTP/1.1\r\n", "a".repeat(length - 1));
-    let whole = target(LIMITS.target) + "\r\n";
+    let whole = target(BOUNDS.target) + "\r\n";
     assert!(matches!(read(whole.as_bytes()), Ok(Some(_))));
-    let long = target(LIMITS.target + 1) + "\r\n";
+    let long = target(BOUNDS.target + 1) + "\r\n";
     assert_eq!(read(long.as_bytes()).unwrap_err().what, What::TargetTooLong);
-    let endless = format!("GET /{}", "a".repeat(LIMITS.target + 20));
+    let endless = format!("GET /{}", "a".repeat(BOUNDS.target + 20));
     assert_eq!(
         read(endless.as_bytes()).unwrap_err(),
         What::TargetTooLong.in_line(1)
@@ -213,15 +217,15 @@ fn what_is_too_large_is_refused_before_it_is_whole() {
         let start = "GET / HTTP/1.1\r\nX: ";
         format!("{start}{}\r\n\r\n", "a".repeat(length - start.len() - 4))
     };
-    assert!(matches!(read(head(LIMITS.head).as_bytes()), Ok(Some(_))));
-    let large = head(LIMITS.head + 3);
+    assert!(matches!(read(head(BOUNDS.head).as_bytes()), Ok(Some(_))));
+    let large = head(BOUNDS.head + 3);
     assert_eq!(
         read(large.as_bytes()).unwrap_err(),
         What::HeadTooLarge.in_line(2)
     );
-    let part = &large.as_bytes()[..LIMITS.head];
+    let part = &large.as_bytes()[..BOUNDS.head];
     assert_eq!(read(part).unwrap_err().what, What::HeadTooLarge);
-    assert_eq!(read(&part[..LIMITS.head - 1]), Ok(None));
+    assert_eq!(read(&part[..BOUNDS.head - 1]), Ok(None));
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn what_cannot_become_a_request_is_not_waited_for() {
 
 /// The decoded length of a body, and where it ends.
 fn body(bytes: &[u8]) -> Result<Portion, What> {
-    Chunks::new(1024).read(bytes)
+    Chunks::new(u64::MAX, 1024).read(bytes)
 }
 
 #[test]
@@ -314,7 +318,12 @@ fn chunks_are_sizes_data_and_nothing_else() {
 }
 
 #[test]
-fn extensions_and_trailers_have_bounds() {
+fn extensions_trailers_and_data_have_bounds() {
+    let mut chunks = Chunks::new(10, 1024);
+    assert_eq!(chunks.read(b"5\r\nhello\r\n5\r\n"), Ok(Portion::All));
+    assert_eq!(chunks.read(b"hello\r\n1\r\n"), Err(What::BodyTooLarge));
+    let huge = Chunks::new(10, 1024).read(b"ffffffffffffffff\r\n");
+    assert_eq!(huge, Err(What::BodyTooLarge));
     let extended = |length: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(length));
     assert!(body(extended(4095).as_bytes()).is_ok());
     assert_eq!(body(extended(4097).as_bytes()), Err(What::ChunkExtensions));
@@ -440,7 +449,7 @@ fn nothing_follows_a_request_of_http_1_0() {
         "POST / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         "POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi",
     ] {
-        let mut requests = Requests::new(LIMITS);
+        let mut requests = Requests::new(BOUNDS);
         let smuggled = format!("{request}GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut heads = 0;
         let look = requests.look(smuggled.as_bytes(), |_| heads += 1);
@@ -450,7 +459,7 @@ fn nothing_follows_a_request_of_http_1_0() {
 
 /// Follows a stream that comes in pieces as a connection does: what passed, in which order.
 fn follow(bytes: &[u8], cuts: &[usize]) -> (Vec<u8>, Vec<Head>, Option<Fault>) {
-    let mut requests = Requests::new(LIMITS);
+    let mut requests = Requests::new(BOUNDS);
     let (mut passed, mut heads, mut withheld) = (Vec::new(), Vec::new(), Vec::new());
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);

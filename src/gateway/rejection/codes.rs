@@ -38,6 +38,7 @@ pub(super) fn head_code(fault: HeadFault) -> (&'static str, StatusCode) {
 
 pub(super) fn wire_code(what: What) -> (&'static str, StatusCode) {
     match what {
+        What::BodyTooLarge => BODY_TOO_LARGE,
         What::HeadTooLarge => HEAD_TOO_LARGE,
         What::Method => METHOD_REFUSED,
         What::Slow => REQUEST_TIMEOUT,

@@ -9,9 +9,10 @@ use tokio::time::timeout;
 use super::*;
 use crate::wire::{Framing, Head, Minor};
 
-const LIMITS: HeadLimits = HeadLimits {
+const BOUNDS: Bounds = Bounds {
     head: 16 * 1024,
     target: 4 * 1024,
+    body: 1 << 20,
 };
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
@@ -22,7 +23,7 @@ const CHUNKED: &str =
 fn connect() -> (DuplexStream, Guard<DuplexStream>, Arc<Readings>) {
     let (near, far) = duplex(64 * 1024);
     let readings = Arc::new(Readings::default());
-    let guard = Guard::new(far, LIMITS, Times::default(), Arc::clone(&readings));
+    let guard = Guard::new(far, BOUNDS, Times::default(), Arc::clone(&readings));
     (near, guard, readings)
 }
 
