@@ -527,6 +527,64 @@ fn nearly_requests() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 1..14).prop_map(|pieces| pieces.concat().into_bytes())
 }
 
+/// The grammar of RFC 9112 once more, written down as its rules stand there.
+mod grammar {
+    use std::sync::LazyLock;
+
+    use regex::bytes::Regex;
+
+    use super::Framing;
+
+    const TOKEN: &str = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+";
+
+    fn regex(text: &str) -> Regex {
+        Regex::new(&format!("(?s-u)^(?:{})", text.replace("TOKEN", TOKEN))).unwrap()
+    }
+
+    static HEAD: LazyLock<Regex> = LazyLock::new(|| {
+        let line = r"(TOKEN) ([^\x00-\x20\x7f]+) HTTP/1\.([01])\r\n";
+        let fields = r"((?:TOKEN:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n";
+        regex(&format!(r"(?:\r\n)?{line}{fields}"))
+    });
+    static FIELD: LazyLock<Regex> = LazyLock::new(|| regex(r"(TOKEN):[\t ]*([^\r]*?)[\t ]*\r\n"));
+    static LENGTH: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:0|[1-9][0-9]{0,18})$"));
+    static ABSOLUTE: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?i)https?://[a-z0-9._-]+(?::[0-9]{1,4})?(?:[/?].*)?$"));
+
+    /// The size of a head and the length of its body, if it is one.
+    pub(super) fn read(bytes: &[u8]) -> Option<(usize, Framing)> {
+        let head = HEAD.captures(bytes)?;
+        let (method, target) = (&head[1], &head[2]);
+        let origin = target.starts_with(b"/") || target == b"*" || ABSOLUTE.is_match(target);
+        let fits = std::str::from_utf8(target)
+            .is_ok_and(|target| target.parse::<http::Uri>().is_ok() && !target.contains('#'));
+        if method == b"CONNECT" || !origin || !fits {
+            return None;
+        }
+        let mut lines = &head[4];
+        let (mut lengths, mut codings, mut count) = (Vec::new(), Vec::new(), 0);
+        while let Some(field) = FIELD.captures(lines) {
+            match field[1].to_ascii_lowercase().as_slice() {
+                b"content-length" => lengths.push(field[2].to_vec()),
+                b"transfer-encoding" => codings.push(field[2].to_ascii_lowercase()),
+                _ => {}
+            }
+            lines = &lines[field[0].len()..];
+            count += 1;
+        }
+        assert!(lines.is_empty(), "{lines:?}");
+        let framing = match (lengths.as_slice(), codings.as_slice()) {
+            ([], []) => Framing::None,
+            ([], [coding]) if coding == b"chunked" && &head[3] == b"1" => Framing::Chunked,
+            ([length], []) if LENGTH.is_match(length) => {
+                Framing::Length(std::str::from_utf8(length).unwrap().parse().unwrap())
+            }
+            _ => return None,
+        };
+        (count <= 100).then_some((head[0].len(), framing))
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -580,6 +638,17 @@ proptest! {
                 }
                 Framing::UntilClose => prop_assert!(false, "a request ends by itself"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_grammar_says(bytes in nearly_requests()) {
+        // Both look at whole heads only.
+        let (whole, read) = (grammar::read(&bytes), read(&bytes));
+        match read {
+            Ok(None) => prop_assert_eq!(whole, None),
+            Ok(Some(head)) => prop_assert_eq!(whole, Some((head.size, head.framing))),
+            Err(_) => prop_assert_eq!(whole, None),
         }
     }
 

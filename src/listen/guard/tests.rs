@@ -2,7 +2,9 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
 
@@ -248,4 +250,98 @@ async fn nothing_is_read_behind_a_request_of_http_1_0() {
     // But it is noticed that the caller goes away.
     near.shutdown().await.unwrap();
     assert_eq!(read_now(&mut guard, 8192).await.unwrap(), b"[end]");
+}
+
+/// What hyper reads behind the guard of a stream that comes in two pieces: whether each request is
+/// the one that the guard has read, and its body if it is whole.
+async fn through_hyper(stream: &[u8], cut: usize) -> Vec<(Result<(), Fault>, Option<Bytes>)> {
+    let (mut near, guard, readings) = connect();
+    let (seen, mut all) = tokio::sync::mpsc::unbounded_channel();
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (read, answering) = readings.next(&request);
+        let seen = seen.clone();
+        async move {
+            let body = request.into_body().collect().await;
+            drop(answering);
+            let body = body.ok().map(http_body_util::Collected::to_bytes);
+            seen.send((read, body)).unwrap();
+            Ok::<_, std::convert::Infallible>(http::Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let io = hyper_util::rt::TokioIo::new(guard);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    let connection = builder
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    let (first, rest) = stream.split_at(cut);
+    let calling = async {
+        near.write_all(first).await.unwrap();
+        tokio::task::yield_now().await;
+        // It may have been closed meanwhile.
+        near.write_all(rest).await.ok();
+        // Nobody waits longer than this, but for the rest of a body, which does not come.
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        near.shutdown().await.ok();
+        let mut answers = Vec::new();
+        near.read_to_end(&mut answers).await.ok();
+    };
+    let (ended, ()) = tokio::join!(connection, calling);
+    drop(ended);
+    let mut requests = Vec::new();
+    while let Ok(request) = all.try_recv() {
+        requests.push(request);
+    }
+    requests
+}
+
+#[test]
+fn hyper_reads_every_message_as_the_guard_does() {
+    let pieces = prop::sample::select(vec![
+        "GET /a HTTP/1.1\r\n",
+        "POST /b HTTP/1.1\r\n",
+        "HEAD /c HTTP/1.1\r\n",
+        "POST /d HTTP/1.0\r\n",
+        "Host: a\r\n",
+        "X-A: \u{e4}\r\n",
+        "Content-Length: 3\r\n",
+        "Content-Length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Expect: 100-continue\r\n",
+        "Connection: close\r\n",
+        "Connection: Upgrade\r\nUpgrade: x\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "abc",
+        "3\r\nabc\r\n",
+        "3;a=\"b\"\r\nabc\r\n",
+        "0\r\n\r\n",
+        "0\r\nX: y\r\n\r\n",
+        "\n",
+        " ",
+        "0",
+    ]);
+    let streams = prop::collection::vec(pieces, 1..12).prop_map(|pieces| pieces.concat());
+    let config = ProptestConfig::with_cases(3_000);
+    TestRunner::new(config)
+        .run(&(streams, any::<prop::sample::Index>()), |(stream, cut)| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            let stream = stream.as_bytes();
+            let cut = cut.index(stream.len() + 1);
+            let requests = runtime.block_on(through_hyper(stream, cut));
+            for (read, body) in &requests {
+                let doubted = matches!(read, Err(fault) if fault.what == What::Doubtful);
+                prop_assert!(!doubted, "{:?} cut at {}: {:?}", stream, cut, requests);
+                // Every length that is told is a multiple of three.
+                if let (Ok(()), Some(body)) = (read, body) {
+                    prop_assert!(body.len() % 3 == 0, "{:?}", requests);
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
 }
