@@ -9,7 +9,7 @@ use http::Method;
 use http::uri::{Authority, Scheme};
 
 use super::login::login;
-use super::{rules, shares};
+use super::{addresses, rules, shares};
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path};
 use crate::config::{Console, Passthrough};
@@ -222,14 +222,19 @@ fn console(
     let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
     let sharing = shares::sharing(&mut section);
     let (scheme, authority) = url.unzip();
+    let plaintext = plaintext.unwrap_or(false) || scheme != Some(Scheme::HTTP);
+    let places = addresses::addresses(&mut section, plaintext);
     if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
         section.fault("tls", "means nothing for an http:// url");
     }
     let upstream = (|| {
+        let (addresses, checks) = places?;
         Some(upstream::Settings {
             id: ConsoleId::new(&name?),
             scheme: scheme?,
             authority: authority?,
+            addresses,
+            checks,
             trust: trust?,
             http: http?,
             connect_timeout: connect_timeout?.0,
@@ -287,11 +292,7 @@ fn url(text: &str, plaintext_allowed: bool) -> Result<(Scheme, Authority), Strin
         return Err(WRONG.to_owned());
     }
     if scheme == Scheme::HTTP && !plaintext_allowed && !is_loopback(authority.host()) {
-        return Err(
-            "plain HTTP would show every token to the network: use https://, or set \
-                    danger_plaintext = true"
-                .to_owned(),
-        );
+        return Err(addresses::PLAINTEXT.to_owned());
     }
     Ok((scheme, authority))
 }
