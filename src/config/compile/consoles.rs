@@ -208,18 +208,15 @@ fn console(
     let trust = section
         .optional("tls")
         .map_or(Some(Trust::System), |item| trust(&item, folder));
-    let http = section
-        .optional("http")
-        .map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
+    let http = section.optional("http");
+    let http = http.map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
     let client_version = section
         .optional("client_version")
         .map_or(Some(None), |item| version(&item).map(Some));
     let login = section
         .required("login")
         .and_then(|item| login(&item, folder));
-    let connect_timeout = section.or("connect_timeout", Time(Duration::from_secs(5)));
-    let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
-    let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
+    let timeouts = timeouts(&mut section);
     let sharing = shares::sharing(&mut section);
     let (scheme, authority) = url.unzip();
     let plaintext = plaintext.unwrap_or(false) || scheme != Some(Scheme::HTTP);
@@ -229,6 +226,7 @@ fn console(
     }
     let upstream = (|| {
         let (addresses, checks) = places?;
+        let [connect_timeout, first_byte_timeout, idle_timeout] = timeouts?;
         Some(upstream::Settings {
             id: ConsoleId::new(&name?),
             scheme: scheme?,
@@ -237,17 +235,14 @@ fn console(
             checks,
             trust: trust?,
             http: http?,
-            connect_timeout: connect_timeout?.0,
-            first_byte_timeout: first_byte_timeout?.0,
-            idle_timeout: idle_timeout?.0,
+            connect_timeout,
+            first_byte_timeout,
+            idle_timeout,
             sharing: sharing?,
         })
     })();
-    if let Some(Err(error)) = upstream
-        .clone()
-        .filter(uses_tls)
-        .map(upstream::Console::new)
-    {
+    let tried = upstream.clone().filter(uses_tls);
+    if let Some(Err(error)) = tried.map(upstream::Console::new) {
         section.fault("tls", error.to_string());
     }
     section.finish();
@@ -259,6 +254,14 @@ fn console(
         passthrough,
         directory,
     })
+}
+
+/// To connect, to the head of an answer, and within it.
+fn timeouts(section: &mut Section<'_>) -> Option<[Duration; 3]> {
+    let connect = section.or("connect_timeout", Time(Duration::from_secs(5)));
+    let first_byte = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
+    let idle = section.or("idle_timeout", Time(Duration::from_secs(90)));
+    Some([connect?.0, first_byte?.0, idle?.0])
 }
 
 fn version(item: &Item<'_>) -> Option<http::HeaderValue> {
