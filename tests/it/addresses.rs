@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use vspc_simulator::{Action, Fault, Settings, Simulator};
 
+use crate::child::Home;
 use crate::harness::{
     BILLING, World, ZABBIX, ok, unsigned, unsigned_settings, until_true, until_true_async,
 };
@@ -287,6 +288,58 @@ async fn one_address_of_two_that_never_works_is_no_failure_of_the_console() {
     );
     let answer = world.get(ZABBIX, "acme", ECHO).await;
     assert_eq!((answer.status, answer.code()), (503, "console_unwell"));
+}
+
+/// Its connections went to the other one, which keeps none of them.
+#[tokio::test]
+async fn a_node_that_was_away_between_two_checks_is_used_again() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let console = simulator.addr();
+    let (one, two) = (Node::start(console).await, Node::start(console).await);
+    let lines = at(&[&one.address, &two.address]).replace("100ms", "1s");
+    let world = world(simulator, &format!("{lines}\nhttp = \"1\"")).await;
+    for _ in 0..4 {
+        echo(&world).await;
+    }
+    let away = one.kill().await;
+    for _ in 0..4 {
+        echo(&world).await;
+    }
+    assert_eq!(two.calls(), 6);
+    let one = Node::start_at(away, console).await;
+    until_true_async(async || {
+        echo(&world).await;
+        one.calls() > 0
+    })
+    .await;
+    let before = (one.calls(), two.calls());
+    for _ in 0..10 {
+        echo(&world).await;
+    }
+    assert_eq!((one.calls(), two.calls()), (before.0 + 5, before.1 + 5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_checks_addresses_and_tells_of_changes() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let console = simulator.addr();
+    let (one, two) = (Node::start(console).await, Node::start(console).await);
+    let home = Home::new(NAME);
+    let lines = at(&[&one.address, &two.address]);
+    home.edit("connect_timeout", &format!("{lines}\nconnect_timeout"));
+    let mut gateway = home.start().await;
+    until_true(|| one.connections() > 5 && two.connections() > 5).await;
+    let gone = one.kill().await;
+    gateway
+        .logged("an address of the console does not work")
+        .await;
+    assert!(gateway.log().contains(&gone.to_string()));
+    let one = Node::start_at(gone, console).await;
+    gateway
+        .logged("an address of the console works again")
+        .await;
+    gateway.kill();
+    assert!(one.connections() > 1);
 }
 
 /// What stands before a service that is down answers in its place.
