@@ -208,7 +208,10 @@ impl Facts {
 
     /// A connection could not be made, or took longer than to another address.
     pub(in crate::upstream) fn failed(&self, error: &str) {
-        self.suspect.store(true, Ordering::Relaxed);
+        if !self.suspect.swap(true, Ordering::Relaxed) {
+            let (address, name) = (self.address, &*self.name);
+            tracing::info!(%address, name, error, "an address of a console failed");
+        }
         *self.error.lock() = Some(error.into());
     }
 

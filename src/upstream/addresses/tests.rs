@@ -220,3 +220,46 @@ async fn get(console: &Console) -> Result<http::Response<hyper::body::Incoming>,
     *request.uri_mut() = console.uri(PathAndQuery::from_static("/x")).unwrap();
     console.send(request, None).await
 }
+
+#[tokio::test(start_paused = true)]
+async fn rounds_follow_names_and_two_failures_in_a_row_count() {
+    let script = Arc::new(Script::default());
+    script.set("a.example", &["127.0.0.1"]);
+    let interval = Duration::from_secs(60);
+    let checks = often().map(|checks| Checks { interval, ..checks });
+    // Nothing listens on that port.
+    let settings = settings(&["a.example:1", "b.example:1"], checks);
+    let lookup = Lookup::Scripted(Arc::clone(&script));
+    let console = Console::with_lookup(settings, lookup).unwrap();
+    let mut rounds = std::pin::pin!(console.watch_addresses());
+    let mut pass = async |time: Duration| {
+        let ended = tokio::time::timeout(time, rounds.as_mut()).await;
+        assert!(ended.is_err(), "it goes on for ever");
+        let states = console.addresses();
+        states
+            .into_iter()
+            .map(|state| (state.address, state.healthy))
+            .collect::<Vec<_>>()
+    };
+    let dead = ("b.example:1".to_owned(), false);
+    let told = pass(interval / 2).await;
+    assert_eq!(told, [("127.0.0.1:1".to_owned(), true), dead.clone()]);
+    assert_eq!(script.asked.load(Ordering::Relaxed), 2);
+    let told = pass(interval).await;
+    assert_eq!(told, [("127.0.0.1:1".to_owned(), false), dead]);
+    assert_eq!(script.asked.load(Ordering::Relaxed), 4);
+    // What is new is believed to work.
+    script.set("a.example", &["127.0.0.1", "127.0.0.2"]);
+    script.set("b.example", &["127.0.0.2"]);
+    let told = pass(interval).await;
+    let now = [
+        ("127.0.0.1:1".to_owned(), false),
+        ("127.0.0.2:1".to_owned(), true),
+    ];
+    assert_eq!(told, now);
+    script.lose("a.example");
+    script.lose("b.example");
+    let told = pass(interval).await;
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|(_, healthy)| !healthy), "{told:?}");
+}
