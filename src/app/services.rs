@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
@@ -141,8 +142,8 @@ impl Service for DataPlane {
     }
 }
 
-/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, and looks
-/// for what other processes have frozen.
+/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, checks
+/// the consoles' addresses, and looks for what other processes have frozen.
 pub(super) struct TokenService {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
@@ -185,10 +186,17 @@ impl Service for TokenService {
         // What is frozen is looked for until the very end.
         let gateway = Arc::clone(&self.gateway);
         let freezes = async move { watch(&gateway).await };
+        // So are the consoles' addresses.
+        let gateway = Arc::clone(&self.gateway);
+        let addresses = async move {
+            let consoles = gateway.consoles.values();
+            join_all(consoles.map(|console| console.watch_addresses())).await;
+        };
         tokio::join!(
             indispensable("renewal of tokens", renewals, &self.shared),
             indispensable("the directory of tenants", roster, &self.shared),
             indispensable("the watch over freezes", freezes, &self.shared),
+            indispensable("checks of addresses", addresses, &self.shared),
         );
     }
 

@@ -1,5 +1,6 @@
 //! From the file's face to values that cannot be wrong.
 
+mod addresses;
 mod clients;
 pub(super) mod consoles;
 mod login;

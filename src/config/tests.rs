@@ -615,6 +615,104 @@ fn shares_that_contradict_one_another_are_refused() {
 }
 
 #[test]
+fn a_console_has_one_address_or_several() {
+    let folder = folder();
+    let reached = |lines: &str| {
+        let text = GOOD.replace("name = \"main\"", &format!("name = \"main\"\n{lines}"));
+        let mut settings = Settings::parse(&text, folder.path()).unwrap();
+        let console = settings.consoles.remove(0).upstream;
+        let addresses: Vec<String> = console.addresses.iter().map(ToString::to_string).collect();
+        (addresses, console.checks)
+    };
+    assert_eq!(reached(""), (Vec::new(), None));
+    let (addresses, checks) = reached("addresses = [\"127.0.0.1:1280\"]\nhealth_failures = 3");
+    assert_eq!(addresses, ["127.0.0.1:1280"]);
+    assert_eq!(checks, None);
+
+    let two = "addresses = [\"[::1]:1280\", \"LocalHost:1281\"]";
+    let (addresses, checks) = reached(two);
+    assert_eq!(addresses, ["[::1]:1280", "localhost:1281"]);
+    let checks = checks.unwrap();
+    assert_eq!(checks.interval, Duration::from_secs(5));
+    assert_eq!((checks.failures.get(), checks.successes.get()), (2, 2));
+    assert_eq!(checks.path, None);
+
+    let (_, checks) = reached("health_path = \"/api/v3/x?y=1\"\nhealth_successes = 1");
+    let checks = checks.unwrap();
+    assert_eq!(checks.path.unwrap(), "/api/v3/x?y=1");
+    assert_eq!(checks.successes.get(), 1);
+    assert!(reached("health_interval = \"1s\"").1.is_some());
+}
+
+#[test]
+fn faults_of_addresses_say_what_would_be_right() {
+    for (lines, key, message) in [
+        ("addresses = []", "addresses", "at least one address"),
+        ("addresses = \"x:1\"", "addresses", "an array"),
+        (
+            "addresses = [\"x:1\", \"x\"]",
+            "addresses[1]",
+            "needs a port",
+        ),
+        ("addresses = [\"x:0\"]", "addresses[0]", "needs a port"),
+        ("addresses = [\"x:65536\"]", "addresses[0]", "needs a port"),
+        ("addresses = [\"x:+1\"]", "addresses[0]", "needs a port"),
+        ("addresses = [\"::1:1280\"]", "addresses[0]", "needs a port"),
+        (
+            "addresses = [\"10.0.0.5:0\"]",
+            "addresses[0]",
+            "needs a port",
+        ),
+        (
+            "addresses = [\"10.0.0.555:1\"]",
+            "addresses[0]",
+            "a host and a port",
+        ),
+        (
+            "addresses = [\"u@x:1\"]",
+            "addresses[0]",
+            "a host and a port",
+        ),
+        (
+            "addresses = [\"[x]:1\"]",
+            "addresses[0]",
+            "a host and a port",
+        ),
+        (
+            "addresses = [\"https://x:1\"]",
+            "addresses[0]",
+            "stand in `url`",
+        ),
+        (
+            "addresses = [\"x:1\", \"y:1\", \"X:1\"]",
+            "addresses[2]",
+            "stands there already",
+        ),
+        (
+            "health_interval = \"50ms\"",
+            "health_interval",
+            "between 100ms and 1h",
+        ),
+        ("health_failures = 0", "health_failures", "above zero"),
+        ("health_path = \"about\"", "health_path", "must be a path"),
+    ] {
+        let lines = format!("name = \"main\"\ndanger_plaintext = true\n{lines}");
+        let found = fault_of("name = \"main\"", &lines);
+        assert!(found.contains(&format!("consoles[0].{key}: ")), "{found}");
+        assert!(found.contains(message), "{found}");
+    }
+    // What is refused for the URL is refused for the place it leads to.
+    let found = fault_of(
+        "name = \"main\"",
+        "name = \"main\"\naddresses = [\"127.0.0.2:1\", \"10.0.0.5:1\"]",
+    );
+    assert!(
+        found.contains("consoles[0].addresses[1]: plain HTTP"),
+        "{found}"
+    );
+}
+
+#[test]
 fn an_admin_listener_on_the_network_needs_a_token() {
     let admin = |lines: &str| faults(&format!("{GOOD}\n[admin]\n{lines}"));
     assert_eq!(admin("listen = \"127.0.0.1:0\""), Vec::<String>::new());
@@ -673,7 +771,15 @@ fn the_reference_example_has_every_key() {
     let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
     let mut missing = Vec::new();
     for file in [
-        "server", "consoles", "login", "shares", "tenants", "tokens", "clients", "rules",
+        "server",
+        "consoles",
+        "addresses",
+        "login",
+        "shares",
+        "tenants",
+        "tokens",
+        "clients",
+        "rules",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();

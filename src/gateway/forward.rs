@@ -124,7 +124,8 @@ impl<'a> Outbound<'a> {
         let status = response.status();
         let settings = self.console.settings();
         headers::clean_answer(response.headers_mut());
-        location::rewrite(response.headers_mut(), status, &settings.authority, || {
+        let console = |authority: &str| settings.is_named(authority);
+        location::rewrite(response.headers_mut(), status, console, || {
             exchange.origin(gateway.public_url.as_deref(), head.host)
         });
         Ok(Answer::Console(ConsoleAnswer {

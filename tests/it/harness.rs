@@ -189,6 +189,25 @@ impl World {
         });
     }
 
+    /// Checks the consoles' addresses from now on, as the process does, once for a start.
+    pub(crate) async fn keep_addresses(&self) {
+        let gateway = self.gateway();
+        for console in gateway.consoles.values() {
+            let (console, mut draining) = (Arc::clone(console), self.drain.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = console.watch_addresses() => {}
+                    () = draining.begun() => {}
+                }
+            });
+        }
+        let all_known = || {
+            let mut consoles = gateway.consoles.values();
+            consoles.all(|console| !console.addresses().is_empty())
+        };
+        until_true(all_known).await;
+    }
+
     /// What operators are told about readiness.
     pub(crate) async fn readyz(&self) -> Answer {
         self.admin("/readyz").await

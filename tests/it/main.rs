@@ -10,6 +10,7 @@
 )]
 
 mod accounts;
+mod addresses;
 mod admin_commands;
 mod audit;
 mod canary;
