@@ -1,14 +1,19 @@
 //! Sockets, connections and their end.
 
+pub mod descriptors;
 mod drain;
+mod limits;
 mod protocol;
 mod socket;
 mod streams;
+mod unread;
 
 pub use drain::{Drain, Draining};
+pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,11 +30,18 @@ use tokio::time::Instant;
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
 
+use limits::Place;
 use protocol::Protocols;
+use unread::Unread;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
-/// each until its last request is answered.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
+/// each until its last request is answered. `connections` are those of all listeners.
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    connections: &Arc<Connections>,
+    drain: &Drain,
+) {
     let protocols = Arc::new(Protocols::new(drain));
     let mut stop = drain.watch();
     let mut complained: Option<Instant> = None;
@@ -40,15 +52,22 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
         };
         match accepted {
             Ok((stream, from)) => {
+                let Some(place) = connections.place(from.ip()) else {
+                    refuse(stream);
+                    continue;
+                };
                 let guard = gateway.telemetry.connection();
                 let connection = Connection {
                     gateway: Arc::clone(&gateway),
                     protocols: Arc::clone(&protocols),
                     draining: drain.watch(),
                     _open: guard,
+                    place,
                 };
                 tokio::spawn(connection.serve(stream, from));
             }
+            // It went away while it waited: that says nothing about the others.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             // Out of descriptors, most often: the connections that are there must end first.
             Err(error) => {
                 if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
@@ -66,6 +85,7 @@ struct Connection {
     protocols: Arc<Protocols>,
     draining: Draining,
     _open: ConnectionGuard,
+    place: Place,
 }
 
 impl Connection {
@@ -89,6 +109,8 @@ impl Connection {
             asked.notify_one();
             answer(Arc::clone(&gateway), request, peer)
         });
+        let unread_timeout = self.place.limits().unread_timeout;
+        let stream = Unread::new(stream, unread_timeout, self.place.telemetry().clone());
         let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let end = async {
             self.draining.begun().await;
@@ -119,6 +141,11 @@ async fn answer(
     peer: Peer,
 ) -> Result<Response<AnswerBody>, Infallible> {
     Ok(Box::pin(gateway.handle(request, peer)).await)
+}
+
+/// Closes a connection for which there is no place: reset, so that nothing of it is left behind here.
+fn refuse(stream: TcpStream) {
+    drop(stream.set_zero_linger());
 }
 
 /// Returns when a connection on which nothing has come yet may be closed by a drain.

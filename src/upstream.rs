@@ -4,12 +4,14 @@ mod body;
 pub mod breaker;
 mod connect;
 mod error;
+mod paced;
 pub mod share;
 mod tls;
 mod turn;
 
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
+pub use paced::Pace;
 pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 
@@ -97,6 +99,13 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How it is shared.
     pub sharing: Sharing,
+}
+
+impl Settings {
+    /// The most connections to the console that there may be at once: those in use, and idle ones.
+    pub fn most_connections(&self) -> usize {
+        self.sharing.limits.concurrency.saturating_add(POOL_SIZE)
+    }
 }
 
 /// How a console is shared, and when it is left alone.
@@ -232,11 +241,12 @@ impl Console {
             }
             let now = received();
             if now == before {
-                let ended = progress.is_none_or(BodyProgress::has_ended);
-                return Err(if ended {
-                    UpstreamError::Timeout
-                } else {
+                // What the console does not take is not the caller's silence.
+                let awaited = progress.is_some_and(BodyProgress::is_awaited);
+                return Err(if awaited {
                     UpstreamError::Body(BodyFault::Stalled)
+                } else {
+                    UpstreamError::Timeout
                 });
             }
             before = now;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
-use crate::listen::{Drain, serve, take_or_bind};
+use crate::listen::{Connections, Drain, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
@@ -80,6 +80,7 @@ impl Shared {
 pub(super) struct DataPlane {
     gateway: Arc<Gateway>,
     listen: Vec<SocketAddr>,
+    connections: Arc<Connections>,
     workers: usize,
     shared: Arc<Shared>,
 }
@@ -88,12 +89,14 @@ impl DataPlane {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         listen: Vec<SocketAddr>,
+        connections: Arc<Connections>,
         workers: usize,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             gateway,
             listen,
+            connections,
             workers,
             shared,
         }
@@ -116,7 +119,10 @@ impl Service for DataPlane {
                     tracing::info!(%address, "clients are served");
                     let gateway = Arc::clone(&self.gateway);
                     let drain = self.shared.drain.clone();
-                    accepting.spawn(async move { serve(listener, gateway, &drain).await });
+                    let connections = Arc::clone(&self.connections);
+                    accepting.spawn(async move {
+                        serve(listener, gateway, &connections, &drain).await;
+                    });
                 }
                 Err(error) => return self.shared.fail(&error),
             }

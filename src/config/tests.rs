@@ -673,7 +673,7 @@ fn the_reference_example_has_every_key() {
     let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
     let mut missing = Vec::new();
     for file in [
-        "server", "consoles", "login", "shares", "tenants", "tokens", "clients", "rules",
+        "server", "connections", "consoles", "login", "shares", "tenants", "tokens", "clients", "rules",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();

@@ -311,7 +311,9 @@ impl Rejection {
             };
             headers.insert(ALLOW, HeaderValue::from_static(served));
         }
-        if matches!(self, Self::Head(fault) if fault.is_doubtful()) {
+        if matches!(self, Self::Head(fault) if fault.is_doubtful())
+            || status == StatusCode::REQUEST_TIMEOUT
+        {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after() {

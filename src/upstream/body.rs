@@ -11,6 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::paced::{Pace, Paced, Slow};
+
 /// A request body for a console.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -25,14 +27,20 @@ pub enum RequestBody {
 impl RequestBody {
     /// Takes a caller's body, and the handle that can send it again.
     ///
-    /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all.
-    pub fn streaming(incoming: Incoming, hold: usize, limit: u64) -> (Self, ReplayHandle) {
+    /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all, and
+    /// `pace` how slowly they may come.
+    pub fn streaming(
+        incoming: Incoming,
+        hold: usize,
+        limit: u64,
+        pace: Pace,
+    ) -> (Self, ReplayHandle) {
         if incoming.is_end_stream() {
             return (Self::Empty, ReplayHandle(None));
         }
         let declared = incoming.size_hint().exact();
         let source = Arc::new(Mutex::new(Source {
-            incoming,
+            incoming: Paced::new(incoming, pace),
             held: Some(Vec::new()),
             held_bytes: 0,
             hold,
@@ -105,10 +113,9 @@ impl BodyProgress {
         self.0.lock().received
     }
 
-    /// Whether the caller has sent all of it.
-    pub fn has_ended(&self) -> bool {
-        let source = self.0.lock();
-        source.ended || source.incoming.is_end_stream()
+    /// Whether the gateway waits for the caller to send more of it.
+    pub fn is_awaited(&self) -> bool {
+        self.0.lock().incoming.is_awaited()
     }
 
     /// All that has come so far, if it is held.
@@ -130,7 +137,7 @@ pub struct StreamingBody {
 /// A caller's body and what is held of it.
 #[derive(Debug)]
 struct Source {
-    incoming: Incoming,
+    incoming: Paced<Incoming>,
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
     hold: usize,
@@ -152,13 +159,16 @@ impl Source {
             return Poll::Ready(Some(Ok(frame.clone())));
         }
         while !self.ended {
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            let Poll::Ready(frame) = self.incoming.poll_frame(context) else {
                 self.waker = Some(context.waker().clone());
                 return Poll::Pending;
             };
             match frame {
                 None => self.ended = true,
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyFault::of(&error)))),
+                Some(Err(Slow::Failed(error))) => {
+                    return Poll::Ready(Some(Err(BodyFault::of(&error))));
+                }
+                Some(Err(Slow::Stalled)) => return Poll::Ready(Some(Err(BodyFault::Stalled))),
                 // Trailers are dropped: nothing of them may be taken for a header later.
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -241,7 +251,7 @@ pub enum BodyFault {
     /// The body breaks the rules of its framing.
     #[error("the request body is malformed")]
     Malformed,
-    /// No more of the body came for too long.
+    /// The body came too slowly, or no more of it for too long.
     #[error("the rest of the request body did not come")]
     Stalled,
     /// The body is being sent anew on another connection.

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::connections;
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Size, Time, path, secret};
-use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
+use crate::config::{AdminAddress, AdminListener, Console, Log, LogFormat, Server};
 use crate::request::Limits;
 use crate::secret::SecretSource;
 use crate::state;
@@ -18,6 +19,7 @@ pub(super) fn server(
     root: &mut Section<'_>,
     folder: &Path,
     upgrade_default: Option<PathBuf>,
+    consoles: &[Console],
 ) -> Option<Server> {
     let mut section = root.required("server")?.section()?;
     let listen = section.required("listen").and_then(|item| addresses(&item));
@@ -35,6 +37,8 @@ pub(super) fn server(
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
     let lifetimes = lifetimes(&mut section);
     let vspc_errors = section.or("vspc_errors", false);
+    let connections = connections::connections(&mut section, consoles);
+    let body_pace = connections::body_pace(&mut section);
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
         Some(item) => path(&item, folder),
@@ -53,6 +57,7 @@ pub(super) fn server(
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
     section.finish();
+    let (connections, shortage) = connections?;
     let limits = Limits {
         target: usize::try_from(target_limit?.0).ok()?,
         head: usize::try_from(header_limit?.0).ok()?,
@@ -63,6 +68,9 @@ pub(super) fn server(
         listen: listen?,
         workers: workers?,
         limits,
+        connections,
+        shortage,
+        body_pace: body_pace?,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
         lifetimes: lifetimes?,
