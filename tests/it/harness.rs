@@ -387,6 +387,7 @@ pub(crate) fn configuration(folder: &Path, url: &str, console: &str, listen: &st
 listen = "{listen}"
 replay_limit = "64KiB"
 body_limit = "64MiB"
+unread_timeout = "60s"
 drain = "10s"
 [audit]
 directory = "audit"

@@ -1,0 +1,214 @@
+//! Request bodies that come slowly.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use vspc_gateway::gateway::Gateway;
+use vspc_gateway::upstream::Pace;
+use vspc_simulator::{SeenRequest, Simulator};
+
+use super::{SINK, world};
+use crate::harness::{Answer, BILLING, World, collect, ok, unsigned_settings, until_true};
+
+/// As configured, but looked at sooner.
+fn soon(gateway: &mut Gateway) {
+    gateway.body_pace.window = Duration::from_millis(500);
+}
+
+/// What the console saw of the uploads.
+fn uploads(world: &World) -> Vec<SeenRequest> {
+    let mut seen = world.reached();
+    seen.retain(|request| request.target == SINK);
+    seen
+}
+
+/// Sends a body piece by piece, for as long as anybody takes it.
+async fn upload(world: &World, http2: bool, piece: usize, pause: u64, pieces: usize) -> Answer {
+    let (feed, body) = mpsc::channel::<Result<_, std::io::Error>>(1);
+    let stream = futures_util::stream::unfold(body, |mut body| async move {
+        body.recv().await.map(|frame| (frame, body))
+    });
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(http2)
+        .build_http();
+    let request = http::Request::post(world.url(SINK))
+        .header("x-api-key", BILLING)
+        .body(StreamBody::new(Box::pin(stream)))
+        .unwrap();
+    let sending = tokio::spawn(async move {
+        for _ in 0..pieces {
+            let data = Frame::data(Bytes::from(vec![b'x'; piece]));
+            if feed.send(Ok(data)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    });
+    let answer = collect(client.request(request).await.unwrap()).await;
+    sending.abort();
+    answer
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_refused_on_either_protocol() {
+    for http2 in [false, true] {
+        let world = world("", "", |text| text, soon).await;
+        let started = Instant::now();
+        // It would last for 200 s, and no silence in it is as long as the console's patience.
+        let answer = upload(&world, http2, 1, 200, 1000).await;
+        assert!(started.elapsed() < Duration::from_secs(5), "{http2}");
+        assert_eq!((answer.status, answer.code()), (408, "request_timeout"));
+        let closes = answer.header("connection") == Some("close");
+        assert_eq!(closes, !http2, "{answer:?}");
+        let record = world.outcome(&answer).await;
+        assert_eq!(
+            (&record["code"], &record["status"]),
+            (&json!("request_timeout"), &json!(408))
+        );
+        assert!(record["bytes_in"].as_u64().unwrap() < 20, "{record}");
+        // The console is not told that this was all.
+        until_true(|| world.simulator.state().in_flight == 0).await;
+        let seen = uploads(&world);
+        assert_eq!(seen.len(), 1);
+        assert!(!seen[0].body_complete, "{seen:?}");
+        assert_ne!(seen[0].status, Some(200));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_keeps_to_the_rate_or_has_none_to_keep_arrives() {
+    for http2 in [false, true] {
+        let steady = world("", "", |text| text, soon).await;
+        let answer = upload(&steady, http2, 100, 100, 20).await;
+        assert!(ok(&answer), "{answer:?}");
+        assert_eq!(steady.outcome(&answer).await["bytes_in"], 2000);
+
+        let lenient = world("min_body_rate = \"0B\"", "", |text| text, soon).await;
+        let answer = upload(&lenient, http2, 1, 200, 10).await;
+        assert!(ok(&answer), "{answer:?}");
+        assert_eq!(uploads(&lenient)[0].body_length, 10);
+    }
+}
+
+/// The connection is over too: what would come on it would be taken for the rest of the body.
+#[tokio::test]
+async fn a_form_that_trickles_is_refused_and_its_connection_ends() {
+    let world = world("", "", |text| text, soon).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head = "POST /api/v3/token HTTP/1.1\r\nHost: gw\r\nContent-Length: 1000\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let trickle = tokio::spawn(async move {
+        while writing.write_all(b"g").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    let started = Instant::now();
+    // A reset ends it as well.
+    reading.read_to_end(&mut answer).await.ok();
+    // The time for a form as a whole is ten seconds.
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    trickle.await.unwrap();
+    world
+        .record(|record| record["code"] == "request_timeout")
+        .await;
+    assert_eq!(world.grants("password"), (0, 0));
+}
+
+/// Leads connections on to the simulator, and reads nothing of an upload for some time.
+async fn reluctant(simulator: &Simulator, pause: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = simulator.addr();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let server = TcpStream::connect(server).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let there = async move {
+                    let mut bytes = vec![0; 4096];
+                    while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                        to_server.write_all(&bytes[..length]).await.unwrap();
+                        if String::from_utf8_lossy(&bytes[..length]).contains("_test/sink") {
+                            tokio::time::sleep(pause).await;
+                        }
+                    }
+                };
+                let back = async move { tokio::io::copy(&mut from_server, &mut to_client).await };
+                drop(tokio::join!(there, back));
+            });
+        }
+    });
+    url
+}
+
+/// More than all the buffers on the way hold.
+const LARGE: usize = 40_000_000;
+
+#[tokio::test]
+async fn a_console_that_takes_a_body_late_is_not_the_callers_slowness() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let url = reluctant(&simulator, Duration::from_secs(2)).await;
+    let world = World::start_adjusted(simulator, &url, "", |gateway| {
+        gateway.body_pace = Pace {
+            bytes_per_second: 100_000,
+            window: Duration::from_millis(300),
+        };
+    })
+    .await;
+    for http2 in [false, true] {
+        let answer = upload(&world, http2, LARGE / 100, 0, 100).await;
+        assert!(ok(&answer), "{answer:?}");
+        assert_eq!(world.outcome(&answer).await["bytes_in"], LARGE);
+    }
+}
+
+#[tokio::test]
+async fn a_console_that_does_not_take_a_body_is_a_504() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let url = reluctant(&simulator, Duration::from_secs(60)).await;
+    let world = World::start_on(simulator, &url, "").await;
+    let head = format!(
+        "POST {SINK} HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\nContent-Length: {LARGE}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let sending = tokio::spawn(async move { writing.write_all(&vec![b'x'; LARGE]).await });
+    let mut first = [0; 12];
+    reading.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 504");
+    let record = world
+        .record(|record| record["path"] == SINK && record["kind"] == "request")
+        .await;
+    assert_eq!(record["code"], "upstream_timeout");
+    sending.abort();
+}
+
+#[tokio::test]
+async fn the_record_counts_what_came_of_a_body_that_stopped() {
+    let world = world("", "", |text| text, soon).await;
+    let head = format!(
+        "POST {SINK} HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\nContent-Length: 100\r\n\r\nhello"
+    );
+    let answer = String::from_utf8(world.raw(head.as_bytes()).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let record = world
+        .record(|record| record["code"] == "request_timeout")
+        .await;
+    assert_eq!(record["bytes_in"], 5);
+}
