@@ -145,7 +145,10 @@ async fn answer(
 
 /// Closes a connection for which there is no place: reset, so that nothing of it is left behind here.
 fn refuse(stream: TcpStream) {
-    drop(stream.set_zero_linger());
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "cannot reset a connection");
+    }
+    drop(stream);
 }
 
 /// Returns when a connection on which nothing has come yet may be closed by a drain.

@@ -237,7 +237,10 @@ impl Console {
         let answer = loop {
             let limit = self.settings.first_byte_timeout;
             if let Ok(answer) = tokio::time::timeout(limit, answering.as_mut()).await {
-                break answer?;
+                // Over HTTP/2 a body that fails is told as a stream that ended.
+                let fault = || progress.and_then(BodyProgress::fault);
+                break answer
+                    .map_err(|error| fault().map_or_else(|| error.into(), UpstreamError::Body))?;
             }
             let now = received();
             if now == before {

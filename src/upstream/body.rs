@@ -47,6 +47,7 @@ impl RequestBody {
             limit,
             received: 0,
             ended: false,
+            fault: None,
             reader: 0,
             waker: None,
         }));
@@ -113,6 +114,11 @@ impl BodyProgress {
         self.0.lock().received
     }
 
+    /// Why no more of it can be had, where that is the caller's doing.
+    pub fn fault(&self) -> Option<BodyFault> {
+        self.0.lock().fault
+    }
+
     /// Whether the gateway waits for the caller to send more of it.
     pub fn is_awaited(&self) -> bool {
         self.0.lock().incoming.is_awaited()
@@ -144,6 +150,8 @@ struct Source {
     limit: u64,
     received: u64,
     ended: bool,
+    /// What it ended with, if that was not its end.
+    fault: Option<BodyFault>,
     reader: u32,
     /// Of the sending that waits for the caller.
     waker: Option<Waker>,
@@ -158,24 +166,29 @@ impl Source {
         if let Some(frame) = self.held.as_ref().and_then(|frames| frames.get(next)) {
             return Poll::Ready(Some(Ok(frame.clone())));
         }
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Some(Err(fault)));
+        }
         while !self.ended {
             let Poll::Ready(frame) = self.incoming.poll_frame(context) else {
                 self.waker = Some(context.waker().clone());
                 return Poll::Pending;
             };
-            match frame {
-                None => self.ended = true,
-                Some(Err(Slow::Failed(error))) => {
-                    return Poll::Ready(Some(Err(BodyFault::of(&error))));
+            let data = match frame {
+                None => {
+                    self.ended = true;
+                    break;
                 }
-                Some(Err(Slow::Stalled)) => return Poll::Ready(Some(Err(BodyFault::Stalled))),
+                Some(Err(Slow::Failed(error))) => Err(BodyFault::of(&error)),
+                Some(Err(Slow::Stalled)) => Err(BodyFault::Stalled),
                 // Trailers are dropped: nothing of them may be taken for a header later.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(self.take(data)));
-                    }
-                }
-            }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data),
+                    Err(_) => continue,
+                },
+            };
+            self.fault = data.as_ref().err().copied();
+            return Poll::Ready(Some(data));
         }
         Poll::Ready(None)
     }
@@ -252,7 +265,7 @@ pub enum BodyFault {
     #[error("the request body is malformed")]
     Malformed,
     /// The body came too slowly, or no more of it for too long.
-    #[error("the rest of the request body did not come")]
+    #[error("the request body came too slowly, or not to its end")]
     Stalled,
     /// The body is being sent anew on another connection.
     #[error("the body is being sent again elsewhere")]

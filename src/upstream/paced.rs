@@ -66,6 +66,9 @@ pub(super) struct Paced<B> {
     stalled: bool,
 }
 
+/// A piece of a body, its failure, or its end.
+type Polled<E> = Option<Result<Frame<Bytes>, E>>;
+
 /// Why there is no more of a body.
 #[derive(Debug)]
 pub(super) enum Slow<E> {
@@ -144,10 +147,7 @@ where
                 .is_some_and(|arrival| arrival.0.lock().at.is_none())
     }
 
-    pub(super) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Slow<B::Error>>>> {
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Polled<Slow<B::Error>>> {
         if self.stalled {
             return Poll::Ready(Some(Err(Slow::Stalled)));
         }
@@ -174,10 +174,7 @@ where
     fn poll_body(
         &mut self,
         context: &mut Context<'_>,
-    ) -> (
-        Poll<Option<Result<Frame<Bytes>, B::Error>>>,
-        Option<Instant>,
-    ) {
+    ) -> (Poll<Polled<B::Error>>, Option<Instant>) {
         if self.arrival.is_none() {
             // Most bodies are there already.
             if let ready @ Poll::Ready(_) = Pin::new(&mut self.body).poll_frame(context) {
@@ -283,10 +280,15 @@ mod tests {
         frame.map(|frame| frame.map(|frame| frame.data_ref().unwrap().len()))
     }
 
+    /// So many pieces of a length, each so many milliseconds after the one before.
+    fn every(millis: u64, length: usize, pieces: usize) -> Script {
+        Script::new(std::iter::repeat_n((millis, length), pieces))
+    }
+
     /// How much comes, and after what time it is refused, if it is.
-    async fn read(pieces: impl IntoIterator<Item = (u64, usize)>) -> (usize, Option<Duration>) {
+    async fn read(script: Script) -> (usize, Option<Duration>) {
         let started = Instant::now();
-        let mut body = Paced::new(Script::new(pieces), Pace::default());
+        let mut body = Paced::new(script, Pace::default());
         let mut all = 0;
         loop {
             match frame(&mut body).await {
@@ -306,27 +308,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_bytes_a_second_are_refused_after_a_window() {
-        assert_eq!(read([(500, 1); 1000]).await, (9, Some(WINDOW)));
-        assert_eq!(read([(3_600_000, 1)]).await, (0, Some(WINDOW)));
+        assert_eq!(read(every(500, 1, 1000)).await, (9, Some(WINDOW)));
+        assert_eq!(read(every(3_600_000, 1, 1)).await, (0, Some(WINDOW)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_byte_now_and_then_and_a_good_beginning_deceive_nobody() {
-        assert_eq!(read([(4_900, 1); 100]).await, (1, Some(WINDOW)));
+        assert_eq!(read(every(4_900, 1, 100)).await, (1, Some(WINDOW)));
         // However much came at once, the next window is looked at by itself.
         let good = [(0, 1 << 20)].into_iter().chain([(1_000, 1); 100]);
-        let (came, refused) = read(good).await;
+        let (came, refused) = read(Script::new(good)).await;
         assert_eq!(refused, Some(2 * WINDOW));
         assert!((came - (1 << 20)) < 10, "{came}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_keeps_to_the_rate_may_take_as_long_as_it_likes() {
-        assert_eq!(read([(1_000, 241); 3_600]).await, (3_600 * 241, None));
+        assert_eq!(read(every(1_000, 241, 3_600)).await, (3_600 * 241, None));
         // A pause that is made up for within the window.
-        assert_eq!(read([(4_800, 1_300); 100]).await, (130_000, None));
+        assert_eq!(read(every(4_800, 1_300, 100)).await, (130_000, None));
         // Short, and over before anything could be said of it.
-        assert_eq!(read([(4_900, 1)]).await, (1, None));
+        assert_eq!(read(every(4_900, 1, 1)).await, (1, None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,8 +60,13 @@ async fn upload(world: &World, http2: bool, piece: usize, pause: u64, pieces: us
 
 #[tokio::test]
 async fn a_body_that_trickles_is_refused_on_either_protocol() {
-    for http2 in [false, true] {
-        let world = world("", "", |text| text, soon).await;
+    for (http2, console) in [
+        (false, "http = \"1\""),
+        (true, "http = \"1\""),
+        (false, "http = \"2\""),
+        (true, "http = \"2\""),
+    ] {
+        let world = world("", console, |text| text, soon).await;
         let started = Instant::now();
         // It would last for 200 s, and no silence in it is as long as the console's patience.
         let answer = upload(&world, http2, 1, 200, 1000).await;
@@ -128,41 +133,89 @@ async fn a_form_that_trickles_is_refused_and_its_connection_ends() {
     assert_eq!(world.grants("password"), (0, 0));
 }
 
-/// Leads connections on to the simulator, and reads nothing of an upload for some time.
-async fn reluctant(simulator: &Simulator, pause: Duration) -> String {
+/// What becomes of an upload on its way.
+#[derive(Clone, Copy)]
+enum Upload {
+    /// Nothing of it is read for some time.
+    Waits(Duration),
+    /// It is answered, with a part of an answer, as soon as it begins.
+    Answered,
+}
+
+/// Leads connections on to the simulator, all but uploads as they are.
+async fn on_the_way(simulator: &Simulator, upload: Upload) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = simulator.addr();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let server = TcpStream::connect(server).await.unwrap();
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                let there = async move {
-                    let mut bytes = vec![0; 4096];
-                    while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
-                        to_server.write_all(&bytes[..length]).await.unwrap();
-                        if String::from_utf8_lossy(&bytes[..length]).contains("_test/sink") {
-                            tokio::time::sleep(pause).await;
-                        }
-                    }
-                };
-                let back = async move { tokio::io::copy(&mut from_server, &mut to_client).await };
-                drop(tokio::join!(there, back));
-            });
+            let server = TcpStream::connect(server).await.unwrap();
+            tokio::spawn(lead(client, server, upload));
         }
     });
     url
 }
 
+async fn lead(mut client: TcpStream, mut server: TcpStream, upload: Upload) {
+    let (mut there, mut back) = (Vec::with_capacity(4096), Vec::with_capacity(4096));
+    loop {
+        tokio::select! {
+            Ok(1..) = client.read_buf(&mut there) => {
+                if memchr::memmem::find(&there, b"_test/sink").is_some() {
+                    match upload {
+                        Upload::Waits(pause) => tokio::time::sleep(pause).await,
+                        Upload::Answered => {
+                            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello";
+                            client.write_all(answer).await.unwrap();
+                            while let Ok(1..) = client.read(&mut [0; 4096]).await {}
+                            return;
+                        }
+                    }
+                }
+                server.write_all(&there).await.unwrap();
+                there.clear();
+            }
+            Ok(1..) = server.read_buf(&mut back) => {
+                client.write_all(&back).await.unwrap();
+                back.clear();
+            }
+            else => return,
+        }
+    }
+}
+
 /// More than all the buffers on the way hold.
 const LARGE: usize = 40_000_000;
+
+/// A console may answer before the body has come, and the answer ends with it then.
+#[tokio::test]
+async fn a_body_that_trickles_after_the_answer_has_begun_is_no_fault_of_the_console() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let url = on_the_way(&simulator, Upload::Answered).await;
+    let world = World::start_adjusted(simulator, &url, "", |gateway| {
+        soon(gateway);
+        gateway.body_pace.bytes_per_second = 1000;
+    })
+    .await;
+    let head = format!(
+        "POST {SINK} HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\nContent-Length: 100\r\n\r\nhello"
+    );
+    let answer = String::from_utf8(world.raw(head.as_bytes()).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    let record = world
+        .record(|record| record["path"] == SINK && record["kind"] == "request")
+        .await;
+    assert_eq!(
+        (&record["code"], &record["status"], &record["bytes_out"]),
+        (&json!("request_timeout"), &json!(200), &json!(5))
+    );
+}
 
 #[tokio::test]
 async fn a_console_that_takes_a_body_late_is_not_the_callers_slowness() {
     let simulator = Simulator::start(unsigned_settings()).await.unwrap();
-    let url = reluctant(&simulator, Duration::from_secs(2)).await;
+    let url = on_the_way(&simulator, Upload::Waits(Duration::from_secs(2))).await;
     let world = World::start_adjusted(simulator, &url, "", |gateway| {
         gateway.body_pace = Pace {
             bytes_per_second: 100_000,
@@ -180,7 +233,7 @@ async fn a_console_that_takes_a_body_late_is_not_the_callers_slowness() {
 #[tokio::test]
 async fn a_console_that_does_not_take_a_body_is_a_504() {
     let simulator = Simulator::start(unsigned_settings()).await.unwrap();
-    let url = reluctant(&simulator, Duration::from_secs(60)).await;
+    let url = on_the_way(&simulator, Upload::Waits(Duration::from_secs(60))).await;
     let world = World::start_on(simulator, &url, "").await;
     let head = format!(
         "POST {SINK} HTTP/1.1\r\nHost: gw\r\nX-Api-Key: {BILLING}\r\nContent-Length: {LARGE}\r\n\r\n"
