@@ -283,5 +283,6 @@ const AT_ONCE: usize = 64;
 /// Both ends of the connections to the console, and the files of this process.
 const CROWD_FILES: usize = 2_000;
 
-/// Files of the console, the log, and of this process besides the connections.
-const SPARE_FILES: usize = 500;
+/// Files of the console, the log, and of this process besides the connections; the gateway keeps as
+/// many from them.
+const SPARE_FILES: usize = 1_500;
