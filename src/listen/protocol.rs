@@ -69,7 +69,9 @@ fn builder(drain: &Drain) -> Builder<Streams> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAMS * STREAM_WINDOW)
         .max_header_list_size(HEADER_LIST_LIMIT)
         .keep_alive_interval(IDLE)
         .max_pending_accept_reset_streams(20);
@@ -84,6 +86,14 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most time between requests of a connection, and for the head of one.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// The most requests under way on a connection of HTTP/2.
+const STREAMS: u32 = 100;
+
+/// The most bytes of a request body that are taken before anybody asks for them. A connection has
+/// room for that of all its requests: bodies that wait for their console must not keep another from
+/// coming, which would be taken for the caller's slowness.
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// The most bytes of a request head.
 const HEAD_LIMIT: usize = 64 * 1024;

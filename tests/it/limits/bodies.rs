@@ -1,23 +1,32 @@
 //! Request bodies that come slowly.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{Stream, unfold};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use hyper::client::conn::http2;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vspc_gateway::gateway::Gateway;
 use vspc_gateway::upstream::Pace;
 use vspc_simulator::{SeenRequest, Simulator};
 
-use super::{SINK, world};
-use crate::harness::{Answer, BILLING, World, collect, ok, unsigned_settings, until_true};
+use super::{ECHO, SINK, world};
+use crate::harness::{
+    Answer, BILLING, World, collect, configuration, ok, unsigned_settings, until_true,
+    until_true_async,
+};
 
 /// As configured, but looked at sooner.
 fn soon(gateway: &mut Gateway) {
@@ -31,29 +40,44 @@ fn uploads(world: &World) -> Vec<SeenRequest> {
     seen
 }
 
-/// Sends a body piece by piece, for as long as anybody takes it.
-async fn upload(world: &World, http2: bool, piece: usize, pause: u64, pieces: usize) -> Answer {
-    let (feed, body) = mpsc::channel::<Result<_, std::io::Error>>(1);
-    let stream = futures_util::stream::unfold(body, |mut body| async move {
-        body.recv().await.map(|frame| (frame, body))
+type Piece = Result<Frame<Bytes>, std::io::Error>;
+type Fed = StreamBody<Pin<Box<dyn Stream<Item = Piece> + Send>>>;
+
+fn piece(length: usize) -> Piece {
+    Ok(Frame::data(Bytes::from(vec![b'x'; length])))
+}
+
+/// A body of what is fed.
+fn fed() -> (mpsc::Sender<Piece>, Fed) {
+    let (feed, body) = mpsc::channel(1);
+    let stream = unfold(body, |mut body: mpsc::Receiver<Piece>| async move {
+        body.recv().await.map(|piece| (piece, body))
     });
+    (feed, StreamBody::new(Box::pin(stream)))
+}
+
+fn post(world: &World, target: &str, body: Fed) -> http::Request<Fed> {
+    http::Request::post(world.url(target))
+        .header("x-api-key", BILLING)
+        .body(body)
+        .unwrap()
+}
+
+/// Sends a body piece by piece, for as long as anybody takes it.
+async fn upload(world: &World, http2: bool, length: usize, pause: u64, pieces: usize) -> Answer {
+    let (feed, body) = fed();
     let client = Client::builder(TokioExecutor::new())
         .http2_only(http2)
         .build_http();
-    let request = http::Request::post(world.url(SINK))
-        .header("x-api-key", BILLING)
-        .body(StreamBody::new(Box::pin(stream)))
-        .unwrap();
     let sending = tokio::spawn(async move {
         for _ in 0..pieces {
-            let data = Frame::data(Bytes::from(vec![b'x'; piece]));
-            if feed.send(Ok(data)).await.is_err() {
+            if feed.send(piece(length)).await.is_err() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     });
-    let answer = collect(client.request(request).await.unwrap()).await;
+    let answer = collect(client.request(post(world, SINK, body)).await.unwrap()).await;
     sending.abort();
     answer
 }
@@ -228,6 +252,57 @@ async fn a_console_that_takes_a_body_late_is_not_the_callers_slowness() {
         assert!(ok(&answer), "{answer:?}");
         assert_eq!(world.outcome(&answer).await["bytes_in"], LARGE);
     }
+}
+
+/// Bodies that wait for the console fill what the gateway takes on a connection; that must not look
+/// as if the caller were slow with another.
+#[tokio::test]
+async fn bodies_that_wait_for_the_console_slow_no_other_of_their_connection() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let url = on_the_way(&simulator, Upload::Waits(Duration::from_secs(60))).await;
+    let console = "first_byte_timeout = \"3s\"";
+    let change = |text: String| text.replace(console, "first_byte_timeout = \"60s\"");
+    let folder = tempfile::tempdir().unwrap();
+    let text = change(configuration(folder.path(), &url, "", "127.0.0.1:0"));
+    let world = World::start_in(simulator, folder, &text, soon).await;
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(async move { connection.await.ok() });
+
+    let sent = Arc::new(AtomicUsize::new(0));
+    let mut held = JoinSet::new();
+    for _ in 0..20 {
+        let (feed, body) = fed();
+        held.spawn(sender.send_request(post(&world, SINK, body)));
+        let sent = Arc::clone(&sent);
+        held.spawn(async move {
+            while let Ok(()) = feed.send(piece(100_000)).await {
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            std::future::pending().await
+        });
+    }
+    // Until all of them are stuck.
+    until_true_async(async || {
+        let before = sent.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        before > 20 && before == sent.load(Ordering::Relaxed)
+    })
+    .await;
+
+    let (feed, body) = fed();
+    tokio::spawn(async move {
+        for _ in 0..100 {
+            feed.send(piece(100)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let answer = sender.send_request(post(&world, ECHO, body)).await;
+    let answer = collect(answer.unwrap()).await;
+    assert!(ok(&answer), "{answer:?}");
+    assert_eq!(world.outcome(&answer).await["bytes_in"], 10_000);
 }
 
 #[tokio::test]
