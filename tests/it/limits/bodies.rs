@@ -11,6 +11,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper::client::conn::http2;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,9 +67,11 @@ fn post(world: &World, target: &str, body: Fed) -> http::Request<Fed> {
 /// Sends a body piece by piece, for as long as anybody takes it.
 async fn upload(world: &World, http2: bool, length: usize, pause: u64, pieces: usize) -> Answer {
     let (feed, body) = fed();
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new())
         .http2_only(http2)
-        .build_http();
+        .build(tcp);
     let sending = tokio::spawn(async move {
         for _ in 0..pieces {
             if feed.send(piece(length)).await.is_err() {
