@@ -40,7 +40,7 @@ use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::roster::Roster;
 use crate::telemetry::Telemetry;
 use crate::token::Broker;
-use crate::upstream::{Console, ConsoleId};
+use crate::upstream::{Console, ConsoleId, Pace};
 use crate::{client, tenant, wire};
 
 use answer::Answer;
@@ -92,6 +92,8 @@ pub struct Gateway {
     pub public_url: Option<String>,
     /// How many bytes of a request body are kept for a second sending.
     pub replay_limit: usize,
+    /// How slowly a request body may come.
+    pub body_pace: Pace,
     /// The most time a request waits for a token.
     pub token_wait: Duration,
 }

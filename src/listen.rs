@@ -1,16 +1,20 @@
 //! Sockets, connections and their end.
 
+pub mod descriptors;
 mod drain;
 mod guard;
+mod limits;
 mod protocol;
 mod socket;
 mod streams;
+mod unread;
 
 pub use drain::{Drain, Draining};
-pub use guard::Times;
+pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,11 +35,18 @@ use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
 use guard::{Answered, Guard, Readings};
+use limits::Place;
 use protocol::{Protocol, Protocols, spoken};
+use unread::Unread;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
-/// each until its last request is answered.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, times: Times, drain: &Drain) {
+/// each until its last request is answered. `connections` are those of all listeners.
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    connections: &Arc<Connections>,
+    drain: &Drain,
+) {
     let protocols = Arc::new(Protocols::new(drain));
     let mut stop = drain.watch();
     let mut complained: Option<Instant> = None;
@@ -46,16 +57,22 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, times: Times, d
         };
         match accepted {
             Ok((stream, from)) => {
+                let Some(place) = connections.place(from.ip()) else {
+                    refuse(stream);
+                    continue;
+                };
                 let guard = gateway.telemetry.connection();
                 let connection = Connection {
                     gateway: Arc::clone(&gateway),
                     protocols: Arc::clone(&protocols),
-                    times,
                     draining: drain.watch(),
                     _open: guard,
+                    place,
                 };
                 tokio::spawn(connection.serve(stream, from));
             }
+            // It went away while it waited: that says nothing about the others.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             // Out of descriptors, most often: the connections that are there must end first.
             Err(error) => {
                 if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
@@ -71,9 +88,9 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, times: Times, d
 struct Connection {
     gateway: Arc<Gateway>,
     protocols: Arc<Protocols>,
-    times: Times,
     draining: Draining,
     _open: ConnectionGuard,
+    place: Place,
 }
 
 impl Connection {
@@ -87,7 +104,7 @@ impl Connection {
             scheme: "http",
         };
         let protocol = tokio::select! {
-            protocol = spoken(&stream, self.times) => protocol,
+            protocol = spoken(&stream, self.place.limits()) => protocol,
             () = late(&mut self.draining) => None,
         };
         match protocol {
@@ -98,7 +115,14 @@ impl Connection {
         }
     }
 
+    /// The stream of a connection, which ends when its answers are not read.
+    fn watched(&self, stream: TcpStream) -> Unread<TcpStream> {
+        let unread_timeout = self.place.limits().unread_timeout;
+        Unread::new(stream, unread_timeout, self.place.telemetry().clone())
+    }
+
     async fn serve_http1(self, stream: TcpStream, peer: Peer) {
+        let stream = self.watched(stream);
         let readings = Arc::new(Readings::default());
         let limits = &self.gateway.limits;
         let bounds = Bounds {
@@ -106,7 +130,7 @@ impl Connection {
             target: limits.target,
             body: limits.body,
         };
-        let guard = Guard::new(stream, bounds, self.times, Arc::clone(&readings));
+        let guard = Guard::new(stream, bounds, self.place.limits(), Arc::clone(&readings));
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
@@ -125,6 +149,7 @@ impl Connection {
     }
 
     async fn serve_http2(self, stream: TcpStream, peer: Peer) {
+        let stream = self.watched(stream);
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
@@ -193,6 +218,14 @@ async fn answer_read(
         response.headers_mut().insert(CONNECTION, close);
     }
     Ok(response.map(|body| Answered::new(body, answering)))
+}
+
+/// Closes a connection for which there is no place: reset, so that nothing of it is left behind here.
+fn refuse(stream: TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "cannot reset a connection");
+    }
+    drop(stream);
 }
 
 /// Returns when a connection on which nothing has come yet may be closed by a drain.

@@ -5,6 +5,7 @@ mod body;
 pub mod breaker;
 mod connect;
 mod error;
+mod paced;
 mod pool;
 pub mod share;
 mod tls;
@@ -13,6 +14,7 @@ mod turn;
 pub use addresses::{Address, AddressFault, AddressState, Checks};
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
+pub use paced::Pace;
 pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 
@@ -28,7 +30,7 @@ use hyper::body::Incoming;
 
 use addresses::{Balance, Known, Lookup};
 use breaker::Breaker;
-use pool::{Pool, Pools, Reach};
+use pool::{POOL_SIZE, Pool, Pools, Reach};
 use share::Shares;
 
 /// The name of a console, as the configuration gives it.
@@ -101,6 +103,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How it is shared.
     pub sharing: Sharing,
+}
+
+impl Settings {
+    /// The most connections to the console that there may be at once: those in use, and idle ones.
+    pub fn most_connections(&self) -> usize {
+        // Each address has a pool of its own.
+        let idle = POOL_SIZE.saturating_mul(self.addresses.len().max(1));
+        self.sharing.limits.concurrency.saturating_add(idle)
+    }
 }
 
 /// How a console is shared, and when it is left alone.
@@ -245,15 +256,19 @@ impl Console {
         let answer = loop {
             let limit = self.settings.first_byte_timeout;
             if let Ok(answer) = tokio::time::timeout(limit, answering.as_mut()).await {
-                break answer?;
+                // Over HTTP/2 a body that fails is told as a stream that ended.
+                let fault = || progress.and_then(BodyProgress::fault);
+                break answer
+                    .map_err(|error| fault().map_or_else(|| error.into(), UpstreamError::Body))?;
             }
             let now = received();
             if now == before {
-                let ended = progress.is_none_or(BodyProgress::has_ended);
-                return Err(if ended {
-                    UpstreamError::Timeout
-                } else {
+                // What the console does not take is not the caller's silence.
+                let awaited = progress.is_some_and(BodyProgress::is_awaited);
+                return Err(if awaited {
                     UpstreamError::Body(BodyFault::Stalled)
+                } else {
+                    UpstreamError::Timeout
                 });
             }
             before = now;

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
-use crate::listen::{Drain, Times, serve, take_or_bind};
+use crate::listen::{Connections, Drain, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
@@ -81,8 +81,8 @@ impl Shared {
 pub(super) struct DataPlane {
     gateway: Arc<Gateway>,
     listen: Vec<SocketAddr>,
+    connections: Arc<Connections>,
     workers: usize,
-    times: Times,
     shared: Arc<Shared>,
 }
 
@@ -90,15 +90,15 @@ impl DataPlane {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         listen: Vec<SocketAddr>,
+        connections: Arc<Connections>,
         workers: usize,
-        times: Times,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             gateway,
             listen,
+            connections,
             workers,
-            times,
             shared,
         }
     }
@@ -120,8 +120,10 @@ impl Service for DataPlane {
                     tracing::info!(%address, "clients are served");
                     let gateway = Arc::clone(&self.gateway);
                     let drain = self.shared.drain.clone();
-                    let times = self.times;
-                    accepting.spawn(async move { serve(listener, gateway, times, &drain).await });
+                    let connections = Arc::clone(&self.connections);
+                    accepting.spawn(async move {
+                        serve(listener, gateway, &connections, &drain).await;
+                    });
                 }
                 Err(error) => return self.shared.fail(&error),
             }

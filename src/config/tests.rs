@@ -159,6 +159,36 @@ fn single_faults_say_what_would_be_right() {
             "between 256B and",
         ),
         (
+            "[audit]",
+            "connections = 0\n[audit]",
+            "server.connections: must be between 1 and",
+        ),
+        (
+            "[audit]",
+            "connections_per_source = \"many\"\n[audit]",
+            "server.connections_per_source: expected a whole number",
+        ),
+        (
+            "[audit]",
+            "connections = 10\nconnections_per_source = 11\n[audit]",
+            "server.connections_per_source: is more than server.connections",
+        ),
+        (
+            "[audit]",
+            "min_body_rate = \"240\"\n[audit]",
+            "server.min_body_rate: must be a size",
+        ),
+        (
+            "[audit]",
+            "min_body_rate = \"2MiB\"\n[audit]",
+            "server.min_body_rate: must be at most 1MiB",
+        ),
+        (
+            "[audit]",
+            "unread_timeout = \"0s\"\n[audit]",
+            "server.unread_timeout: must be above zero",
+        ),
+        (
             "listen = \"127.0.0.1:0\"",
             "listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
             "stands here twice",
@@ -725,6 +755,37 @@ fn an_admin_listener_on_the_network_needs_a_token() {
 }
 
 #[test]
+fn limits_of_connections_have_defaults_that_fit_the_process() {
+    let folder = folder();
+    let read = |lines: &str| {
+        let text = GOOD.replacen("[audit]", &format!("{lines}\n[audit]"), 1);
+        Settings::parse(&text, folder.path()).unwrap().server
+    };
+    let default = read("");
+    let descriptors = listen::descriptors::most().unwrap();
+    let limits = default.connections;
+    assert!((1..descriptors).contains(&limits.connections));
+    assert_eq!(limits.connections_per_source, limits.connections / 2);
+    assert_eq!(
+        (default.shortage, default.body_pace),
+        (None, upstream::Pace::of(240))
+    );
+    assert_eq!(limits.unread_timeout, Duration::from_secs(10));
+
+    let written = read("connections = 9\nmin_body_rate = \"0B\"\nunread_timeout = \"3s\"");
+    let limits = written.connections;
+    assert_eq!((limits.connections, limits.connections_per_source), (9, 4));
+    assert_eq!(written.body_pace, upstream::Pace::of(0));
+    assert_eq!(limits.unread_timeout, Duration::from_secs(3));
+    let behind_a_proxy = read("connections = 9\nconnections_per_source = 9").connections;
+    assert_eq!(behind_a_proxy.connections_per_source, 9);
+    assert_eq!(
+        read("connections = 1").connections.connections_per_source,
+        1
+    );
+}
+
+#[test]
 fn paths_are_relative_to_the_file() {
     let folder = folder();
     let settings = Settings::parse(GOOD, folder.path()).unwrap();
@@ -772,6 +833,7 @@ fn the_reference_example_has_every_key() {
     let mut missing = Vec::new();
     for file in [
         "server",
+        "connections",
         "consoles",
         "addresses",
         "login",

@@ -18,7 +18,7 @@ use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
 use crate::tenant::Named;
 use crate::token::{Broker, Lease};
-use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle};
+use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle, UpstreamError};
 use crate::vspc::GrantType;
 
 use super::subject;
@@ -185,6 +185,17 @@ impl Exchange {
     /// How much of the request's body has come, where it has one.
     pub(super) fn body(&self) -> Option<&BodyProgress> {
         self.body.as_ref()
+    }
+
+    /// What is to be recorded of a body that the caller did not send as it must.
+    pub(super) fn body_fault(&self) -> Option<Code> {
+        let fault = self.body.as_ref()?.fault()?;
+        let rejection = Rejection::Upstream(UpstreamError::Body(fault));
+        Some(if rejection.is_hang_up() {
+            Code::Aborted
+        } else {
+            Code::Refused(rejection.code().0)
+        })
     }
 
     /// The request is being sent to the console, once more.

@@ -111,7 +111,8 @@ impl<'a> Outbound<'a> {
             Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),
             _ => gateway.replay_limit,
         };
-        let (body, replay) = RequestBody::streaming(body, hold, gateway.limits.body);
+        let (body, replay) =
+            RequestBody::streaming(body, hold, gateway.limits.body, gateway.body_pace);
         exchange.follow_body(&replay);
 
         let (mut response, turn) = self.ask(exchange, body, &replay, turn, lease).await?;

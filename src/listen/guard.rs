@@ -21,31 +21,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::Limits;
 use crate::wire::{Bounds, Fault, Look, Place, Requests, What};
-
-/// How long a connection may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// The most time without a request.
-    pub idle: Duration,
-    /// The most time from the first byte of a head to its last.
-    pub head: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(75),
-            head: Duration::from_secs(5),
-        }
-    }
-}
 
 /// A connection of which hyper sees only what has one reading.
 #[derive(Debug)]
 pub(super) struct Guard<S> {
     stream: S,
-    times: Times,
+    /// The most time without a request.
+    idle_timeout: Duration,
+    /// The most time from the first byte of a head to its last.
+    head_timeout: Duration,
     requests: Requests,
     readings: Arc<Readings>,
     /// What was read and hyper has not been given.
@@ -86,10 +72,11 @@ impl<S> Guard<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(stream: S, bounds: Bounds, times: Times, readings: Arc<Readings>) -> Self {
+    pub(super) fn new(stream: S, bounds: Bounds, limits: &Limits, readings: Arc<Readings>) -> Self {
         Self {
             stream,
-            times,
+            idle_timeout: limits.idle_timeout,
+            head_timeout: limits.head_timeout,
             requests: Requests::new(bounds),
             readings,
             stash: Vec::new(),
@@ -213,8 +200,8 @@ where
             Some((same, deadline)) if same == due => deadline,
             _ => {
                 let time = match due {
-                    Due::Request => self.times.idle,
-                    Due::Head => self.times.head,
+                    Due::Request => self.idle_timeout,
+                    Due::Head => self.head_timeout,
                     Due::End => LINGER,
                 };
                 let deadline = Instant::now() + time;

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 
 use super::streams::Streams;
-use super::{Drain, Times};
+use super::{Drain, Limits};
 
 /// What is spoken with callers, and within which bounds.
 pub(super) struct Protocols {
@@ -36,13 +36,13 @@ impl Protocols {
 /// do not come, or not in time.
 ///
 /// Nothing is taken from the stream.
-pub(super) async fn spoken(stream: &TcpStream, times: Times) -> Option<Protocol> {
+pub(super) async fn spoken(stream: &TcpStream, limits: &Limits) -> Option<Protocol> {
     let mut first = [0; 1];
-    let some = tokio::time::timeout(times.idle, stream.peek(&mut first)).await;
+    let some = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first)).await;
     if !matches!(some, Ok(Ok(1))) {
         return None;
     }
-    match tokio::time::timeout(times.head, begins_http2(stream)).await {
+    match tokio::time::timeout(limits.head_timeout, begins_http2(stream)).await {
         Ok(Ok(true)) => Some(Protocol::Http2),
         Ok(Ok(false)) => Some(Protocol::Http1),
         Ok(Err(_)) | Err(_) => None,
@@ -79,7 +79,9 @@ fn http2(drain: &Drain) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(Streams::new(drain));
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAMS * STREAM_WINDOW)
         .max_header_list_size(HEADER_LIST_LIMIT)
         .keep_alive_interval(IDLE)
         .max_pending_accept_reset_streams(20);
@@ -94,6 +96,14 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a connection of HTTP/2 is asked whether anybody is there.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// The most requests under way on a connection of HTTP/2.
+const STREAMS: u32 = 100;
+
+/// The most bytes of a request body that are taken before anybody asks for them. A connection has
+/// room for that of all its requests: bodies that wait for their console must not keep another from
+/// coming, which would be taken for the caller's slowness.
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// The most bytes of a request head that can be configured.
 const HEAD_LIMIT: usize = 64 * 1024;

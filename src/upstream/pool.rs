@@ -90,7 +90,7 @@ const HTTP2_PING: Duration = Duration::from_secs(15);
 const HTTP2_PONG: Duration = Duration::from_secs(5);
 
 /// The most idle connections that are kept to an address.
-const POOL_SIZE: usize = 256;
+pub(super) const POOL_SIZE: usize = 256;
 
 /// Below the two minutes after which the console's web server closes an idle connection.
 const POOL_IDLE: Duration = Duration::from_secs(90);

@@ -25,6 +25,7 @@ mod faults;
 mod forwarding;
 mod harness;
 mod identity;
+mod limits;
 mod login;
 mod login_misuse;
 mod login_passed;

@@ -1,17 +1,16 @@
 //! `[server]`, `[admin]`, `[audit]` and `[log]`.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::connections;
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Size, Time, path, secret};
-use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
-use crate::listen::Times;
+use crate::config::{AdminAddress, AdminListener, Console, Log, LogFormat, Server};
 use crate::request::Limits;
 use crate::secret::SecretSource;
 use crate::state;
@@ -20,24 +19,21 @@ pub(super) fn server(
     root: &mut Section<'_>,
     folder: &Path,
     upgrade_default: Option<PathBuf>,
+    consoles: &[Console],
 ) -> Option<Server> {
     let mut section = root.required("server")?.section()?;
     let listen = section.required("listen").and_then(|item| addresses(&item));
-    let names = section
-        .optional("names")
-        .map_or(Some(Vec::new()), |item| names(&item));
+    let limits = limits(&mut section);
     let public_url = section.optional("public_url").map_or(Some(None), |item| {
         item.read_with(|text: String| origin(&text)).map(Some)
     });
     let workers = section.or("workers", default_workers());
-    let body_limit = section.or("body_limit", Size(1 << 30));
-    let header_limit = section.or("header_limit", Size(64 * 1024));
-    let target_limit = section.or("target_limit", Size(16 * 1024));
-    let times = times(&mut section);
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
     let lifetimes = lifetimes(&mut section);
     let vspc_errors = section.or("vspc_errors", false);
+    let connections = connections::connections(&mut section, consoles);
+    let body_pace = connections::body_pace(&mut section);
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
         Some(item) => path(&item, folder),
@@ -46,27 +42,18 @@ pub(super) fn server(
     if workers.is_some_and(|workers| !(1..=1024).contains(&workers)) {
         section.fault("workers", "must be between 1 and 1024");
     }
-    if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
-        section.fault("target_limit", "must be between 256B and 64KiB");
-    }
-    if header_limit.is_some_and(|limit| !(1024..=65_536).contains(&limit.0)) {
-        section.fault("header_limit", "must be between 1KiB and 64KiB");
-    }
     if replay_limit.is_some_and(|limit| limit.0 > 16 << 20) {
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
     section.finish();
-    let limits = Limits {
-        target: usize::try_from(target_limit?.0).ok()?,
-        head: usize::try_from(header_limit?.0).ok()?,
-        body: body_limit?.0,
-        names: names?,
-    };
+    let (connections, shortage) = connections?;
     Some(Server {
         listen: listen?,
         workers: workers?,
-        times: times?,
-        limits,
+        limits: limits?,
+        connections,
+        shortage,
+        body_pace: body_pace?,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
         lifetimes: lifetimes?,
@@ -77,30 +64,25 @@ pub(super) fn server(
     })
 }
 
-/// How long connections may take.
-fn times(section: &mut Section<'_>) -> Option<Times> {
-    let default = Times::default();
-    let mut within = |key, default, bounds: RangeInclusive<Duration>, text: &'static str| {
-        section.optional(key).map_or(Some(default), |item| {
-            item.read_with(|time: Time| bounds.contains(&time.0).then_some(time.0).ok_or(text))
-        })
-    };
-    let (second, day) = (Duration::from_secs(1), 24 * HOUR);
-    let idle = within(
-        "idle_timeout",
-        default.idle,
-        second..=day,
-        "must be between 1s and 24h",
-    );
-    let head = within(
-        "head_timeout",
-        default.head,
-        second / 10..=10 * MINUTE,
-        "must be between 100ms and 10m",
-    );
-    Some(Times {
-        idle: idle?,
-        head: head?,
+/// Bounds on requests, and the hosts that are served.
+fn limits(section: &mut Section<'_>) -> Option<Limits> {
+    let names = section
+        .optional("names")
+        .map_or(Some(Vec::new()), |item| names(&item));
+    let body_limit = section.or("body_limit", Size(1 << 30));
+    let header_limit = section.or("header_limit", Size(64 * 1024));
+    let target_limit = section.or("target_limit", Size(16 * 1024));
+    if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
+        section.fault("target_limit", "must be between 256B and 64KiB");
+    }
+    if header_limit.is_some_and(|limit| !(1024..=65_536).contains(&limit.0)) {
+        section.fault("header_limit", "must be between 1KiB and 64KiB");
+    }
+    Some(Limits {
+        target: usize::try_from(target_limit?.0).ok()?,
+        head: usize::try_from(header_limit?.0).ok()?,
+        body: body_limit?.0,
+        names: names?,
     })
 }
 

@@ -25,7 +25,7 @@ const CHUNKED: &str =
 fn connect() -> (DuplexStream, Guard<DuplexStream>, Arc<Readings>) {
     let (near, far) = duplex(64 * 1024);
     let readings = Arc::new(Readings::default());
-    let guard = Guard::new(far, BOUNDS, Times::default(), Arc::clone(&readings));
+    let guard = Guard::new(far, BOUNDS, &Limits::default(), Arc::clone(&readings));
     (near, guard, readings)
 }
 
