@@ -1,5 +1,6 @@
 //! Connections to consoles: pool, TLS, timeouts, whose turn it is, and what went wrong.
 
+mod answers;
 mod body;
 pub mod breaker;
 mod connect;
@@ -27,6 +28,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use answers::Strict;
 use breaker::Breaker;
 use connect::Bounded;
 use share::Shares;
@@ -140,7 +142,7 @@ pub struct Console {
     settings: Settings,
     shares: Shares,
     breaker: Breaker,
-    client: Client<Bounded<HttpsConnector<HttpConnector>>, RequestBody>,
+    client: Client<Strict<Bounded<HttpsConnector<HttpConnector>>>, RequestBody>,
 }
 
 impl Console {
@@ -171,7 +173,10 @@ impl Console {
             .http2_keep_alive_interval(HTTP2_PING)
             .http2_keep_alive_timeout(HTTP2_PONG)
             .http2_only(settings.http == HttpVersions::Http2)
-            .build(Bounded::new(connector, settings.connect_timeout));
+            .build(Strict::new(
+                Bounded::new(connector, settings.connect_timeout),
+                settings.http,
+            ));
         Ok(Self {
             shares: Shares::new(settings.sharing.limits),
             breaker: Breaker::new(settings.id.as_str(), settings.sharing.breaker),

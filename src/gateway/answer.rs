@@ -131,7 +131,9 @@ impl Streamed {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::clean_answer(trailers);
+                    headers::clean_trailers(trailers);
+                    // Nothing follows them, and nobody asks whether something does.
+                    self.close(Code::Ok);
                 }
                 if let Some(data) = frame.data_ref() {
                     self.passed(data.chunk());

@@ -25,6 +25,7 @@ use crate::tenant::{Gone, Unresolved};
 use crate::token::TokenError;
 use crate::upstream::{BodyFault, NoTurn, UpstreamError};
 use crate::vspc::FormFault;
+use crate::wire::What;
 
 /// Why a request is refused by the gateway.
 #[derive(Debug, thiserror::Error)]
@@ -370,6 +371,11 @@ fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
         UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
         UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
         UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
+        UpstreamError::Unsendable(fault) if fault.what == What::HeadTooLarge => (
+            "head_too_large",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ),
+        UpstreamError::Unsendable(_) => ("bad_request", StatusCode::BAD_REQUEST),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use super::BodyFault;
+use super::{BodyFault, answers};
+use crate::wire;
 
 /// Why there is no answer from a console.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum UpstreamError {
     /// TLS could not be agreed on, or the certificate is not trusted.
     #[error("TLS with the console failed: {0}")]
     Tls(String),
+    /// The request has too many header lines, or could be read in two ways; it was not sent.
+    #[error("the request cannot be sent on: {0}")]
+    Unsendable(wire::Fault),
     /// No connection could be made.
     #[error("the console cannot be reached: {0}")]
     Unreachable(String),
@@ -31,6 +35,9 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
     fn from(error: hyper_util::client::legacy::Error) -> Self {
         if let Some(fault) = find::<BodyFault>(&error) {
             return Self::Body(*fault);
+        }
+        if let Some(error) = answers::fault_of(&error) {
+            return error;
         }
         let text = innermost(&error);
         if error.is_connect() {

@@ -35,6 +35,9 @@ pub struct Answers {
     limit: usize,
     state: State<Option<AnswerReader>>,
     interims: u8,
+    /// Whether nothing is expected behind the answer that is being read: one of HTTP/1.0 is the last
+    /// of its connection, as a request of it is.
+    last: bool,
 }
 
 /// Where in a message a connection is.
@@ -145,6 +148,7 @@ impl Answers {
             limit,
             state: State::Head(None),
             interims: 0,
+            last: false,
         }
     }
 
@@ -179,8 +183,9 @@ impl Answers {
                         } else if answer.doubtful {
                             return self.over(at);
                         } else {
+                            self.last = answer.version == Minor::Zero;
                             self.state =
-                                State::body(answer.framing, self.limit, || State::Head(None));
+                                State::body(answer.framing, self.limit, || next_answer(self.last));
                         }
                     }
                     Err(fault) => return self.fault(at, fault),
@@ -191,13 +196,13 @@ impl Answers {
                     if *left > 0 {
                         return Look::Pass(at);
                     }
-                    self.state = State::Head(None);
+                    self.state = next_answer(self.last);
                 }
                 State::Chunked(chunks) => match chunks.read(rest) {
                     Ok(Portion::All) => return Look::Pass(bytes.len()),
                     Ok(Portion::End(here)) => {
                         at += here;
-                        self.state = State::Head(None);
+                        self.state = next_answer(self.last);
                     }
                     Err(what) => return self.fault(at, what.into()),
                 },
@@ -215,6 +220,15 @@ impl Answers {
     fn over(&mut self, at: usize) -> Look {
         self.state = State::Over;
         Look::Last(at)
+    }
+}
+
+/// What follows an answer.
+fn next_answer(after_last: bool) -> State<Option<AnswerReader>> {
+    if after_last {
+        State::Over
+    } else {
+        State::Head(None)
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod admin_commands;
+mod answers;
 mod audit;
 mod canary;
 mod canary_login;
