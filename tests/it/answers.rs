@@ -143,12 +143,12 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<(String,
             return Ok(None);
         }
     };
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut body = bytes.split_off(end);
+    let head = String::from_utf8(bytes).unwrap();
     let length = head.to_ascii_lowercase().lines().find_map(|line| {
         let length = line.strip_prefix("content-length: ")?;
         Some(length.parse::<usize>().unwrap())
     });
-    let mut body = bytes.split_off(end);
     while body.len() < length.unwrap_or(0) {
         assert_ne!(stream.read_buf(&mut body).await?, 0);
     }
@@ -364,9 +364,8 @@ async fn what_comes_after_an_answer_is_nobodys() {
         ),
         (
             "GET",
-            format!(
-                "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwrong\r\n0\r\n\r\n"
-            ),
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwrong\r\n0\r\n\r\n"
+                .to_owned(),
             "204",
             "",
         ),
