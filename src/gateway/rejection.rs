@@ -25,7 +25,6 @@ use crate::tenant::{Gone, Unresolved};
 use crate::token::TokenError;
 use crate::upstream::{BodyFault, NoTurn, UpstreamError};
 use crate::vspc::FormFault;
-use crate::wire::What;
 
 /// Why a request is refused by the gateway.
 #[derive(Debug, thiserror::Error)]
@@ -369,13 +368,13 @@ fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
             ("upstream_unreachable", StatusCode::BAD_GATEWAY)
         }
         UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
-        UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
-        UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
-        UpstreamError::Unsendable(fault) if fault.what == What::HeadTooLarge => (
+        UpstreamError::Unsendable(fault) if fault.what == crate::wire::What::HeadTooLarge => (
             "head_too_large",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ),
         UpstreamError::Unsendable(_) => ("bad_request", StatusCode::BAD_REQUEST),
+        UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
+        UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
     }
 }
 

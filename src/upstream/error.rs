@@ -2,8 +2,7 @@
 
 use std::error::Error;
 
-use super::{BodyFault, answers};
-use crate::wire;
+use super::BodyFault;
 
 /// Why there is no answer from a console.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +24,7 @@ pub enum UpstreamError {
     Tls(String),
     /// The request has too many header lines, or could be read in two ways; it was not sent.
     #[error("the request cannot be sent on: {0}")]
-    Unsendable(wire::Fault),
+    Unsendable(crate::wire::Fault),
     /// No connection could be made.
     #[error("the console cannot be reached: {0}")]
     Unreachable(String),
@@ -36,7 +35,7 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
         if let Some(fault) = find::<BodyFault>(&error) {
             return Self::Body(*fault);
         }
-        if let Some(error) = answers::fault_of(&error) {
+        if let Some(error) = super::answers::fault_of(&error) {
             return error;
         }
         let text = innermost(&error);

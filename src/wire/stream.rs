@@ -166,6 +166,7 @@ impl Answers {
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             match &mut self.state {
+                State::Head(None) if self.last => return self.over(at),
                 State::Head(_) if rest.is_empty() => return Look::Pass(at),
                 // Nobody asked for it: the next caller must not take it for an answer.
                 State::Head(None) => return self.over(at),
@@ -185,7 +186,7 @@ impl Answers {
                         } else {
                             self.last = answer.version == Minor::Zero;
                             self.state =
-                                State::body(answer.framing, self.limit, || next_answer(self.last));
+                                State::body(answer.framing, self.limit, || State::Head(None));
                         }
                     }
                     Err(fault) => return self.fault(at, fault),
@@ -196,13 +197,13 @@ impl Answers {
                     if *left > 0 {
                         return Look::Pass(at);
                     }
-                    self.state = next_answer(self.last);
+                    self.state = State::Head(None);
                 }
                 State::Chunked(chunks) => match chunks.read(rest) {
                     Ok(Portion::All) => return Look::Pass(bytes.len()),
                     Ok(Portion::End(here)) => {
                         at += here;
-                        self.state = next_answer(self.last);
+                        self.state = State::Head(None);
                     }
                     Err(what) => return self.fault(at, what.into()),
                 },
@@ -220,15 +221,6 @@ impl Answers {
     fn over(&mut self, at: usize) -> Look {
         self.state = State::Over;
         Look::Last(at)
-    }
-}
-
-/// What follows an answer.
-fn next_answer(after_last: bool) -> State<Option<AnswerReader>> {
-    if after_last {
-        State::Over
-    } else {
-        State::Head(None)
     }
 }
 
