@@ -320,3 +320,9 @@ fn http_2_is_not_read() {
     assert_eq!(read(&mut near, 64, &mut passed).unwrap(), End::Waits);
     assert_eq!(passed, b"\0\0\0\x04\0\0\0\0\0");
 }
+
+#[test]
+fn what_is_kept_for_a_connection_is_small() {
+    assert!(size_of::<Watch>() <= 384, "{}", size_of::<Watch>());
+    assert!(size_of::<Watched<()>>() <= 2 * size_of::<usize>());
+}
