@@ -62,6 +62,8 @@ struct Streamed {
     idle: Option<Pin<Box<Sleep>>>,
     /// Whether the caller waits for the console now.
     waits: bool,
+    /// What the caller is told next: its connection is cut once it has had what came before.
+    cut: Option<AnswerCut>,
     /// The beginning of the body, where something of it is to be recorded.
     kept: Option<Vec<u8>>,
 }
@@ -102,6 +104,7 @@ impl AnswerBody {
             idle_timeout,
             idle: None,
             waits: false,
+            cut: None,
             kept,
         };
         Self(Inner::Streamed(Box::new(streamed)))
@@ -110,6 +113,9 @@ impl AnswerBody {
 
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
+        if let Some(cut) = self.cut.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
             ready!(self.poll_idle(context));
             self.close(Code::UpstreamCut);
@@ -125,7 +131,10 @@ impl Streamed {
                 // It may have come before the request's body had, and gone with that.
                 let fault = self.exchange.as_ref().and_then(Exchange::body_fault);
                 self.close(fault.unwrap_or(Code::UpstreamCut));
-                Poll::Ready(Some(Err(AnswerCut::Upstream)))
+                // An error would overtake the head and the data that are not written yet.
+                self.cut = Some(AnswerCut::Upstream);
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
             Some(Ok(frame)) if frame.is_trailers() && !self.trailers => {
                 self.close(Code::Ok);
@@ -133,7 +142,9 @@ impl Streamed {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::clean_answer(trailers);
+                    headers::clean_trailers(trailers);
+                    // Nothing follows them, and nobody asks whether something does.
+                    self.close(Code::Ok);
                 }
                 if let Some(data) = frame.data_ref() {
                     self.passed(data.chunk());
@@ -200,7 +211,9 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Full(bytes) => bytes.is_none(),
-            Inner::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Inner::Streamed(streamed) => {
+                streamed.cut.is_none() && streamed.incoming.is_end_stream()
+            }
         }
     }
 

@@ -12,6 +12,7 @@
 mod accounts;
 mod addresses;
 mod admin_commands;
+mod answers;
 mod audit;
 mod canary;
 mod canary_login;

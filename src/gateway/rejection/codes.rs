@@ -77,6 +77,7 @@ pub(super) fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode)
             ("upstream_unreachable", StatusCode::BAD_GATEWAY)
         }
         UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
+        UpstreamError::Unsendable(fault) => wire_code(fault.what),
         UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
         UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
     }
