@@ -123,7 +123,8 @@ impl<'a> Outbound<'a> {
         }
         let status = response.status();
         let settings = self.console.settings();
-        headers::clean_answer(response.headers_mut());
+        let trailers = headers::takes_trailers(&self.parts.headers);
+        headers::clean_answer(response.headers_mut(), trailers);
         location::rewrite(response.headers_mut(), status, &settings.authority, || {
             exchange.origin(gateway.public_url.as_deref(), head.host)
         });
@@ -131,7 +132,7 @@ impl<'a> Outbound<'a> {
             response,
             turn,
             idle_timeout: settings.idle_timeout,
-            trailers: headers::takes_trailers(&self.parts.headers),
+            trailers,
         }))
     }
 

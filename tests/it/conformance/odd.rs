@@ -124,14 +124,14 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         passed(
             0,
-            "an empty value",
+            "an empty value of the console",
             ok("X-A:\r\nContent-Length: 2\r\n", "ok"),
             200,
             has("x-a", b""),
         ),
         passed(
             0,
-            "lower case",
+            "names in lower case from the console",
             ok("content-length: 2\r\nx-a: 1\r\n", "ok"),
             200,
             has("x-a", b"1"),
@@ -145,7 +145,7 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         passed(
             0,
-            "a header of 16 kB",
+            "a header of 16 kB from the console",
             ok(
                 &format!("X-Pad: {}\r\nContent-Length: 2\r\n", "x".repeat(16_000)),
                 "ok",
