@@ -154,6 +154,10 @@ fn summarize(group: &str, ended: &[Ended<'_>], verdicts: &[Verdict]) {
         sum = std::array::from_fn(|class| sum[class] + counts[class]);
     }
     line("all", sum);
+    if let Some(((_, case), received)) = ended.iter().max_by_key(|(_, received)| received.took) {
+        let (row, name, took) = (case.row, &case.name, received.took);
+        let _infallible = writeln!(table, "slowest: {took:.1?}, row {row}, {name}");
+    }
     println!("{table}");
 }
 

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::case::{Case, Step};
 use super::frames;
@@ -58,6 +59,8 @@ pub(super) struct Received {
     pub(super) end: End,
     /// Whether a step waited for something in vain.
     pub(super) hung: bool,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 impl Received {
@@ -77,6 +80,7 @@ pub(super) async fn run(
     marker: &str,
     upstream: &Upstream,
 ) -> Received {
+    let started = Instant::now();
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (reader, mut writer) = stream.into_split();
@@ -142,7 +146,12 @@ pub(super) async fn run(
     }
     until(&mut changes, || is_over(&read())).await;
     listening.abort();
-    Received { hung, ..read() }
+    let took = started.elapsed();
+    Received {
+        hung,
+        took,
+        ..read()
+    }
 }
 
 /// Sends piece by piece, so many milliseconds apart, until the connection is over. Says whether it
