@@ -131,7 +131,7 @@ impl Streamed {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::clean_answer(trailers, false);
+                    headers::clean_answer(trailers);
                     // Nothing follows, and nobody asks whether anything does.
                     self.close(Code::Ok);
                 }

@@ -123,8 +123,7 @@ impl<'a> Outbound<'a> {
         }
         let status = response.status();
         let settings = self.console.settings();
-        let trailers = headers::takes_trailers(&self.parts.headers);
-        headers::clean_answer(response.headers_mut(), trailers);
+        headers::clean_answer(response.headers_mut());
         location::rewrite(response.headers_mut(), status, &settings.authority, || {
             exchange.origin(gateway.public_url.as_deref(), head.host)
         });
@@ -132,7 +131,7 @@ impl<'a> Outbound<'a> {
             response,
             turn,
             idle_timeout: settings.idle_timeout,
-            trailers,
+            trailers: headers::takes_trailers(&self.parts.headers),
         }))
     }
 

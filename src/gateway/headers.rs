@@ -77,13 +77,12 @@ pub(super) fn passed_on(from: &HeaderMap, owned: &OwnedHeaders) -> HeaderMap {
     to
 }
 
-/// Takes what must not pass from an answer of the console, or from its trailers. Framing is the
-/// gateway's own, except that a length is kept: the body is passed on as it is. So are the names of
-/// trailers for a caller that takes trailers: what is not announced to it is not sent.
-pub(super) fn clean_answer(headers: &mut HeaderMap, takes_trailers: bool) {
+/// Takes what must not pass from an answer of the console. Framing is the gateway's own, except
+/// that a length is kept: the body is passed on as it is.
+pub(super) fn clean_answer(headers: &mut HeaderMap) {
     let hop = HopByHop::of(headers);
     for name in CONNECTION_HEADERS.iter().chain(&hop.0) {
-        if *name != CONTENT_LENGTH && !(*name == TRAILER && takes_trailers) {
+        if *name != CONTENT_LENGTH {
             headers.remove(name);
         }
     }
@@ -263,19 +262,13 @@ mod tests {
             ("set-cookie", "x-authorization=secret"),
             ("content-length", "5"),
             ("x-request-id", "a"),
-            ("trailer", "x-sum"),
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let left = |takes_trailers| {
-            let mut headers = headers.clone();
-            clean_answer(&mut headers, takes_trailers);
-            let mut left: Vec<_> = headers.keys().map(ToString::to_string).collect();
-            left.sort_unstable();
-            left
-        };
-        assert_eq!(left(false), ["content-length", "x-request-id"]);
-        assert_eq!(left(true), ["content-length", "trailer", "x-request-id"]);
+        clean_answer(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "x-request-id"]);
     }
 
     proptest! {
