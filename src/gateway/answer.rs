@@ -132,8 +132,6 @@ impl Streamed {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::clean_answer(trailers);
-                    // Nothing follows, and nobody asks whether anything does.
-                    self.close(Code::Ok);
                 }
                 if let Some(data) = frame.data_ref() {
                     self.passed(data.chunk());
