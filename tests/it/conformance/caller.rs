@@ -299,5 +299,5 @@ fn status(line: &str) -> Result<u16, String> {
     }
 }
 
-/// The most that anything is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The most that anything is waited for: longer than the gateway waits for a head.
+const PATIENCE: Duration = Duration::from_secs(8);
