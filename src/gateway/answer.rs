@@ -64,6 +64,8 @@ struct Streamed {
     waits: bool,
     /// The beginning of the body, where something of it is to be recorded.
     kept: Option<Vec<u8>>,
+    /// Whether its end counts only once it was asked for.
+    asked_for_end: bool,
 }
 
 /// The console's answer broke off; the caller's connection is cut, so that it can tell.
@@ -103,12 +105,29 @@ impl AnswerBody {
             idle: None,
             waits: false,
             kept,
+            asked_for_end: false,
         };
         Self(Inner::Streamed(Box::new(streamed)))
+    }
+
+    /// The body for a transport that takes a piece from it before the caller has room for it, as
+    /// HTTP/2 does: the end does not show before it is asked for, which is when the last piece has
+    /// gone. Else an answer that nobody takes would be recorded as one that was given.
+    #[must_use]
+    pub fn with_end_asked_for(mut self) -> Self {
+        if let Inner::Streamed(streamed) = &mut self.0 {
+            streamed.asked_for_end = true;
+        }
+        self
     }
 }
 
 impl Streamed {
+    /// Whether there is nothing more to ask for.
+    fn has_ended(&self) -> bool {
+        self.incoming.is_end_stream() && !(self.asked_for_end && self.bytes > 0)
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
             ready!(self.poll_idle(context));
@@ -176,7 +195,7 @@ impl Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         // A body whose end is known beforehand is not polled for it.
-        let ended = self.incoming.is_end_stream();
+        let ended = self.has_ended();
         self.close(if ended { Code::Ok } else { Code::Aborted });
     }
 }
@@ -198,7 +217,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Full(bytes) => bytes.is_none(),
-            Inner::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Inner::Streamed(streamed) => streamed.has_ended(),
         }
     }
 

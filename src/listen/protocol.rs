@@ -7,20 +7,29 @@ use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 
-use super::Drain;
 use super::streams::Streams;
+use super::{Drain, Times};
 
 /// What is spoken with callers, and within which bounds.
 pub(super) struct Protocols {
-    http1: Builder<Streams>,
-    http2: Builder<Streams>,
+    pub(super) http1: Builder<Streams>,
+    pub(super) http2: Builder<Streams>,
+    times: Times,
+}
+
+/// What a caller speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
 }
 
 impl Protocols {
-    pub(super) fn new(drain: &Drain) -> Self {
+    pub(super) fn new(drain: &Drain, times: Times) -> Self {
         Self {
-            http1: builder(drain).http1_only(),
-            http2: builder(drain).http2_only(),
+            http1: builder(drain, times).http1_only(),
+            http2: builder(drain, times).http2_only(),
+            times,
         }
     }
 
@@ -30,10 +39,12 @@ impl Protocols {
     /// Nothing is taken from the stream. The builder could find out by itself, but its first read
     /// is of a few bytes only, which makes hyper double the read buffer of every connection; and
     /// it would wait for them forever.
-    pub(super) async fn of(&self, stream: &TcpStream) -> Option<&Builder<Streams>> {
-        match tokio::time::timeout(IDLE, begins_http2(stream)).await {
-            Ok(Ok(true)) => Some(&self.http2),
-            Ok(Ok(false)) => Some(&self.http1),
+    pub(super) async fn of(&self, stream: &TcpStream) -> Option<Spoken> {
+        let first = tokio::time::timeout(self.times.idle, stream.readable());
+        first.await.ok()?.ok()?;
+        match tokio::time::timeout(self.times.head, begins_http2(stream)).await {
+            Ok(Ok(true)) => Some(Spoken::Http2),
+            Ok(Ok(false)) => Some(Spoken::Http1),
             Ok(Err(_)) | Err(_) => None,
         }
     }
@@ -57,22 +68,27 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-fn builder(drain: &Drain) -> Builder<Streams> {
+fn builder(drain: &Drain, times: Times) -> Builder<Streams> {
     let mut builder = Builder::new(Streams::new(drain));
     // No flattening of answers (`pipeline_flush`): a connection would keep a write buffer as large
     // as the largest piece of a body that it ever passed on.
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(times.idle)
         .max_buf_size(HEAD_LIMIT);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
+        .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_LIST_LIMIT)
-        .keep_alive_interval(IDLE)
-        .max_pending_accept_reset_streams(20);
+        .max_send_buf_size(SEND_BUFFER)
+        // Silence is asked about before it has lasted too long, and must be answered by then.
+        .keep_alive_interval(times.idle * 3 / 4)
+        .keep_alive_timeout(times.idle / 4)
+        // What `frames` bounds for a burst, these bound where a burst is read as a whole.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100);
     builder
 }
 
@@ -82,8 +98,11 @@ const PREFACE: &[u8] = b"PRI ";
 /// How long to wait for the rest of a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(50);
 
-/// The most time between requests of a connection, and for the head of one.
-const IDLE: Duration = Duration::from_secs(75);
+/// The most requests of a connection at once.
+const STREAMS: u32 = 100;
+
+/// The most of an answer that waits for the caller to make room.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// The most bytes of a request head.
 const HEAD_LIMIT: usize = 64 * 1024;
