@@ -86,8 +86,7 @@ impl<S> Frames<S> {
         let now = self.ledger.now();
         let budget = &mut self.budget;
         budget.pass(now);
-        self.incoming
-            .walk(bytes, |frame| budget.came(frame, now))?;
+        self.incoming.walk(bytes, |frame| budget.came(frame, now))?;
         let part = match self.incoming.due() {
             _ if budget.awaits_more() => Some(budget.units()),
             // It was counted when its own head was there.

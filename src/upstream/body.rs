@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::{io, mem};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -26,13 +27,22 @@ impl RequestBody {
     /// Takes a caller's body, and the handle that can send it again.
     ///
     /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all.
-    pub fn streaming(incoming: Incoming, hold: usize, limit: u64) -> (Self, ReplayHandle) {
+    /// The version that it came by tells how its end is known.
+    pub fn streaming(
+        incoming: Incoming,
+        version: Version,
+        hold: usize,
+        limit: u64,
+    ) -> (Self, ReplayHandle) {
         if incoming.is_end_stream() {
             return (Self::Empty, ReplayHandle(None));
         }
         let declared = incoming.size_hint().exact();
         let source = Arc::new(Mutex::new(Source {
             incoming,
+            shows_end: version == Version::HTTP_2,
+            declared,
+            last: None,
             held: Some(Vec::new()),
             held_bytes: 0,
             hold,
@@ -131,6 +141,13 @@ pub struct StreamingBody {
 #[derive(Debug)]
 struct Source {
     incoming: Incoming,
+    /// Whether the end is told apart from the last byte, as HTTP/2 does. What stops without it was
+    /// given up, though hyper tells of no error when the caller gives it up without a reason.
+    shows_end: bool,
+    declared: Option<u64>,
+    /// The last bytes of the declared length, until the end has shown: with them the request would
+    /// be whole to the console, whatever follows.
+    last: Option<Bytes>,
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
     hold: usize,
@@ -157,17 +174,30 @@ impl Source {
                 return Poll::Pending;
             };
             match frame {
+                None if self.shows_end && !self.incoming.is_end_stream() => {
+                    return Poll::Ready(Some(Err(BodyFault::Aborted)));
+                }
                 None => self.ended = true,
                 Some(Err(error)) => return Poll::Ready(Some(Err(BodyFault::of(&error)))),
                 // Trailers are dropped: nothing of them may be taken for a header later.
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(self.take(data)));
+                        if self.shows_end && self.completes(&data) {
+                            self.last = Some(data);
+                        } else if !data.is_empty() {
+                            return Poll::Ready(Some(self.take(data)));
+                        }
                     }
                 }
             }
         }
-        Poll::Ready(None)
+        Poll::Ready(self.last.take().map(|last| self.take(last)))
+    }
+
+    /// Whether these are the last bytes of the declared length, and the end has not shown yet.
+    fn completes(&self, data: &Bytes) -> bool {
+        let after = self.received.saturating_add(data.len() as u64);
+        !data.is_empty() && self.declared == Some(after) && !self.incoming.is_end_stream()
     }
 
     fn take(&mut self, data: Bytes) -> Result<Bytes, BodyFault> {

@@ -22,6 +22,7 @@ mod fair;
 mod faults;
 mod forwarding;
 mod harness;
+mod http2;
 mod identity;
 mod login;
 mod login_misuse;

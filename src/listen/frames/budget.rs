@@ -214,7 +214,11 @@ impl Budget {
         };
         let has_ended = stream.ended;
         stream.ended |= frame.ends_stream();
-        if has_ended { self.spend_reset() } else { Ok(()) }
+        if has_ended {
+            self.spend_reset()
+        } else {
+            Ok(())
+        }
     }
 
     /// The newest first: what there is to tell is of those, mostly.

@@ -188,7 +188,10 @@ impl<B> Drop for Watched<B> {
             self.ledger.moved();
         }
         let mut bodies = self.ledger.bodies.lock();
-        if let Some(at) = bodies.iter().rposition(|held| Arc::ptr_eq(held, &self.held)) {
+        if let Some(at) = bodies
+            .iter()
+            .rposition(|held| Arc::ptr_eq(held, &self.held))
+        {
             bodies.swap_remove(at);
         }
     }

@@ -71,9 +71,17 @@ fn each_flood_uses_the_budget_up() {
         budget
             .came(frame(HEADERS, OPEN, 1001, 40), 1)
             .expect("a last request");
-        let stream = if flood.stream == 1 { 1001 } else { flood.stream };
+        let stream = if flood.stream == 1 {
+            1001
+        } else {
+            flood.stream
+        };
         let (frames, _) = times(|_| budget.came(Frame { stream, ..flood }, 1));
-        let most = if flood.kind == WINDOW_UPDATE { 1300 } else { 300 };
+        let most = if flood.kind == WINDOW_UPDATE {
+            1300
+        } else {
+            300
+        };
         assert!(frames < most, "{flood:?} went on for {frames}");
         let mut budget = Budget::new();
         let (frames, _) = times(|_| budget.came(flood, 1));
