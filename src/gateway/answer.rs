@@ -136,6 +136,10 @@ impl Streamed {
         };
         self.waits = false;
         match frame {
+            None if self.incoming.was_cut() => {
+                self.close(Code::UpstreamCut);
+                Poll::Ready(Some(Err(AnswerCut::Upstream)))
+            }
             None => {
                 self.close(Code::Ok);
                 Poll::Ready(None)

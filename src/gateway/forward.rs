@@ -153,7 +153,9 @@ impl<'a> Outbound<'a> {
             let response;
             (response, turn) = answer.await?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
-                return Ok((response.map(ConsoleBody::from), Some(turn)));
+                let version = response.version();
+                let body = |incoming| ConsoleBody::unread(incoming, version);
+                return Ok((response.map(body), Some(turn)));
             }
             let throttled = Throttled::read(response, self.gateway.clock.now()).await;
             let held = self.sit_out(exchange, &throttled, replay, turn, &mut patience);

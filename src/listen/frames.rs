@@ -104,16 +104,12 @@ impl<S> Frames<S> {
 
     fn went(&mut self, bytes: &[u8]) {
         let (budget, dribble) = (&mut self.budget, &mut self.dribble);
-        let mut ended = false;
         let Ok(()) = self.outgoing.walk(bytes, |frame| {
-            let sent = budget.went(frame);
-            ended |= sent.ended;
-            *dribble += sent.data;
+            *dribble = dribble.saturating_add(budget.went(frame));
             Ok::<_, Infallible>(())
         });
-        if ended || *dribble >= PROGRESS {
+        if self.ledger.moved(*dribble) {
             *dribble = 0;
-            self.ledger.moved();
         }
         self.ledger.answering(budget.answering());
     }
@@ -213,9 +209,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Frames<S> {
 
 /// The length of the connection preface.
 const PREFACE: usize = 24;
-
-/// The bytes of answers that count as read: with fewer in all its time a caller only holds them.
-const PROGRESS: usize = 1024;
 
 /// The frame GOAWAY with the code `ENHANCE_YOUR_CALM`, its last stream to be filled in.
 const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xb];

@@ -50,15 +50,6 @@ pub(super) enum Excess {
     Resets,
 }
 
-/// What a frame that was sent means to the connection.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Sent {
-    /// The bytes of a body that it carries.
-    pub(super) data: usize,
-    /// Whether an answer ended with it.
-    pub(super) ended: bool,
-}
-
 impl Budget {
     pub(super) fn new() -> Self {
         Self {
@@ -150,12 +141,10 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes in a frame that goes to the caller.
-    pub(super) fn went(&mut self, frame: Frame) -> Sent {
-        let mut sent = Sent::default();
+    /// Takes in a frame that goes to the caller, and gives how much of a body it carries.
+    pub(super) fn went(&mut self, frame: Frame) -> usize {
         match frame.kind {
-            HEADERS if frame.ends_stream() => sent.ended = self.answer(frame.stream),
-            HEADERS => {
+            HEADERS if !frame.ends_stream() => {
                 if let Some(stream) = self.find(frame.stream)
                     && !stream.answered
                 {
@@ -163,27 +152,22 @@ impl Budget {
                     self.answering += 1;
                 }
             }
-            DATA => {
-                sent.data = frame.length;
-                if frame.length >= NOT_TRIVIAL {
-                    let updates = UPDATES_A_FRAME + pieces(frame.length);
-                    self.pay_windows(updates, MOST_UPDATES);
-                }
-                if frame.ends_stream() {
-                    sent.ended = self.answer(frame.stream);
-                }
+            DATA if frame.length >= NOT_TRIVIAL => {
+                let updates = UPDATES_A_FRAME + pieces(frame.length);
+                self.pay_windows(updates, MOST_UPDATES);
             }
             RESET => {
-                let was_open = self.close(frame.stream).is_some();
-                if was_open && is_callers_fault(frame.word) {
+                if self.close(frame.stream).is_some() && is_callers_fault(frame.word) {
                     // The caller's next frame finds out.
                     self.overdrawn |= self.spend_reset().is_err();
                 }
-                sent.ended = was_open;
             }
             _ => {}
         }
-        sent
+        if matches!(frame.kind, HEADERS | DATA) && frame.ends_stream() {
+            self.answer(frame.stream);
+        }
+        if frame.kind == DATA { frame.length } else { 0 }
     }
 
     /// How many answers have begun and not ended.
@@ -234,14 +218,12 @@ impl Budget {
     }
 
     /// An answer is whole, which pays for its request.
-    fn answer(&mut self, id: u32) -> bool {
-        let was_open = self.close(id).is_some();
-        if was_open {
+    fn answer(&mut self, id: u32) {
+        if self.close(id).is_some() {
             self.pay_frames(FRAMES_A_REQUEST);
             self.pay_windows(UPDATES_A_REQUEST, FRAMES);
             self.pay_resets(1);
         }
-        was_open
     }
 
     fn spend_frame(&mut self) -> Result<(), Excess> {

@@ -184,11 +184,11 @@ async fn an_answer_that_the_transport_holds_is_due() {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_of_answers_give_more_time_and_a_dribble_does_not() {
-    for (bytes, goes_on) in [(2000, true), (1, false)] {
+    for (bytes, goes_on) in [(4000, true), (100, false)] {
         let (mut frames, watch, mut far) = answering().await;
         let flowing = async {
             for _ in 0..20 {
-                tokio::time::sleep(Duration::from_secs(7)).await;
+                tokio::time::sleep(Duration::from_secs(4)).await;
                 let data = frame(0, 0, 1, &vec![0; bytes]);
                 frames.write_all(&data).await.unwrap();
                 far.read_exact(&mut vec![0; data.len()]).await.unwrap();
@@ -263,25 +263,40 @@ async fn a_console_that_is_slow_is_not_a_caller_that_does_not_read() {
     }
 }
 
-/// Also when the rest of the connection goes on.
+/// Also when something goes on beside them: it has to be worth what they cost.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_holds_what_the_caller_does_not_take_is_late() {
-    let (mut frames, watch, mut far) = answering().await;
-    let (console, pieces) = tokio::sync::mpsc::unbounded_channel();
-    let mut held = watch.over(body(pieces));
-    console.send(Bytes::from_static(b"piece")).unwrap();
-    let piece = http_body_util::BodyExt::frame(&mut held).await;
-    assert!(piece.unwrap().is_ok());
-    let busy = async {
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let data = frame(0, 0, 1, &[0; 2000]);
-            frames.write_all(&data).await.unwrap();
-            far.read_exact(&mut vec![0; data.len()]).await.unwrap();
+async fn bodies_that_hold_what_the_caller_does_not_take_are_late() {
+    for (others, bytes, goes_on) in [
+        (0, 0, false),
+        (0, 1000, true),
+        (90, 1000, false),
+        (90, 40_000, true),
+    ] {
+        let (mut frames, watch, mut far) = answering().await;
+        let mut all = Vec::new();
+        for _ in 0..=others {
+            let (console, pieces) = tokio::sync::mpsc::unbounded_channel();
+            let mut held = watch.over(body(pieces));
+            console.send(Bytes::from_static(b"piece")).unwrap();
+            let piece = http_body_util::BodyExt::frame(&mut held).await;
+            assert!(piece.unwrap().is_ok());
+            all.push((held, console));
         }
-    };
-    tokio::select! {
-        late = until_late(&watch) => assert_eq!(late, (10, Late::Unread)),
-        () = busy => {}
+        let busy = async {
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let data = frame(0, 0, 1, &vec![0; bytes]);
+                let taking = async { far.read_exact(&mut vec![0; data.len()]).await };
+                let (given, taken) = tokio::join!(frames.write_all(&data), taking);
+                assert!(given.is_ok() && taken.is_ok());
+            }
+        };
+        tokio::select! {
+            late = until_late(&watch) => {
+                assert_eq!(late, (10, Late::Unread));
+                assert!(!goes_on, "{others} others, {bytes} bytes a second");
+            }
+            () = busy => assert!(goes_on, "{others} others, {bytes} bytes a second"),
+        }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Ledger {
     times: Times,
     /// Since when a part of a head or of a small frame is there.
     head: AtomicU64,
-    /// When something of an answer last went to the caller, or the first answer began to be due.
+    /// When enough of the answers last went to the caller, or the first of them began to be due.
     moved: AtomicU64,
     /// How many answers have begun on the wire and not ended.
     answering: AtomicU32,
@@ -80,15 +80,25 @@ impl Ledger {
         }
     }
 
-    /// Something of the answers that were begun went to the caller.
-    pub(super) fn moved(&self) {
+    /// Takes in how many bytes of answers went to the caller since this last gave true: whether
+    /// they are enough for all the answers that wait for it.
+    pub(super) fn moved(&self, bytes: usize) -> bool {
+        let enough = bytes >= PROGRESS && bytes >= PROGRESS.saturating_mul(self.due().max(1));
+        if enough {
+            self.begin();
+        }
+        enough
+    }
+
+    /// Begins the time anew that answers may wait for their caller.
+    fn begin(&self) {
         self.moved.store(self.now(), Relaxed);
     }
 
     /// How many answers have begun and not ended.
     pub(super) fn answering(&self, answering: u32) {
-        if self.answering.load(Relaxed) < answering && !self.is_due() {
-            self.moved();
+        if self.answering.load(Relaxed) < answering && self.due() == 0 {
+            self.begin();
         }
         self.answering.store(answering, Relaxed);
         if answering > 0 {
@@ -98,18 +108,26 @@ impl Ledger {
 
     /// Whether the connection takes no bytes.
     pub(super) fn blocked(&self, blocked: bool) {
-        if blocked && !self.is_due() {
-            self.moved();
+        if blocked && self.due() == 0 {
+            self.begin();
         }
         if self.blocked.swap(blocked, Relaxed) != blocked && blocked {
             self.wake();
         }
     }
 
-    /// Whether something is due that the transport has and the caller has not.
-    fn is_due(&self) -> bool {
-        let with_body = u32::try_from(self.bodies.lock().len()).unwrap_or(u32::MAX);
-        self.blocked.load(Relaxed) || self.answering.load(Relaxed) > with_body
+    /// How many answers wait for the caller to take what is there of them.
+    fn due(&self) -> usize {
+        let bodies = self.bodies.lock();
+        let held = bodies.iter().filter(|held| held.load(Relaxed) > 0).count();
+        held + self.with_transport(bodies.len())
+    }
+
+    /// Of how many answers the transport has the rest.
+    fn with_transport(&self, bodies: usize) -> usize {
+        let answering = usize::try_from(self.answering.load(Relaxed)).unwrap_or(usize::MAX);
+        let blocked = usize::from(self.blocked.load(Relaxed));
+        answering.saturating_sub(bodies) + blocked
     }
 
     fn wake(&self) {
@@ -127,12 +145,16 @@ impl Ledger {
             0 => None,
             since => Some((after(since, self.times.head), Late::Head)),
         };
-        let due = self.is_due().then(|| self.moved.load(Relaxed));
+        let moved = self.moved.load(Relaxed);
         let bodies = self.bodies.lock();
         let held = bodies.iter().map(|held| held.load(Relaxed));
-        let unread = held.filter(|since| *since > 0).chain(due).min();
-        drop(bodies);
+        let held = held
+            .filter(|since| *since > 0)
+            .map(|since| since.max(moved));
+        let rest = (self.with_transport(bodies.len()) > 0).then_some(moved);
+        let unread = held.chain(rest).min();
         let unread = unread.map(|since| (after(since, self.times.unread), Late::Unread));
+        drop(bodies);
         head.into_iter().chain(unread).min_by_key(|(at, _)| *at)
     }
 
@@ -184,8 +206,8 @@ impl<B> Watched<B> {
 impl<B> Drop for Watched<B> {
     fn drop(&mut self) {
         // What is left of the answer is the transport's from now on.
-        if !self.ledger.is_due() {
-            self.ledger.moved();
+        if self.ledger.due() == 0 {
+            self.ledger.begin();
         }
         let mut bodies = self.ledger.bodies.lock();
         if let Some(at) = bodies
@@ -222,3 +244,7 @@ impl<B: Body + Unpin> Body for Watched<B> {
         self.body.size_hint()
     }
 }
+
+/// The bytes that must go to the caller, for each answer that waits for it, within the time that it
+/// may wait: with fewer it is held on purpose.
+const PROGRESS: usize = 4096;
