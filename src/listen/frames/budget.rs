@@ -157,10 +157,10 @@ impl Budget {
                 self.pay_windows(updates, MOST_UPDATES);
             }
             RESET => {
-                if self.close(frame.stream).is_some() && is_callers_fault(frame.word) {
-                    // The caller's next frame finds out.
-                    self.overdrawn |= self.spend_reset().is_err();
-                }
+                let was_open = self.close(frame.stream).is_some();
+                let is_callers = was_open && is_callers_fault(frame.word);
+                // The caller's next frame finds out.
+                self.overdrawn |= is_callers && self.spend_reset().is_err();
             }
             _ => {}
         }
