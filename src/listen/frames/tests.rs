@@ -270,7 +270,7 @@ async fn bodies_that_hold_what_the_caller_does_not_take_are_late() {
         (0, 0, false),
         (0, 1000, true),
         (90, 1000, false),
-        (90, 40_000, true),
+        (90, 60_000, true),
     ] {
         let (mut frames, watch, mut far) = answering().await;
         let mut all = Vec::new();
