@@ -25,6 +25,7 @@ mod fair;
 mod faults;
 mod forwarding;
 mod harness;
+mod http2;
 mod identity;
 mod limits;
 mod login;

@@ -24,7 +24,7 @@ pub(super) fn head_code(fault: HeadFault) -> (&'static str, StatusCode) {
         HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
         HeadFault::BodyTooLarge => BODY_TOO_LARGE,
         HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
-        HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
+        HeadFault::Blank | HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
             ("bad_request", StatusCode::BAD_REQUEST)
         }
         HeadFault::HeadTooLarge => HEAD_TOO_LARGE,
