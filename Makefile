@@ -14,7 +14,7 @@ bench: ## Micro-benchmarks
 	@.ci/deps
 	@cargo bench --locked --bench '*'
 
-compare: ## Side by side with nginx
+compare: ## Side by side with nginx and HAProxy
 	@benches/compare/run
 
 docker: ## The container image vspc-gateway

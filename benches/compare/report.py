@@ -5,7 +5,7 @@ from statistics import median
 OURS = "vspc-gateway"
 
 # What the gateway's CPU per request may be at most, as a part of another's, by connections.
-CPU_BARS = {("nginx", 64): 0.9, ("nginx", 512): 1.0}
+CPU_BARS = {("nginx", 64): 0.9, ("nginx", 512): 1.0, ("haproxy-tcp", 64): 1.35}
 
 # Bytes of an idle connection that has done a few requests.
 IDLE_BAR = 12 * 1024
