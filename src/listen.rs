@@ -17,7 +17,7 @@ pub use socket::{BindError, take_or_bind};
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -143,11 +144,13 @@ impl Connection {
                 peer,
             )
         });
-        let connection = self
-            .protocols
-            .http1
-            .serve_connection(TokioIo::new(guard), service);
-        drive(connection, self.draining, &asked).await;
+        let http1 = &self.protocols.http1;
+        let mut connection = http1.serve_connection(TokioIo::new(guard), service);
+        if drive(Pin::new(&mut connection), self.draining, &asked).await {
+            // hyper leaves that to others where a request has asked for another protocol.
+            let mut guard = connection.into_parts().io.into_inner();
+            drop(guard.shutdown().await);
+        }
     }
 
     async fn serve_http2(self, stream: TcpStream, peer: Peer) {
@@ -168,6 +171,7 @@ impl Connection {
             .protocols
             .http2
             .serve_connection(TokioIo::new(frames), service);
+        let connection = pin!(connection);
         let address = peer.address;
         let late = async {
             let late = watch.late().await;
@@ -176,7 +180,7 @@ impl Connection {
             late
         };
         tokio::select! {
-            () = drive(connection, self.draining, &asked) => {}
+            _ = drive(connection, self.draining, &asked) => {}
             late = late => {
                 telemetry.connection_dropped(late.label());
                 tracing::info!(%address, %late, "a connection was given up");
@@ -189,12 +193,11 @@ impl Connection {
     }
 }
 
-/// Serves a connection to its end, or until a drain ends it.
-async fn drive<C>(connection: C, mut draining: Draining, asked: &Notify)
+/// Serves a connection to its end, or until a drain ends it. Says whether it came to its end well.
+async fn drive<C>(mut connection: Pin<&mut C>, mut draining: Draining, asked: &Notify) -> bool
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut connection = pin!(connection);
     let end = async {
         draining.begun().await;
         // Who has only just connected has a request under way: a new connection that is closed
@@ -207,13 +210,14 @@ where
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = draining.cut() => return,
+                () = draining.cut() => return false,
             }
         }
     };
-    if let Err(error) = ended {
+    if let Err(error) = &ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
+    ended.is_ok()
 }
 
 /// Boxed, so that a connection that waits for its next request holds no memory for one.

@@ -36,6 +36,8 @@ pub(super) struct Guard<S> {
     readings: Arc<Readings>,
     gate: Gate,
     state: State,
+    /// Whether the caller takes nothing of what is written: it is not idle then.
+    blocked: bool,
     /// By when something must have come.
     due: Option<(Due, Instant)>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -76,6 +78,7 @@ where
             readings,
             gate: Gate::default(),
             state: State::Reading,
+            blocked: false,
             due: None,
             timer: None,
         }
@@ -89,7 +92,7 @@ where
 
     /// Throws away what comes. Ready at the end of it.
     fn poll_deaf(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
+        for _ in 0..PIECES {
             let mut piece = [0; PIECE];
             let mut piece = ReadBuf::new(&mut piece);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
@@ -97,13 +100,46 @@ where
                 return Poll::Ready(Ok(()));
             }
         }
+        // Others get their turn; there is more.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits until the caller has taken the last answer, which it shows by closing its side, or has
+    /// had the time for it.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let deadline = match self.due {
+            Some((Due::End, deadline)) => deadline,
+            _ => Instant::now() + LINGER,
+        };
+        self.due = Some((Due::End, deadline));
+        // The time is looked at first: a caller that sends without end must not outlast it.
+        if Instant::now() >= deadline || self.poll_timer(context, deadline).is_ready() {
+            return Poll::Ready(());
+        }
+        // How the caller ends it does not matter any more.
+        self.poll_deaf(context).map(drop)
+    }
+
+    /// Begins to wait for the next request once all answers are written. hyper does not read again
+    /// by itself then, if it has read in vain while it answered.
+    fn await_request(&mut self, context: &mut Context<'_>) {
+        if self.state == State::Reading && self.poll_due(context).is_ready() {
+            // It is too late for one already, which the next reading finds.
+            context.waker().wake_by_ref();
+        }
+    }
+
+    fn wrote<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.blocked = polled.is_pending();
+        polled
     }
 
     /// Nothing came. Ready when the time is over in which it should have.
     fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
         let due = if self.requests.is_within_head(self.gate.held()) {
             Some(Due::Head)
-        } else if self.readings.is_idle() {
+        } else if self.readings.is_idle() && !self.blocked {
             Some(Due::Request)
         } else {
             None
@@ -125,9 +161,7 @@ where
                 deadline
             }
         };
-        ready!(self.poll_timer(context, deadline));
-        self.due = None;
-        Poll::Ready(due)
+        self.poll_timer(context, deadline).map(|()| due)
     }
 
     /// Ready at the deadline. The timer that a connection has is left to an earlier time than it
@@ -211,11 +245,15 @@ where
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        ready!(self.wrote(flushed))?;
+        self.await_request(context);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -226,16 +264,8 @@ where
                 return Poll::Ready(Ok(()));
             }
             this.state = State::Lingering;
-            this.due = Some((Due::End, Instant::now() + LINGER));
         }
-        // How the caller ends it does not matter any more.
-        if this.poll_deaf(context).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        match this.due {
-            Some((Due::End, deadline)) => this.poll_timer(context, deadline).map(Ok),
-            _ => Poll::Ready(Ok(())),
-        }
+        this.poll_linger(context).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -243,7 +273,8 @@ where
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -256,6 +287,9 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: _\r\nConnection: close\r\n\r\n
 
 /// How much is read at a time where hyper's buffer is not read into.
 const PIECE: usize = 4096;
+
+/// How many pieces are thrown away before others get their turn.
+const PIECES: usize = 16;
 
 /// How long a caller gets to take the last answer.
 const LINGER: Duration = Duration::from_secs(2);

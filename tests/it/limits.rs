@@ -3,6 +3,7 @@
 
 mod bodies;
 mod connections;
+mod idle;
 mod unread;
 
 use vspc_gateway::gateway::Gateway;

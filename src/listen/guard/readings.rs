@@ -72,6 +72,9 @@ impl Readings {
         let mut inner = self.0.lock();
         inner.answering += 1;
         let reading = inner.waiting.pop_front();
+        if inner.waiting.is_empty() && inner.waiting.capacity() > KEPT {
+            inner.waiting = VecDeque::new();
+        }
         drop(inner);
         let read = match reading {
             Some(Reading::Head(head)) if agree(&head, request) => Ok(()),
@@ -141,5 +144,34 @@ impl Body for Answered {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// For how many requests a connection keeps room once they are answered.
+const KEPT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_answered_holds_no_memory_for_what_it_had_asked() {
+        let readings = Arc::new(Readings::default());
+        let head = Head {
+            size: 18,
+            framing: Framing::None,
+            version: Minor::One,
+            is_head: false,
+        };
+        // As many as fit into what is read at once.
+        for _ in 0..64 * 1024 / head.size {
+            readings.push(head);
+        }
+        while !readings.is_idle() {
+            drop(readings.next(&Request::new(Empty::<Bytes>::new())));
+        }
+        assert!(readings.0.lock().waiting.capacity() <= KEPT);
     }
 }

@@ -2,7 +2,7 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -344,4 +344,102 @@ fn hyper_reads_every_message_as_the_guard_does() {
             Ok(())
         })
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_sends_without_end_is_lingered_for_no_longer_than_others() {
+    let readings = Arc::new(Readings::default());
+    // There is always more to read.
+    let stream = tokio::io::join(tokio::io::repeat(b'\0'), tokio::io::sink());
+    let mut guard = Guard::new(stream, BOUNDS, &Limits::default(), readings);
+    let mut room = [0; 1024];
+    let mut buffer = ReadBuf::new(&mut room);
+    poll_fn(|context| Pin::new(&mut guard).poll_read(context, &mut buffer))
+        .await
+        .unwrap();
+    assert_eq!(buffer.filled(), STAND_IN);
+    let ending = poll_fn(|context| Pin::new(&mut guard).poll_shutdown(context));
+    let ended = timeout(3 * LINGER, ending).await;
+    assert!(ended.is_ok(), "it lingers still");
+}
+
+/// An answer, with which its request counts as answered.
+struct Held(Full<Bytes>, #[expect(dead_code)] readings::Answering);
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// A caller's end of a connection that hyper serves with answers of a size, each after a moment.
+fn served(size: usize, idle_timeout: Duration) -> DuplexStream {
+    let (near, far) = duplex(1024);
+    let limits = Limits {
+        idle_timeout,
+        ..Limits::default()
+    };
+    let readings = Arc::new(Readings::default());
+    let guard = Guard::new(far, BOUNDS, &limits, Arc::clone(&readings));
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (read, answering) = readings.next(&request);
+        read.unwrap();
+        async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let body = Full::new(Bytes::from(vec![b'x'; size]));
+            Ok::<_, std::convert::Infallible>(http::Response::new(Held(body, answering)))
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.header_read_timeout(None).max_buf_size(64 * 1024);
+    tokio::spawn(builder.serve_connection(hyper_util::rt::TokioIo::new(guard), service));
+    near
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_answer_may_be_taken_slowly() {
+    const SIZE: usize = 32 * 1024;
+    let mut near = served(SIZE, Duration::from_secs(5));
+    near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut all = 0;
+    let mut piece = [0; 1024];
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match near.read(&mut piece).await.unwrap() {
+            0 => break,
+            count => all += count,
+        }
+    }
+    assert!(all > SIZE, "only {all} bytes of the answer came");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_idle_after_an_answer_is_closed() {
+    let mut near = served(10, Duration::from_secs(5));
+    near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    let ended = timeout(Duration::from_secs(60), near.read_to_end(&mut all)).await;
+    assert!(
+        ended.is_ok(),
+        "it is still open: {}",
+        String::from_utf8_lossy(&all)
+    );
 }
