@@ -17,7 +17,7 @@ pub use socket::{BindError, take_or_bind};
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ impl Connection {
             .protocols
             .http1
             .serve_connection(TokioIo::new(guard), service);
-        drive(connection, self.draining, &asked).await;
+        drive(pin!(connection), self.draining, &asked).await;
     }
 
     async fn serve_http2(self, stream: TcpStream, peer: Peer) {
@@ -166,6 +166,7 @@ impl Connection {
             .protocols
             .http2
             .serve_connection(TokioIo::new(frames), service);
+        let connection = pin!(connection);
         let address = peer.address;
         tokio::select! {
             () = drive(connection, self.draining, &asked) => {}
@@ -177,12 +178,12 @@ impl Connection {
     }
 }
 
-/// Serves a connection to its end, or until a drain ends it.
-async fn drive<C>(connection: C, mut draining: Draining, asked: &Notify)
+/// Serves a connection to its end, or until a drain ends it. Pinned by its caller: a future keeps
+/// room for what was moved into it and for where it was moved to.
+async fn drive<C>(mut connection: Pin<&mut C>, mut draining: Draining, asked: &Notify)
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut connection = pin!(connection);
     let end = async {
         draining.begun().await;
         // Who has only just connected has a request under way: a new connection that is closed

@@ -273,7 +273,8 @@ impl Record {
         }
         text(out, "user", self.user.as_deref());
         if let Some(source) = self.source {
-            text(out, "source", Some(&source.to_string()));
+            json::name(out, "source");
+            put_address(out, source);
         }
         text(out, "operator", self.operator.as_deref());
         text(out, "peer", self.peer.as_deref());
@@ -334,6 +335,23 @@ impl Record {
     }
 }
 
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+    out.push(b'"');
+    match address {
+        // Not by way of a formatter, which takes longer than all other actors together.
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                json::number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
+    }
+    out.push(b'"');
+}
+
 fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
     out.push(b'{');
     text(out, "action", subject.action.map(Action::as_str));
@@ -377,6 +395,7 @@ fn put_list(out: &mut Vec<u8>, list: &[String]) {
     out.push(b']');
 }
 
+#[inline]
 fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     if let Some(value) = value {
         json::name(out, name);
@@ -409,6 +428,17 @@ mod tests {
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(line.last(), Some(&b'\n'));
         serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for text in ["0.0.0.0", "10.0.200.19", "255.255.255.255", "2001:db8::1"] {
+            let record = Record {
+                source: Some(text.parse().unwrap()),
+                ..Record::default()
+            };
+            assert_eq!(read(&record, Kind::Request)["source"], text);
+        }
     }
 
     #[test]
