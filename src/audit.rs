@@ -191,6 +191,11 @@ impl Entry {
         &mut self.record
     }
 
+    /// When it was opened.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Records that the request, as it is known now, is about to be sent. Returns when that is
     /// recorded, as [`Settings::durability`] says. An entry has one intent: once it is recorded,
     /// further calls return at once, so that a request may be sent again.

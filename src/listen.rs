@@ -194,6 +194,8 @@ impl Connection {
 }
 
 /// Serves a connection to its end, or until a drain ends it. Says whether it came to its end well.
+///
+/// Pinned by its caller: a future keeps room for what was moved into it and for where it was moved to.
 async fn drive<C>(mut connection: Pin<&mut C>, mut draining: Draining, asked: &Notify) -> bool
 where
     C: GracefulConnection<Error = hyper::Error>,

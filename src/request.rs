@@ -277,10 +277,12 @@ pub const KEY_START: &[u8] = b"vgk_";
 
 /// Whether the letters and digits of a percent-encoded name, in any case, are those of a key.
 fn spells(name: &str, key: &str) -> bool {
-    percent_encoding::percent_decode_str(name)
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| byte.to_ascii_lowercase())
-        .eq(key.bytes())
+    // What is encoded is longer than what it says.
+    name.len() >= key.len()
+        && percent_encoding::percent_decode_str(name)
+            .filter(u8::is_ascii_alphanumeric)
+            .map(|byte| byte.to_ascii_lowercase())
+            .eq(key.bytes())
 }
 
 fn check_expect(headers: &HeaderMap) -> Result<(), HeadFault> {

@@ -28,6 +28,7 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::ResponseFuture;
 
 use addresses::{Balance, Known, Lookup};
 use breaker::Breaker;
@@ -238,21 +239,23 @@ impl Console {
     ) -> Result<Response<Incoming>, UpstreamError> {
         let place = self.balance.as_ref().and_then(|balance| balance.choose());
         let Some(place) = place else {
-            return self.send_by(&self.pool, request, progress).await;
+            return self
+                .await_answer(self.pool.request(request), progress)
+                .await;
         };
-        let answer = self.send_by(&place.pool(), request, progress).await;
+        let answering = place.pool().request(request);
+        let answer = self.await_answer(answering, progress).await;
         place.note(&answer);
         answer
     }
 
-    async fn send_by(
+    async fn await_answer(
         &self,
-        pool: &Pool,
-        request: Request<RequestBody>,
+        answering: ResponseFuture,
         progress: Option<&BodyProgress>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let received = || progress.map_or(0, BodyProgress::received);
-        let mut answering = pin!(pool.request(request));
+        let mut answering = pin!(answering);
         let mut before = received();
         let answer = loop {
             let limit = self.settings.first_byte_timeout;

@@ -273,7 +273,8 @@ impl Record {
         }
         text(out, "user", self.user.as_deref());
         if let Some(source) = self.source {
-            text(out, "source", Some(&source.to_string()));
+            json::name(out, "source");
+            json::address(out, source);
         }
         text(out, "operator", self.operator.as_deref());
         text(out, "peer", self.peer.as_deref());
@@ -377,6 +378,7 @@ fn put_list(out: &mut Vec<u8>, list: &[String]) {
     out.push(b']');
 }
 
+#[inline]
 fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     if let Some(value) = value {
         json::name(out, name);
@@ -409,6 +411,17 @@ mod tests {
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(line.last(), Some(&b'\n'));
         serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for text in ["0.0.0.0", "10.0.200.19", "255.255.255.255", "2001:db8::1"] {
+            let record = Record {
+                source: Some(text.parse().unwrap()),
+                ..Record::default()
+            };
+            assert_eq!(read(&record, Kind::Request)["source"], text);
+        }
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub fn redact_query(raw: &str) -> RedactedQuery {
 }
 
 fn is_kept(name: &str) -> bool {
+    // The usual spelling; only another one has to be read.
+    if KEPT.contains(&name) {
+        return true;
+    }
+    let is_plain = |byte: u8| byte != b'%' && !byte.is_ascii_uppercase();
+    if name.bytes().all(is_plain) {
+        return false;
+    }
     KEPT.iter().any(|kept| {
         percent_decode_str(name)
             .map(|byte| byte.to_ascii_lowercase())

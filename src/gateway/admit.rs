@@ -75,7 +75,7 @@ impl Gateway {
                 Open::Target(console) => Some(console),
             };
             let deadline = started + self.token_wait;
-            let waited = self.roster.wait(console, deadline).await;
+            let waited = Box::pin(self.roster.wait(console, deadline)).await;
             exchange.times.token += started.elapsed();
             judged = judge();
             if let (Err(retry_after), Some(_)) = (waited, self.open(client, &judged)) {

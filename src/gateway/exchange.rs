@@ -46,8 +46,8 @@ impl Exchange {
         id: RequestId,
         peer: Peer,
     ) -> Result<Self, Unavailable> {
-        let started = Instant::now();
         let mut entry = gateway.auditor.begin().await?;
+        let started = entry.started();
         let times = Times {
             audit: started.elapsed(),
             ..Times::default()

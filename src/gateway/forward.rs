@@ -37,7 +37,7 @@ impl Gateway {
         }
         let lease = match self.broker.try_lease(permit) {
             Some(lease) => lease,
-            None => self.await_lease(exchange, permit).await?,
+            None => Box::pin(self.await_lease(exchange, permit)).await?,
         };
         Ok(Some(lease))
     }
@@ -111,7 +111,11 @@ impl<'a> Outbound<'a> {
             Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),
             _ => gateway.replay_limit,
         };
-        let body = whole_if_empty(body).await?;
+        let body = if is_whole_if_empty(&body) {
+            body
+        } else {
+            Box::pin(ended(body)).await?
+        };
         let (limit, pace) = (gateway.limits.body, gateway.body_pace);
         let (body, replay) = RequestBody::streaming(body, self.parts.version, hold, (limit, pace));
         exchange.follow_body(&replay);
@@ -159,16 +163,18 @@ impl<'a> Outbound<'a> {
                 let body = |incoming| ConsoleBody::unread(incoming, version);
                 return Ok((response.map(body), Some(turn)));
             }
-            let throttled = Throttled::read(response, self.gateway.clock.now()).await;
+            // What is rare is boxed: else every request had room for it.
+            let now = self.gateway.clock.now();
+            let throttled = Box::pin(Throttled::read(response, now)).await;
             let held = self.sit_out(exchange, &throttled, replay, turn, &mut patience);
-            (turn, body) = match held.await {
+            (turn, body) = match Box::pin(held).await {
                 Ok(again) => again,
                 Err(turn) => return Ok((throttled.response, turn)),
             };
             let leased = self
                 .gateway
                 .lease_in_turn(exchange, self.whom, self.permit, turn);
-            (turn, lease) = leased.await?;
+            (turn, lease) = Box::pin(leased).await?;
             self.gateway.telemetry.replayed();
         }
     }
@@ -214,8 +220,8 @@ impl<'a> Outbound<'a> {
         let response = self.first(exchange, body, &turn, lease.as_ref()).await?;
         match lease {
             Some(stale) if response.status() == StatusCode::UNAUTHORIZED => {
-                drain(response).await;
-                self.renew_and_repeat(exchange, &stale, replay, turn).await
+                let renewed = self.renew_and_repeat(exchange, response, &stale, replay, turn);
+                Box::pin(renewed).await
             }
             _ => Ok((response, turn)),
         }
@@ -226,10 +232,12 @@ impl<'a> Outbound<'a> {
     async fn renew_and_repeat(
         &self,
         exchange: &mut Exchange,
+        refused: Response<Incoming>,
         stale: &Lease,
         replay: &ReplayHandle,
         turn: Turn,
     ) -> Result<(Response<Incoming>, Turn), Rejection> {
+        drain(refused).await;
         let (gateway, permit) = (self.gateway, self.permit);
         gateway.broker.rejected(permit, stale);
         let Some(body) = replay.again() else {
@@ -295,7 +303,7 @@ impl<'a> Outbound<'a> {
         match self.send(exchange, body, turn, lease).await {
             Err(Rejection::Upstream(UpstreamError::Cut(_))) if repeatable => {
                 self.gateway.telemetry.replayed();
-                self.send(exchange, RequestBody::Empty, turn, lease).await
+                Box::pin(self.send(exchange, RequestBody::Empty, turn, lease)).await
             }
             first => first,
         }
@@ -349,13 +357,15 @@ impl<'a> Outbound<'a> {
     }
 }
 
-/// Waits for the end of a body that is told to be empty: without one byte of it the request would be
+/// Whether a body that is told to be empty has ended: without one byte of it the request would be
 /// whole to the console.
-async fn whole_if_empty(mut body: Incoming) -> Result<Incoming, UpstreamError> {
+fn is_whole_if_empty(body: &Incoming) -> bool {
+    body.size_hint().exact() != Some(0) || body.is_end_stream()
+}
+
+/// Waits for the end of a body that is told to be empty.
+async fn ended(mut body: Incoming) -> Result<Incoming, UpstreamError> {
     let fault = |fault| Err(UpstreamError::Body(fault));
-    if body.size_hint().exact() != Some(0) || body.is_end_stream() {
-        return Ok(body);
-    }
     let end = async { while let Some(Ok(_)) = body.frame().await {} };
     if tokio::time::timeout(DRAIN_TIME, end).await.is_err() {
         return fault(BodyFault::Stalled);

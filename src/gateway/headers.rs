@@ -82,28 +82,29 @@ pub(super) fn passed_on(from: &HeaderMap, owned: &OwnedHeaders) -> HeaderMap {
 /// that a length is kept: the body is passed on as it is. Where trailers go on, their names do.
 pub(super) fn clean_answer(headers: &mut HeaderMap, trailers: bool) {
     let hop = HopByHop::of(headers);
-    for name in CONNECTION_HEADERS.iter().chain(&hop.0) {
-        if *name != CONTENT_LENGTH && !(trailers && *name == TRAILER) {
-            headers.remove(name);
-        }
-    }
-    remove_own(headers);
+    let stays = |name: &HeaderName| *name == CONTENT_LENGTH || (trailers && *name == TRAILER);
+    remove(headers, |name| hop.contains(name) && !stays(name));
 }
 
 /// Takes what must not pass from the trailers of an answer: besides, what decides how the answer is
 /// read, and whoever reads it has done that already.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
-    for name in CONNECTION_HEADERS.iter().chain(&NEVER_TRAILERS) {
-        trailers.remove(name);
-    }
-    remove_own(trailers);
+    remove(trailers, |name| {
+        is_connection_header(name) || NEVER_TRAILERS.contains(name)
+    });
 }
 
-fn remove_own(headers: &mut HeaderMap) {
-    headers.remove(SET_COOKIE);
-    // These are the gateway's own words.
-    headers.remove(super::GATEWAY_CODE);
-    headers.remove(super::REQUEST_ID);
+/// Removes what ends here, and what never comes from a console. There is seldom anything: a look at
+/// the names that there are takes less than looking up each that might be there.
+fn remove(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
+    let gone: SmallVec<[HeaderName; 2]> = headers
+        .keys()
+        .filter(|name| ends(name) || NEVER_ANSWERED.contains(name))
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
 }
 
 /// Whether a caller takes trailers.
@@ -137,6 +138,9 @@ static CONNECTION_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("http2-settings"),
 ];
+
+/// What no answer of a console sets: cookies, and the gateway's own words.
+static NEVER_ANSWERED: [HeaderName; 3] = [SET_COOKIE, super::GATEWAY_CODE, super::REQUEST_ID];
 
 static NEVER_TRAILERS: [HeaderName; 10] = [
     AUTHORIZATION,

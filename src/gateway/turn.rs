@@ -32,8 +32,9 @@ impl Gateway {
                 Ok((turn, lease))
             }
             Ok(None) => {
-                let turn = self.await_turn(exchange, whom, permit).await?;
-                self.lease_in_turn(exchange, whom, permit, turn).await
+                // Boxed: else those who need not wait had room for it.
+                let turn = Box::pin(self.await_turn(exchange, whom, permit)).await?;
+                Box::pin(self.lease_in_turn(exchange, whom, permit, turn)).await
             }
             Err(none) => Err(self.no_turn(console, none)),
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::Method;
 use uuid::Uuid;
+use uuid::fmt::Simple;
 
 use super::CanonicalPath;
 
@@ -91,17 +92,16 @@ impl Operation {
         if !path.is_in_api() {
             return Self::OutsideApi;
         }
-        let segments = path.segments().skip(2);
-        if segments.clone().take(2).eq(["authentication", "keys"]) {
-            return Self::AuthenticationKeys;
-        }
         let mut rest = [""; 6];
         let mut count = 0;
-        for segment in segments {
+        for segment in path.segments().skip(2) {
             if let Some(slot) = rest.get_mut(count) {
                 *slot = segment;
             }
             count += 1;
+        }
+        if let ["authentication", "keys", ..] = rest {
+            return Self::AuthenticationKeys;
         }
         let Some(rest) = rest.get(..count) else {
             return Self::Plain;
@@ -209,5 +209,6 @@ impl LoginsCall {
 }
 
 fn is_id(segment: &str) -> bool {
-    segment.bytes().all(|b| b.is_ascii_digit()) || Uuid::try_parse(segment).is_ok()
+    segment.bytes().all(|b| b.is_ascii_digit())
+        || (segment.len() >= Simple::LENGTH && Uuid::try_parse(segment).is_ok())
 }
