@@ -21,6 +21,7 @@ mod directory;
 mod fair;
 mod faults;
 mod forwarding;
+mod fuzz_seeds;
 mod harness;
 mod identity;
 mod login;
