@@ -25,7 +25,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::time::{Duration, Instant, sleep};
-use vspc_gateway::listen::{Drain, serve};
+use vspc_gateway::listen::{Connections, Drain, Limits, serve};
 use vspc_simulator::Simulator;
 
 use process::{is_measuring, open_files_limit, own_memory};
@@ -193,7 +193,12 @@ async fn cold_tenant(crowd: usize) {
     let drain = Drain::new();
     tokio::spawn({
         let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
-        async move { serve(listener, gateway, &drain).await }
+        let limits = Limits {
+            connections_per_source: crowd,
+            ..Limits::default()
+        };
+        let connections = Connections::new(limits, gateway.telemetry.clone());
+        async move { serve(listener, gateway, &connections, &drain).await }
     });
     let start = Arc::new(Barrier::new(crowd));
     let mut asking = tokio::task::JoinSet::new();
@@ -278,5 +283,6 @@ const AT_ONCE: usize = 64;
 /// Both ends of the connections to the console, and the files of this process.
 const CROWD_FILES: usize = 2_000;
 
-/// Files of the console, the log, and of this process besides the connections.
-const SPARE_FILES: usize = 500;
+/// Files of the console, the log, and of this process besides the connections; the gateway keeps as
+/// many from them.
+const SPARE_FILES: usize = 1_500;

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
-use crate::listen::Drain;
+use crate::listen::{Connections, Drain, descriptors};
 use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
@@ -71,6 +71,7 @@ pub enum RunError {
 /// # Errors
 /// Says why the process could not start, or why it had to stop.
 pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
+    use_descriptors(&settings.server);
     let (auditor, writer) = Auditor::open(settings.audit.clone())?;
     let drain = Drain::new();
     let drain_time = settings.server.drain;
@@ -88,12 +89,14 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
     let state = open_state(&settings.state, start, &auditor)?;
+    let limits = settings.server.connections;
     let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
 
     let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
     let data = server.add_service(DataPlane::new(
         Arc::clone(&gateway),
         listen,
+        Connections::new(limits, gateway.telemetry.clone()),
         workers,
         Arc::clone(&shared),
     ));
@@ -126,6 +129,16 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     shared
         .failure()
         .map_or(Ok(()), |failure| Err(RunError::Service(failure)))
+}
+
+/// Allows the process as many descriptors as it may have, and tells when they are too few.
+fn use_descriptors(server: &config::Server) {
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!(%error, "the limit of descriptors cannot be raised");
+    }
+    if let Some(shortage) = &server.shortage {
+        tracing::warn!("{shortage}");
+    }
 }
 
 /// Takes over what a running process sends.
@@ -204,6 +217,7 @@ fn assemble(
         clock,
         public_url: settings.server.public_url,
         replay_limit: settings.server.replay_limit,
+        body_pace: settings.server.body_pace,
         token_wait: settings.server.token_wait,
     };
     Ok((Arc::new(gateway), settings.admin))

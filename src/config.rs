@@ -18,6 +18,7 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
+use crate::listen;
 use crate::policy::Policy;
 use crate::request::Limits;
 use crate::roster;
@@ -66,6 +67,12 @@ pub struct Server {
     pub workers: usize,
     /// Bounds on requests.
     pub limits: Limits,
+    /// Bounds on connections.
+    pub connections: listen::Limits,
+    /// Whether they are lower than what is configured, for want of descriptors.
+    pub shortage: Option<listen::Shortage>,
+    /// How slowly a request body may come.
+    pub body_pace: upstream::Pace,
     /// How many bytes of a request body are kept for a second sending.
     pub replay_limit: usize,
     /// The most time a request waits for a token.

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::audit::Auditor;
@@ -40,8 +40,8 @@ use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::roster::Roster;
 use crate::telemetry::Telemetry;
 use crate::token::Broker;
-use crate::upstream::{Console, ConsoleId};
-use crate::{client, tenant};
+use crate::upstream::{Console, ConsoleId, Pace};
+use crate::{client, tenant, wire};
 
 use answer::Answer;
 use exchange::Exchange;
@@ -92,6 +92,8 @@ pub struct Gateway {
     pub public_url: Option<String>,
     /// How many bytes of a request body are kept for a second sending.
     pub replay_limit: usize,
+    /// How slowly a request body may come.
+    pub body_pace: Pace,
     /// The most time a request waits for a token.
     pub token_wait: Duration,
 }
@@ -110,15 +112,28 @@ impl Gateway {
     /// goes away all end in a closed audit record.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
         let id = RequestId::new(self.clock.now());
-        let mut exchange = match Exchange::open(self, id, peer, &request).await {
+        let mut exchange = match Exchange::open(self, id, peer).await {
             Ok(exchange) => exchange,
             Err(unavailable) => {
-                return exchange::refuse_unrecorded(self, id, unavailable, &request);
+                let (method, path) = (request.method(), request.uri().path());
+                return exchange::refuse_unrecorded(self, id, unavailable, method, path);
             }
         };
+        exchange.saw_request(&request);
         match guarded(self.pass(&mut exchange, request)).await {
             Ok(answer) => exchange.answer(answer),
             Err(rejection) => exchange.refuse(&rejection),
+        }
+    }
+
+    /// Refuses what cannot be read as a request, with a record like any other.
+    pub async fn refuse(&self, fault: wire::Fault, peer: Peer) -> Response<AnswerBody> {
+        let id = RequestId::new(self.clock.now());
+        match Exchange::open(self, id, peer).await {
+            Ok(exchange) => exchange.refuse(&Rejection::Wire(fault)),
+            Err(unavailable) => {
+                exchange::refuse_unrecorded(self, id, unavailable, &Method::default(), "")
+            }
         }
     }
 

@@ -1,35 +1,52 @@
 //! Sockets, connections and their end.
 
+pub mod descriptors;
 mod drain;
+mod guard;
+mod limits;
 mod protocol;
 mod socket;
 mod streams;
+mod unread;
 
 pub use drain::{Drain, Draining};
+pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
+use crate::wire::Bounds;
 
-use protocol::Protocols;
+use guard::{Answered, Guard, Readings};
+use limits::Place;
+use protocol::{Protocol, Protocols, spoken};
+use unread::Unread;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
-/// each until its last request is answered.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) {
+/// each until its last request is answered. `connections` are those of all listeners.
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    connections: &Arc<Connections>,
+    drain: &Drain,
+) {
     let protocols = Arc::new(Protocols::new(drain));
     let mut stop = drain.watch();
     let mut complained: Option<Instant> = None;
@@ -40,15 +57,22 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, drain: &Drain) 
         };
         match accepted {
             Ok((stream, from)) => {
+                let Some(place) = connections.place(from.ip()) else {
+                    refuse(stream);
+                    continue;
+                };
                 let guard = gateway.telemetry.connection();
                 let connection = Connection {
                     gateway: Arc::clone(&gateway),
                     protocols: Arc::clone(&protocols),
                     draining: drain.watch(),
                     _open: guard,
+                    place,
                 };
                 tokio::spawn(connection.serve(stream, from));
             }
+            // It went away while it waited: that says nothing about the others.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             // Out of descriptors, most often: the connections that are there must end first.
             Err(error) => {
                 if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
@@ -66,6 +90,7 @@ struct Connection {
     protocols: Arc<Protocols>,
     draining: Draining,
     _open: ConnectionGuard,
+    place: Place,
 }
 
 impl Connection {
@@ -78,37 +103,90 @@ impl Connection {
             address: from.ip().to_canonical(),
             scheme: "http",
         };
-        let gateway = Arc::clone(&self.gateway);
         let protocol = tokio::select! {
-            protocol = self.protocols.of(&stream) => protocol,
+            protocol = spoken(&stream, self.place.limits()) => protocol,
             () = late(&mut self.draining) => None,
         };
-        let Some(protocol) = protocol else { return };
+        match protocol {
+            Some(Protocol::Http1) => self.serve_http1(stream, peer).await,
+            // Boxed, so that the many connections of HTTP/1 have no room for its state.
+            Some(Protocol::Http2) => Box::pin(self.serve_http2(stream, peer)).await,
+            None => {}
+        }
+    }
+
+    /// The stream of a connection, which ends when its answers are not read.
+    fn watched(&self, stream: TcpStream) -> Unread<TcpStream> {
+        let unread_timeout = self.place.limits().unread_timeout;
+        Unread::new(stream, unread_timeout, self.place.telemetry().clone())
+    }
+
+    async fn serve_http1(self, stream: TcpStream, peer: Peer) {
+        let stream = self.watched(stream);
+        let readings = Arc::new(Readings::default());
+        let limits = &self.gateway.limits;
+        let bounds = Bounds {
+            head: limits.head,
+            target: limits.target,
+            body: limits.body,
+        };
+        let guard = Guard::new(stream, bounds, self.place.limits(), Arc::clone(&readings));
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
-            answer(Arc::clone(&gateway), request, peer)
+            answer_read(
+                Arc::clone(&self.gateway),
+                Arc::clone(&readings),
+                request,
+                peer,
+            )
         });
-        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-        let end = async {
-            self.draining.begun().await;
-            // Who has only just connected has a request under way: a new connection that is closed
-            // without a word is a failure to its caller, unlike one that lay idle.
-            drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
-        };
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = end => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.draining.cut() => return,
-                }
+        let connection = self
+            .protocols
+            .http1
+            .serve_connection(TokioIo::new(guard), service);
+        drive(connection, self.draining, &asked).await;
+    }
+
+    async fn serve_http2(self, stream: TcpStream, peer: Peer) {
+        let stream = self.watched(stream);
+        let asked = Notify::new();
+        let service = service_fn(|request| {
+            asked.notify_one();
+            answer(Arc::clone(&self.gateway), request, peer)
+        });
+        let connection = self
+            .protocols
+            .http2
+            .serve_connection(TokioIo::new(stream), service);
+        drive(connection, self.draining, &asked).await;
+    }
+}
+
+/// Serves a connection to its end, or until a drain ends it.
+async fn drive<C>(connection: C, mut draining: Draining, asked: &Notify)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
+    let end = async {
+        draining.begun().await;
+        // Who has only just connected has a request under way: a new connection that is closed
+        // without a word is a failure to its caller, unlike one that lay idle.
+        drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = end => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = draining.cut() => return,
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended with an error");
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
@@ -119,6 +197,35 @@ async fn answer(
     peer: Peer,
 ) -> Result<Response<AnswerBody>, Infallible> {
     Ok(Box::pin(gateway.handle(request, peer)).await)
+}
+
+/// The same for HTTP/1: if the guard and hyper have read the same request.
+async fn answer_read(
+    gateway: Arc<Gateway>,
+    readings: Arc<Readings>,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Result<Response<Answered>, Infallible> {
+    let (read, answering) = readings.next(&request);
+    let is_old = request.version() == Version::HTTP_10;
+    let mut response = match read {
+        Ok(()) => Box::pin(gateway.handle(request, peer)).await,
+        Err(fault) => Box::pin(gateway.refuse(fault, peer)).await,
+    };
+    if is_old {
+        // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response.map(|body| Answered::new(body, answering)))
+}
+
+/// Closes a connection for which there is no place: reset, so that nothing of it is left behind here.
+fn refuse(stream: TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "cannot reset a connection");
+    }
+    drop(stream);
 }
 
 /// Returns when a connection on which nothing has come yet may be closed by a drain.

@@ -135,8 +135,10 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
+    let shortage = settings.server.shortage;
+    let warning = shortage.map_or_else(String::new, |shortage| format!("\nwarning: {shortage}"));
     print(&format!(
-        "{} is in order\n{prospect}",
+        "{} is in order\n{prospect}{warning}",
         file.config.display()
     ))
 }

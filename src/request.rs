@@ -17,6 +17,8 @@ use http::header::{EXPECT, HOST, HeaderMap};
 use http::request::Parts;
 use http::{Method, Version};
 
+use crate::wire;
+
 /// The methods that are served; everything else is refused.
 pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -154,7 +156,12 @@ impl HeadFault {
     pub fn is_doubtful(self) -> bool {
         matches!(
             self,
-            Self::HeadTooLarge | Self::Host | Self::Length | Self::Unannounced
+            Self::BodyTooLarge
+                | Self::Expectation
+                | Self::HeadTooLarge
+                | Self::Host
+                | Self::Length
+                | Self::Unannounced
         )
     }
 }
@@ -212,29 +219,11 @@ fn host(parts: &Parts) -> Result<&str, HeadFault> {
         (None, Some(host)) if parts.version == Version::HTTP_2 => host,
         (None, _) => return Err(HeadFault::Host),
     };
-    if well_formed_host(host) {
+    if wire::is_host(host.as_bytes()) {
         Ok(host)
     } else {
         Err(HeadFault::Host)
     }
-}
-
-fn well_formed_host(host: &str) -> bool {
-    let (name, port) = split_port(host);
-    let name_fits = if let Some(inner) = name.strip_prefix('[') {
-        inner.strip_suffix(']').is_some_and(|address| {
-            !address.is_empty()
-                && address
-                    .bytes()
-                    .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
-        })
-    } else {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-    };
-    name_fits && port.is_none_or(|port| !port.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn split_port(host: &str) -> (&str, Option<&str>) {

@@ -34,6 +34,9 @@ struct Inner {
     replays: Counter,
     connections: Gauge,
     accepted: Counter,
+    connections_limit: Gauge,
+    connections_refused: Family<ReasonLabel, Counter>,
+    connections_dropped: Family<ReasonLabel, Counter>,
     tenants: Family<TenantLabels, Gauge>,
     readings: Family<ReadingLabels, Counter>,
 }
@@ -41,6 +44,11 @@ struct Inner {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct CodeLabel {
     code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -105,17 +113,37 @@ impl Telemetry {
             "Requests that got no turn at their console, by what was short",
             inner.refused_turns.clone(),
         );
+        self.register_connections(registry);
+        self.register_directories(registry);
+    }
+
+    fn register_connections(&self, registry: &mut Registry) {
+        let inner = &self.0;
         registry.register(
             "connections",
             "Connections open now",
             inner.connections.clone(),
         );
         registry.register(
+            "connections_limit",
+            "The most connections that are served at once",
+            inner.connections_limit.clone(),
+        );
+        registry.register(
             "connections_accepted",
             "Connections accepted",
             inner.accepted.clone(),
         );
-        self.register_directories(registry);
+        registry.register(
+            "connections_refused",
+            "Connections closed before anything was read, by which limit was met: all or source",
+            inner.connections_refused.clone(),
+        );
+        registry.register(
+            "connections_dropped",
+            "Connections ended because of what the caller did, or did not do",
+            inner.connections_dropped.clone(),
+        );
     }
 
     fn register_directories(&self, registry: &mut Registry) {
@@ -242,6 +270,24 @@ impl Telemetry {
         self.0.accepted.inc();
         self.0.connections.inc();
         ConnectionGuard(self.0.connections.clone())
+    }
+
+    /// Tells how many connections are served at once.
+    pub fn connections_limited(&self, limit: usize) {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.0.connections_limit.set(limit);
+    }
+
+    /// Counts a connection that was closed before anything was read from it.
+    pub fn connection_refused(&self, reason: &'static str) {
+        let refused = &self.0.connections_refused;
+        refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a connection that was ended for what the caller does on it.
+    pub fn connection_dropped(&self, reason: &'static str) {
+        let dropped = &self.0.connections_dropped;
+        dropped.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Reports an exchange with a console's `/token`.

@@ -1,15 +1,20 @@
-//! Connections to consoles: pool, TLS, timeouts, whose turn it is, and what went wrong.
+//! Connections to consoles: addresses, pools, TLS, timeouts, whose turn it is, and what went wrong.
 
+mod addresses;
 mod body;
 pub mod breaker;
 mod connect;
 mod error;
+mod paced;
+mod pool;
 pub mod share;
 mod tls;
 mod turn;
 
+pub use addresses::{Address, AddressFault, AddressState, Checks};
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
+pub use paced::Pace;
 pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 
@@ -22,13 +27,10 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use addresses::{Balance, Known, Lookup};
 use breaker::Breaker;
-use connect::Bounded;
+use pool::{POOL_SIZE, Pool, Pools, Reach};
 use share::Shares;
 
 /// The name of a console, as the configuration gives it.
@@ -83,8 +85,12 @@ pub struct Settings {
     pub id: ConsoleId,
     /// `http` or `https`.
     pub scheme: Scheme,
-    /// Host and port.
+    /// Host and port: what the console is called.
     pub authority: Authority,
+    /// Where it is reached; empty: at the authority.
+    pub addresses: Vec<Address>,
+    /// How the addresses are checked. `None`: they are looked up and tried at each connection.
+    pub checks: Option<Checks>,
     /// Whose certificates are believed.
     pub trust: Trust,
     /// Which HTTP versions are spoken.
@@ -97,6 +103,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How it is shared.
     pub sharing: Sharing,
+}
+
+impl Settings {
+    /// The most connections to the console that there may be at once: those in use, and idle ones.
+    pub fn most_connections(&self) -> usize {
+        // Each address has a pool of its own.
+        let idle = POOL_SIZE.saturating_mul(self.addresses.len().max(1));
+        self.sharing.limits.concurrency.saturating_add(idle)
+    }
 }
 
 /// How a console is shared, and when it is left alone.
@@ -140,7 +155,9 @@ pub struct Console {
     settings: Settings,
     shares: Shares,
     breaker: Breaker,
-    client: Client<Bounded<HttpsConnector<HttpConnector>>, RequestBody>,
+    /// The connections of a console whose addresses are not checked, or not known yet.
+    pool: Pool,
+    balance: Option<Arc<Balance>>,
 }
 
 impl Console {
@@ -149,34 +166,21 @@ impl Console {
     /// # Errors
     /// Fails when the trust material cannot be used.
     pub fn new(settings: Settings) -> Result<Self, TrustError> {
-        let tls = tls::client_config(&settings.trust)?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http();
-        let connector = match settings.http {
-            HttpVersions::Auto => https.enable_http1().enable_http2().wrap_connector(tcp),
-            HttpVersions::Http1 => https.enable_http1().wrap_connector(tcp),
-            HttpVersions::Http2 => https.enable_http2().wrap_connector(tcp),
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_SIZE)
-            .timer(TokioTimer::new())
-            .http1_max_buf_size(ANSWER_HEAD_LIMIT)
-            .http2_keep_alive_interval(HTTP2_PING)
-            .http2_keep_alive_timeout(HTTP2_PONG)
-            .http2_only(settings.http == HttpVersions::Http2)
-            .build(Bounded::new(connector, settings.connect_timeout));
+        Self::with_lookup(settings, Lookup::default())
+    }
+
+    fn with_lookup(settings: Settings, lookup: Lookup) -> Result<Self, TrustError> {
+        let known = Arc::new(Known::new(&settings, lookup));
+        let pools = Pools::new(&settings, Arc::clone(&known))?;
+        let pool = pools.pool(Reach::Any);
+        let checks = settings.checks.clone();
+        let balance = checks.map(|checks| Arc::new(Balance::new(&settings, known, pools, checks)));
         Ok(Self {
             shares: Shares::new(settings.sharing.limits),
             breaker: Breaker::new(settings.id.as_str(), settings.sharing.breaker),
             settings,
-            client,
+            pool,
+            balance,
         })
     }
 
@@ -200,16 +204,25 @@ impl Console {
         &self.breaker
     }
 
+    /// What is known of the addresses that are checked.
+    pub fn addresses(&self) -> Vec<AddressState> {
+        let known = self.balance.as_ref().map(|balance| balance.known());
+        known.map(|known| known.report()).unwrap_or_default()
+    }
+
+    /// Checks the addresses, for as long as it is polled. Ends only where there is nothing to check.
+    pub async fn watch_addresses(&self) {
+        if let Some(balance) = &self.balance {
+            balance.run().await;
+        }
+    }
+
     /// The address of a resource of this console; path and query go out byte for byte.
     ///
     /// # Errors
     /// Fails only if the target cannot be a target at all.
     pub fn uri(&self, target: PathAndQuery) -> Result<Uri, http::uri::InvalidUriParts> {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.settings.scheme.clone());
-        parts.authority = Some(self.settings.authority.clone());
-        parts.path_and_query = Some(target);
-        Uri::from_parts(parts)
+        self.settings.uri(target)
     }
 
     /// Sends a request and waits for the head of the answer. While more of the caller's body keeps
@@ -222,21 +235,40 @@ impl Console {
         request: Request<RequestBody>,
         progress: Option<&BodyProgress>,
     ) -> Result<Response<Incoming>, UpstreamError> {
+        let place = self.balance.as_ref().and_then(|balance| balance.choose());
+        let Some(place) = place else {
+            return self.send_by(&self.pool, request, progress).await;
+        };
+        let answer = self.send_by(&place.pool(), request, progress).await;
+        place.note(&answer);
+        answer
+    }
+
+    async fn send_by(
+        &self,
+        pool: &Pool,
+        request: Request<RequestBody>,
+        progress: Option<&BodyProgress>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let received = || progress.map_or(0, BodyProgress::received);
-        let mut answering = pin!(self.client.request(request));
+        let mut answering = pin!(pool.request(request));
         let mut before = received();
         let answer = loop {
             let limit = self.settings.first_byte_timeout;
             if let Ok(answer) = tokio::time::timeout(limit, answering.as_mut()).await {
-                break answer?;
+                // Over HTTP/2 a body that fails is told as a stream that ended.
+                let fault = || progress.and_then(BodyProgress::fault);
+                break answer
+                    .map_err(|error| fault().map_or_else(|| error.into(), UpstreamError::Body))?;
             }
             let now = received();
             if now == before {
-                let ended = progress.is_none_or(BodyProgress::has_ended);
-                return Err(if ended {
-                    UpstreamError::Timeout
-                } else {
+                // What the console does not take is not the caller's silence.
+                let awaited = progress.is_some_and(BodyProgress::is_awaited);
+                return Err(if awaited {
                     UpstreamError::Body(BodyFault::Stalled)
+                } else {
+                    UpstreamError::Timeout
                 });
             }
             before = now;
@@ -257,17 +289,3 @@ impl fmt::Debug for Console {
             .finish_non_exhaustive()
     }
 }
-
-/// How often an HTTP/2 connection in use is asked whether it is alive, and how long it may take to
-/// say so: one whose other end is gone without a word would fail request after request.
-const HTTP2_PING: Duration = Duration::from_secs(15);
-const HTTP2_PONG: Duration = Duration::from_secs(5);
-
-/// The most idle connections that are kept to a console.
-const POOL_SIZE: usize = 256;
-
-/// Below the two minutes after which the console's web server closes an idle connection.
-const POOL_IDLE: Duration = Duration::from_secs(90);
-
-/// The most bytes an answer's head may have.
-const ANSWER_HEAD_LIMIT: usize = 128 * 1024;

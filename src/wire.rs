@@ -19,8 +19,8 @@ mod tests;
 
 pub use answer::{Answer, AnswerReader, Asked};
 pub use chunks::{Chunks, Portion};
-pub use fault::{Fault, What};
-pub use head::{Head, HeadLimits, HeadReader};
+pub use fault::{Fault, Place, What};
+pub use head::{Bounds, Head, HeadReader};
 pub use stream::{Answers, Look, Requests};
 pub use target::is_host;
 

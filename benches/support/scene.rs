@@ -64,6 +64,7 @@ pub(crate) fn configuration(folder: &Path, console: &str, listen: &str, scale: S
         r#"
 [server]
 listen = "{listen}"
+connections_per_source = 32768
 token_wait = "60s"
 [audit]
 directory = "audit"

@@ -28,6 +28,13 @@ pub(super) struct Gauges {
     breaker_open: Family<ConsoleLabel, Gauge>,
     session_expires: Family<ConsoleLabel, Gauge>,
     turns_waiting: Family<ConsoleLabel, Gauge>,
+    address_healthy: Family<AddressLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AddressLabel {
+    console: String,
+    address: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -136,9 +143,16 @@ impl Gauges {
         ] {
             registry.register(name, help, family.clone());
         }
+        registry.register(
+            "address_healthy",
+            "1 while the address of the console works, as its checks say; 0 while it does not",
+            self.address_healthy.clone(),
+        );
     }
 
     fn read_consoles(&self, gateway: &Gateway) {
+        // Names may lead elsewhere than before.
+        self.address_healthy.clear();
         for (id, console) in &gateway.consoles {
             let label = ConsoleLabel {
                 console: id.to_string(),
@@ -149,6 +163,14 @@ impl Gauges {
             set(&self.breaker_open.get_or_create(&label), open);
             let left = session_left(gateway, id);
             set(&self.session_expires.get_or_create(&label), left);
+            for state in console.addresses() {
+                let label = AddressLabel {
+                    console: id.to_string(),
+                    address: state.address,
+                };
+                let gauge = self.address_healthy.get_or_create(&label);
+                set(&gauge, u64::from(state.healthy));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::gateway::Gateway;
 use crate::listen::Drain;
 use crate::roster::Report;
 use crate::token::SessionState;
-use crate::upstream::ConsoleId;
+use crate::upstream::{AddressState, ConsoleId};
 
 /// Ready means: the process is not draining, not everything is frozen, audit works, and at least one
 /// console has a usable session; with `?console=NAME`, that one.
@@ -84,6 +84,11 @@ fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {
         told.insert("breaker".to_owned(), breaker.into());
         let waiting = console.shares().waiting();
         told.insert("turns_waiting".to_owned(), waiting.into());
+        let addresses = console.addresses();
+        if !addresses.is_empty() {
+            let addresses = addresses.iter().map(address).collect::<Vec<_>>();
+            told.insert("addresses".to_owned(), addresses.into());
+        }
     }
     told
 }
@@ -99,6 +104,13 @@ fn describe(state: &SessionState) -> Value {
             "session": "usable", "expires_in_seconds": expires_in.as_secs(),
         }),
     }
+}
+
+fn address(state: &AddressState) -> Value {
+    json!({
+        "address": state.address, "name": state.name, "healthy": state.healthy,
+        "error": state.error,
+    })
 }
 
 /// What of a console's directory is known, and what is wrong with it.

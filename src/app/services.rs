@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
-use crate::listen::{Drain, serve, take_or_bind};
+use crate::listen::{Connections, Drain, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
@@ -80,6 +81,7 @@ impl Shared {
 pub(super) struct DataPlane {
     gateway: Arc<Gateway>,
     listen: Vec<SocketAddr>,
+    connections: Arc<Connections>,
     workers: usize,
     shared: Arc<Shared>,
 }
@@ -88,12 +90,14 @@ impl DataPlane {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         listen: Vec<SocketAddr>,
+        connections: Arc<Connections>,
         workers: usize,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             gateway,
             listen,
+            connections,
             workers,
             shared,
         }
@@ -116,7 +120,10 @@ impl Service for DataPlane {
                     tracing::info!(%address, "clients are served");
                     let gateway = Arc::clone(&self.gateway);
                     let drain = self.shared.drain.clone();
-                    accepting.spawn(async move { serve(listener, gateway, &drain).await });
+                    let connections = Arc::clone(&self.connections);
+                    accepting.spawn(async move {
+                        serve(listener, gateway, &connections, &drain).await;
+                    });
                 }
                 Err(error) => return self.shared.fail(&error),
             }
@@ -137,8 +144,8 @@ impl Service for DataPlane {
     }
 }
 
-/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, and looks
-/// for what other processes have frozen.
+/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, checks
+/// the consoles' addresses, and looks for what other processes have frozen.
 pub(super) struct TokenService {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
@@ -181,10 +188,17 @@ impl Service for TokenService {
         // What is frozen is looked for until the very end.
         let gateway = Arc::clone(&self.gateway);
         let freezes = async move { watch(&gateway).await };
+        // So are the consoles' addresses.
+        let gateway = Arc::clone(&self.gateway);
+        let addresses = async move {
+            let consoles = gateway.consoles.values();
+            join_all(consoles.map(|console| console.watch_addresses())).await;
+        };
         tokio::join!(
             indispensable("renewal of tokens", renewals, &self.shared),
             indispensable("the directory of tenants", roster, &self.shared),
             indispensable("the watch over freezes", freezes, &self.shared),
+            indispensable("checks of addresses", addresses, &self.shared),
         );
     }
 

@@ -1,6 +1,8 @@
 //! From the file's face to values that cannot be wrong.
 
+mod addresses;
 mod clients;
+mod connections;
 pub(super) mod consoles;
 mod login;
 pub(super) mod operations;
@@ -22,7 +24,8 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     let upgrade_default = audit
         .as_ref()
         .map(|audit| audit.directory.join("upgrade.sock"));
-    let server = server::server(root, folder, upgrade_default);
+    let consoles = consoles::consoles(root, folder);
+    let server = server::server(root, folder, upgrade_default, &consoles.consoles);
     let admin = server::admin(root, folder);
     if let (Some(server), Some(Some(admin))) = (&server, &admin)
         && let AdminAddress::Tcp(address) = admin.listen
@@ -43,7 +46,6 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     }
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
-    let consoles = consoles::consoles(root, folder);
     let mapping = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);
     let clients = clients::clients(root, &tenants, &mapping, consoles.rules);

@@ -159,6 +159,36 @@ fn single_faults_say_what_would_be_right() {
             "between 256B and",
         ),
         (
+            "[audit]",
+            "connections = 0\n[audit]",
+            "server.connections: must be between 1 and",
+        ),
+        (
+            "[audit]",
+            "connections_per_source = \"many\"\n[audit]",
+            "server.connections_per_source: expected a whole number",
+        ),
+        (
+            "[audit]",
+            "connections = 10\nconnections_per_source = 11\n[audit]",
+            "server.connections_per_source: is more than server.connections",
+        ),
+        (
+            "[audit]",
+            "min_body_rate = \"240\"\n[audit]",
+            "server.min_body_rate: must be a size",
+        ),
+        (
+            "[audit]",
+            "min_body_rate = \"2MiB\"\n[audit]",
+            "server.min_body_rate: must be at most 1MiB",
+        ),
+        (
+            "[audit]",
+            "unread_timeout = \"0s\"\n[audit]",
+            "server.unread_timeout: must be above zero",
+        ),
+        (
             "listen = \"127.0.0.1:0\"",
             "listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
             "stands here twice",
@@ -615,6 +645,104 @@ fn shares_that_contradict_one_another_are_refused() {
 }
 
 #[test]
+fn a_console_has_one_address_or_several() {
+    let folder = folder();
+    let reached = |lines: &str| {
+        let text = GOOD.replace("name = \"main\"", &format!("name = \"main\"\n{lines}"));
+        let mut settings = Settings::parse(&text, folder.path()).unwrap();
+        let console = settings.consoles.remove(0).upstream;
+        let addresses: Vec<String> = console.addresses.iter().map(ToString::to_string).collect();
+        (addresses, console.checks)
+    };
+    assert_eq!(reached(""), (Vec::new(), None));
+    let (addresses, checks) = reached("addresses = [\"127.0.0.1:1280\"]\nhealth_failures = 3");
+    assert_eq!(addresses, ["127.0.0.1:1280"]);
+    assert_eq!(checks, None);
+
+    let two = "addresses = [\"[::1]:1280\", \"LocalHost:1281\"]";
+    let (addresses, checks) = reached(two);
+    assert_eq!(addresses, ["[::1]:1280", "localhost:1281"]);
+    let checks = checks.unwrap();
+    assert_eq!(checks.interval, Duration::from_secs(5));
+    assert_eq!((checks.failures.get(), checks.successes.get()), (2, 2));
+    assert_eq!(checks.path, None);
+
+    let (_, checks) = reached("health_path = \"/api/v3/x?y=1\"\nhealth_successes = 1");
+    let checks = checks.unwrap();
+    assert_eq!(checks.path.unwrap(), "/api/v3/x?y=1");
+    assert_eq!(checks.successes.get(), 1);
+    assert!(reached("health_interval = \"1s\"").1.is_some());
+}
+
+#[test]
+fn faults_of_addresses_say_what_would_be_right() {
+    for (lines, key, message) in [
+        ("addresses = []", "addresses", "at least one address"),
+        ("addresses = \"x:1\"", "addresses", "an array"),
+        (
+            "addresses = [\"x:1\", \"x\"]",
+            "addresses[1]",
+            "needs a port",
+        ),
+        ("addresses = [\"x:0\"]", "addresses[0]", "needs a port"),
+        ("addresses = [\"x:65536\"]", "addresses[0]", "needs a port"),
+        ("addresses = [\"x:+1\"]", "addresses[0]", "needs a port"),
+        ("addresses = [\"::1:1280\"]", "addresses[0]", "needs a port"),
+        (
+            "addresses = [\"10.0.0.5:0\"]",
+            "addresses[0]",
+            "needs a port",
+        ),
+        (
+            "addresses = [\"10.0.0.555:1\"]",
+            "addresses[0]",
+            "a host and a port",
+        ),
+        (
+            "addresses = [\"u@x:1\"]",
+            "addresses[0]",
+            "a host and a port",
+        ),
+        (
+            "addresses = [\"[x]:1\"]",
+            "addresses[0]",
+            "a host and a port",
+        ),
+        (
+            "addresses = [\"https://x:1\"]",
+            "addresses[0]",
+            "stand in `url`",
+        ),
+        (
+            "addresses = [\"x:1\", \"y:1\", \"X:1\"]",
+            "addresses[2]",
+            "stands there already",
+        ),
+        (
+            "health_interval = \"50ms\"",
+            "health_interval",
+            "between 100ms and 1h",
+        ),
+        ("health_failures = 0", "health_failures", "above zero"),
+        ("health_path = \"about\"", "health_path", "must be a path"),
+    ] {
+        let lines = format!("name = \"main\"\ndanger_plaintext = true\n{lines}");
+        let found = fault_of("name = \"main\"", &lines);
+        assert!(found.contains(&format!("consoles[0].{key}: ")), "{found}");
+        assert!(found.contains(message), "{found}");
+    }
+    // What is refused for the URL is refused for the place it leads to.
+    let found = fault_of(
+        "name = \"main\"",
+        "name = \"main\"\naddresses = [\"127.0.0.2:1\", \"10.0.0.5:1\"]",
+    );
+    assert!(
+        found.contains("consoles[0].addresses[1]: plain HTTP"),
+        "{found}"
+    );
+}
+
+#[test]
 fn an_admin_listener_on_the_network_needs_a_token() {
     let admin = |lines: &str| faults(&format!("{GOOD}\n[admin]\n{lines}"));
     assert_eq!(admin("listen = \"127.0.0.1:0\""), Vec::<String>::new());
@@ -623,6 +751,37 @@ fn an_admin_listener_on_the_network_needs_a_token() {
     assert_eq!(
         admin("listen = \"0.0.0.0:8281\"\ntoken = { file = \"password\" }"),
         Vec::<String>::new()
+    );
+}
+
+#[test]
+fn limits_of_connections_have_defaults_that_fit_the_process() {
+    let folder = folder();
+    let read = |lines: &str| {
+        let text = GOOD.replacen("[audit]", &format!("{lines}\n[audit]"), 1);
+        Settings::parse(&text, folder.path()).unwrap().server
+    };
+    let default = read("");
+    let descriptors = listen::descriptors::most().unwrap();
+    let limits = default.connections;
+    assert!((1..descriptors).contains(&limits.connections));
+    assert_eq!(limits.connections_per_source, limits.connections / 2);
+    assert_eq!(
+        (default.shortage, default.body_pace),
+        (None, upstream::Pace::of(240))
+    );
+    assert_eq!(limits.unread_timeout, Duration::from_secs(10));
+
+    let written = read("connections = 9\nmin_body_rate = \"0B\"\nunread_timeout = \"3s\"");
+    let limits = written.connections;
+    assert_eq!((limits.connections, limits.connections_per_source), (9, 4));
+    assert_eq!(written.body_pace, upstream::Pace::of(0));
+    assert_eq!(limits.unread_timeout, Duration::from_secs(3));
+    let behind_a_proxy = read("connections = 9\nconnections_per_source = 9").connections;
+    assert_eq!(behind_a_proxy.connections_per_source, 9);
+    assert_eq!(
+        read("connections = 1").connections.connections_per_source,
+        1
     );
 }
 
@@ -673,7 +832,16 @@ fn the_reference_example_has_every_key() {
     let example = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
     let mut missing = Vec::new();
     for file in [
-        "server", "consoles", "login", "shares", "tenants", "tokens", "clients", "rules",
+        "server",
+        "connections",
+        "consoles",
+        "addresses",
+        "login",
+        "shares",
+        "tenants",
+        "tokens",
+        "clients",
+        "rules",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();

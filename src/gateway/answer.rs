@@ -122,7 +122,9 @@ impl Streamed {
                 Poll::Ready(None)
             }
             Some(Err(_)) => {
-                self.close(Code::UpstreamCut);
+                // It may have come before the request's body had, and gone with that.
+                let fault = self.exchange.as_ref().and_then(Exchange::body_fault);
+                self.close(fault.unwrap_or(Code::UpstreamCut));
                 Poll::Ready(Some(Err(AnswerCut::Upstream)))
             }
             Some(Ok(frame)) if frame.is_trailers() && !self.trailers => {

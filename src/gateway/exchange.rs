@@ -18,7 +18,7 @@ use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
 use crate::tenant::Named;
 use crate::token::{Broker, Lease};
-use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle};
+use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle, UpstreamError};
 use crate::vspc::GrantType;
 
 use super::subject;
@@ -41,11 +41,10 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Opens the audit entry of a request before anything else is done for it.
-    pub(super) async fn open<B>(
+    pub(super) async fn open(
         gateway: &Gateway,
         id: RequestId,
         peer: Peer,
-        request: &Request<B>,
     ) -> Result<Self, Unavailable> {
         let started = Instant::now();
         let mut entry = gateway.auditor.begin().await?;
@@ -56,8 +55,6 @@ impl Exchange {
         let record = entry.record();
         record.request_id = Some(id);
         record.source = Some(peer.address);
-        record.method = Some(request.method().clone());
-        record.path = Some(request.uri().path().to_owned());
         let telemetry = gateway.telemetry.clone();
         let entry = Some(entry);
         Ok(Self {
@@ -72,6 +69,13 @@ impl Exchange {
             attempts: 0,
             vspc_errors: gateway.vspc_errors,
         })
+    }
+
+    pub(super) fn saw_request<B>(&mut self, request: &Request<B>) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.method = Some(request.method().clone());
+        record.path = Some(request.uri().path().to_owned());
     }
 
     pub(super) fn saw_head(&mut self, head: &RequestHead<'_>, query: Option<&str>) {
@@ -181,6 +185,17 @@ impl Exchange {
     /// How much of the request's body has come, where it has one.
     pub(super) fn body(&self) -> Option<&BodyProgress> {
         self.body.as_ref()
+    }
+
+    /// What is to be recorded of a body that the caller did not send as it must.
+    pub(super) fn body_fault(&self) -> Option<Code> {
+        let fault = self.body.as_ref()?.fault()?;
+        let rejection = Rejection::Upstream(UpstreamError::Body(fault));
+        Some(if rejection.is_hang_up() {
+            Code::Aborted
+        } else {
+            Code::Refused(rejection.code().0)
+        })
     }
 
     /// The request is being sent to the console, once more.
@@ -312,20 +327,21 @@ impl Drop for Exchange {
 }
 
 /// Refuses a request that cannot even be recorded: it is counted and logged instead.
-pub(super) fn refuse_unrecorded<B>(
+pub(super) fn refuse_unrecorded(
     gateway: &Gateway,
     id: RequestId,
     unavailable: Unavailable,
-    request: &Request<B>,
+    method: &Method,
+    path: &str,
 ) -> Response<AnswerBody> {
     let rejection = Rejection::Audit(unavailable);
     let (code, _) = rejection.code();
     gateway.telemetry.request_finished(code);
     tracing::warn!(request_id = %id, code, "a request was refused because it cannot be recorded");
-    let shape = Shape::of(request.uri().path(), gateway.vspc_errors);
+    let shape = Shape::of(path, gateway.vspc_errors);
     let mut response = rejection.answer(shape);
     stamp(response.headers_mut(), id);
-    if *request.method() == Method::HEAD {
+    if *method == Method::HEAD {
         response = without_body(response);
     }
     response

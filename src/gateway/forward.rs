@@ -111,7 +111,8 @@ impl<'a> Outbound<'a> {
             Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),
             _ => gateway.replay_limit,
         };
-        let (body, replay) = RequestBody::streaming(body, hold, gateway.limits.body);
+        let (body, replay) =
+            RequestBody::streaming(body, hold, gateway.limits.body, gateway.body_pace);
         exchange.follow_body(&replay);
 
         let (mut response, turn) = self.ask(exchange, body, &replay, turn, lease).await?;
@@ -124,7 +125,8 @@ impl<'a> Outbound<'a> {
         let status = response.status();
         let settings = self.console.settings();
         headers::clean_answer(response.headers_mut());
-        location::rewrite(response.headers_mut(), status, &settings.authority, || {
+        let console = |authority: &str| settings.is_named(authority);
+        location::rewrite(response.headers_mut(), status, console, || {
             exchange.origin(gateway.public_url.as_deref(), head.host)
         });
         Ok(Answer::Console(ConsoleAnswer {

@@ -2,17 +2,16 @@
 
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, LOCATION};
-use http::uri::Authority;
 
 /// Rewrites the `Location` of an answer to the gateway's `origin` (`https://gw.example:8280`).
 ///
 /// A 202 always names the console, by a name of its own liking. Other answers are rewritten when
-/// they point at the console or name no host; what points elsewhere is left alone and never
+/// they point at the console, as `console` tells of an authority, or name no host; what points elsewhere is left alone and never
 /// followed.
 pub(super) fn rewrite(
     headers: &mut HeaderMap,
     status: StatusCode,
-    console: &Authority,
+    console: impl Fn(&str) -> bool,
     origin: impl FnOnce() -> String,
 ) {
     let Some(target) = headers
@@ -28,7 +27,7 @@ pub(super) fn rewrite(
 }
 
 /// The path and query to be put behind the gateway's origin; `None` to leave the header alone.
-fn new_target<'a>(location: &'a str, status: StatusCode, console: &Authority) -> Option<&'a str> {
+fn new_target(location: &str, status: StatusCode, console: impl Fn(&str) -> bool) -> Option<&str> {
     let after_scheme = ["https://", "http://", "//"].iter().find_map(|prefix| {
         location
             .get(..prefix.len())
@@ -40,16 +39,8 @@ fn new_target<'a>(location: &'a str, status: StatusCode, console: &Authority) ->
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at_checked(end)?;
-    let ours = status == StatusCode::ACCEPTED || names(authority, console);
+    let ours = status == StatusCode::ACCEPTED || console(authority);
     (ours && (target.is_empty() || target.starts_with('/'))).then_some(target)
-}
-
-/// Whether an authority is the console's, with or without its port.
-fn names(authority: &str, console: &Authority) -> bool {
-    let host = authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host);
-    authority.eq_ignore_ascii_case(console.as_str()) || host.eq_ignore_ascii_case(console.host())
 }
 
 #[cfg(test)]
@@ -59,9 +50,11 @@ mod tests {
     fn rewritten(location: &str, status: u16) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, HeaderValue::from_str(location).unwrap());
-        let console = Authority::from_static("vspc.example:1280");
+        let console = |authority: &str| {
+            ["vspc.example", "vspc.example:1280"].contains(&&*authority.to_ascii_lowercase())
+        };
         let status = StatusCode::from_u16(status).unwrap();
-        rewrite(&mut headers, status, &console, || {
+        rewrite(&mut headers, status, console, || {
             "https://gw.example".to_owned()
         });
         headers[LOCATION].to_str().unwrap().to_owned()

@@ -27,7 +27,7 @@ use crate::policy::{Acting, Denied, NOBODY};
 use crate::request::{HeadFault, RequestHead};
 use crate::secret::Secret;
 use crate::tenant::Named;
-use crate::upstream::{BodyFault, RequestBody, UpstreamError};
+use crate::upstream::{BodyFault, Pace, RequestBody, UpstreamError};
 use crate::vspc::grant::{Access, Subject};
 use crate::vspc::{FormFault, GrantType, TokenForm};
 
@@ -53,7 +53,7 @@ impl Gateway {
         if parts.uri.query().is_some_and(names_a_secret) {
             return Err(HeadFault::KeyInQuery.into());
         }
-        let raw = read_body(exchange, body).await?;
+        let raw = read_body(exchange, body, self.body_pace).await?;
         let kind = head.headers.get(CONTENT_TYPE);
         let kind = kind.map(|kind| kind.to_str().unwrap_or_default());
         let form = TokenForm::read(kind, &raw)?;
@@ -281,9 +281,13 @@ fn names_a_secret(query: &str) -> bool {
 }
 
 /// Reads a form to its end, within bounds.
-async fn read_body(exchange: &mut Exchange, body: Incoming) -> Result<Bytes, Rejection> {
+async fn read_body(
+    exchange: &mut Exchange,
+    body: Incoming,
+    pace: Pace,
+) -> Result<Bytes, Rejection> {
     let fault = |fault: BodyFault| Rejection::Upstream(UpstreamError::Body(fault));
-    let (mut body, replay) = RequestBody::streaming(body, 0, FORM_LIMIT as u64);
+    let (mut body, replay) = RequestBody::streaming(body, 0, FORM_LIMIT as u64, pace);
     exchange.follow_body(&replay);
     // Reserved in full, so that growing leaves no copy of a secret behind.
     let mut form = Zeroizing::new(Vec::with_capacity(FORM_USUAL));

@@ -1,5 +1,6 @@
 //! Every refusal: one enum, one table, one answer.
 
+mod codes;
 mod shape;
 
 pub(super) use shape::Shape;
@@ -14,6 +15,11 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use codes::{
+    BAD_CREDENTIALS, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, gone_code, head_code, upstream_code,
+    wire_code,
+};
+
 use super::answer::AnswerBody;
 use crate::audit::Unavailable;
 use crate::client::Unidentified;
@@ -21,10 +27,11 @@ use crate::freeze::{Scope, Stopped};
 use crate::policy::Denied;
 use crate::request::{HeadFault, METHODS};
 use crate::state::StateError;
-use crate::tenant::{Gone, Unresolved};
+use crate::tenant::Unresolved;
 use crate::token::TokenError;
 use crate::upstream::{BodyFault, NoTurn, UpstreamError};
 use crate::vspc::FormFault;
+use crate::wire;
 
 /// Why a request is refused by the gateway.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +87,9 @@ pub enum Rejection {
     /// The console did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// What came is not a request that has one reading.
+    #[error(transparent)]
+    Wire(#[from] wire::Fault),
 }
 
 impl From<Stopped> for Rejection {
@@ -141,6 +151,7 @@ impl Rejection {
                 Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
             },
             Self::Upstream(error) => upstream_code(error),
+            Self::Wire(fault) => wire_code(fault.what),
         }
     }
 
@@ -222,6 +233,7 @@ impl Rejection {
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
             Self::Upstream(error) => Some(error.to_string()),
+            Self::Wire(fault) => Some(fault.to_string()),
             _ => None,
         }
     }
@@ -311,7 +323,12 @@ impl Rejection {
             };
             headers.insert(ALLOW, HeaderValue::from_static(served));
         }
-        if matches!(self, Self::Head(fault) if fault.is_doubtful()) {
+        let is_doubtful = match self {
+            Self::Head(fault) => fault.is_doubtful(),
+            Self::Upstream(UpstreamError::Body(_)) | Self::Wire(_) => true,
+            _ => false,
+        };
+        if is_doubtful {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after() {
@@ -325,69 +342,4 @@ fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0 || time.is_zero())
 }
 
-/// The same code as in records and metrics.
-fn gone_code(gone: Gone) -> (&'static str, StatusCode) {
-    match gone {
-        Gone::CompanyAmbiguous => ("company_ambiguous", StatusCode::BAD_GATEWAY),
-        Gone::CompanyDisabled => ("company_disabled", StatusCode::BAD_GATEWAY),
-        Gone::CompanyMissing => ("company_missing", StatusCode::BAD_GATEWAY),
-        Gone::RestAccessOff => ("rest_access_off", StatusCode::BAD_GATEWAY),
-        Gone::UserDisabled => ("user_disabled", StatusCode::BAD_GATEWAY),
-        Gone::UserMissing => ("user_missing", StatusCode::BAD_GATEWAY),
-    }
-}
-
-fn head_code(fault: HeadFault) -> (&'static str, StatusCode) {
-    match fault {
-        HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
-        HeadFault::BodyTooLarge => BODY_TOO_LARGE,
-        HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
-        HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
-            ("bad_request", StatusCode::BAD_REQUEST)
-        }
-        HeadFault::HeadTooLarge => (
-            "head_too_large",
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ),
-        HeadFault::KeyInQuery => ("key_in_query", StatusCode::BAD_REQUEST),
-        HeadFault::Method => METHOD_REFUSED,
-        HeadFault::Target => ("bad_target", StatusCode::BAD_REQUEST),
-        HeadFault::TargetTooLong => ("target_too_long", StatusCode::URI_TOO_LONG),
-        HeadFault::WrongHost => ("wrong_host", StatusCode::MISDIRECTED_REQUEST),
-    }
-}
-
-fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode) {
-    match error {
-        UpstreamError::Body(BodyFault::TooLarge) => BODY_TOO_LARGE,
-        UpstreamError::Body(BodyFault::Aborted | BodyFault::Malformed | BodyFault::Superseded) => {
-            ("bad_request", StatusCode::BAD_REQUEST)
-        }
-        UpstreamError::Body(BodyFault::Stalled) => ("request_timeout", StatusCode::REQUEST_TIMEOUT),
-        UpstreamError::Cut(_) | UpstreamError::Unreachable(_) => {
-            ("upstream_unreachable", StatusCode::BAD_GATEWAY)
-        }
-        UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
-        UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
-        UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
-    }
-}
-
-const BODY_TOO_LARGE: (&str, StatusCode) = ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
-const BAD_CREDENTIALS: (&str, StatusCode) = ("bad_credentials", StatusCode::UNAUTHORIZED);
-const DIRECTORY_UNAVAILABLE: (&str, StatusCode) =
-    ("directory_unavailable", StatusCode::SERVICE_UNAVAILABLE);
-const METHOD_REFUSED: (&str, StatusCode) = ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 const JSON: &str = "application/json; charset=utf-8";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_and_refusals_of_a_tenant_have_one_code() {
-        for gone in Gone::ALL {
-            assert_eq!(gone_code(gone).0, gone.code());
-        }
-    }
-}

@@ -3,39 +3,49 @@
 use std::io;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 
-use super::Drain;
 use super::streams::Streams;
+use super::{Drain, Limits};
 
 /// What is spoken with callers, and within which bounds.
 pub(super) struct Protocols {
-    http1: Builder<Streams>,
-    http2: Builder<Streams>,
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<Streams>,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
 }
 
 impl Protocols {
     pub(super) fn new(drain: &Drain) -> Self {
         Self {
-            http1: builder(drain).http1_only(),
-            http2: builder(drain).http2_only(),
+            http1: http1(),
+            http2: http2(drain),
         }
     }
+}
 
-    /// Waits for the first bytes of a connection and finds out what is spoken on it. `None` when
-    /// they do not come, or not in time.
-    ///
-    /// Nothing is taken from the stream. The builder could find out by itself, but its first read
-    /// is of a few bytes only, which makes hyper double the read buffer of every connection; and
-    /// it would wait for them forever.
-    pub(super) async fn of(&self, stream: &TcpStream) -> Option<&Builder<Streams>> {
-        match tokio::time::timeout(IDLE, begins_http2(stream)).await {
-            Ok(Ok(true)) => Some(&self.http2),
-            Ok(Ok(false)) => Some(&self.http1),
-            Ok(Err(_)) | Err(_) => None,
-        }
+/// Waits for the first bytes of a connection and finds out what is spoken on it. `None` when they
+/// do not come, or not in time.
+///
+/// Nothing is taken from the stream.
+pub(super) async fn spoken(stream: &TcpStream, limits: &Limits) -> Option<Protocol> {
+    let mut first = [0; 1];
+    let some = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first)).await;
+    if !matches!(some, Ok(Ok(1))) {
+        return None;
+    }
+    match tokio::time::timeout(limits.head_timeout, begins_http2(stream)).await {
+        Ok(Ok(true)) => Some(Protocol::Http2),
+        Ok(Ok(false)) => Some(Protocol::Http1),
+        Ok(Err(_)) | Err(_) => None,
     }
 }
 
@@ -57,35 +67,45 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-fn builder(drain: &Drain) -> Builder<Streams> {
-    let mut builder = Builder::new(Streams::new(drain));
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     // No flattening of answers (`pipeline_flush`): a connection would keep a write buffer as large
-    // as the largest piece of a body that it ever passed on.
+    // as the largest piece of a body that it ever passed on. No timeout: the guard keeps the time.
+    builder.header_read_timeout(None).max_buf_size(HEAD_LIMIT);
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(HEAD_LIMIT);
+}
+
+fn http2(drain: &Drain) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(Streams::new(drain));
     builder
-        .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAMS * STREAM_WINDOW)
         .max_header_list_size(HEADER_LIST_LIMIT)
         .keep_alive_interval(IDLE)
         .max_pending_accept_reset_streams(20);
     builder
 }
 
-/// The start of the connection preface of HTTP/2.
-const PREFACE: &[u8] = b"PRI ";
+/// The connection preface of HTTP/2 (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long to wait for the rest of a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(50);
 
-/// The most time between requests of a connection, and for the head of one.
+/// How often a connection of HTTP/2 is asked whether anybody is there.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// The most bytes of a request head.
+/// The most requests under way on a connection of HTTP/2.
+const STREAMS: u32 = 100;
+
+/// The most bytes of a request body that are taken before anybody asks for them. A connection has
+/// room for that of all its requests: bodies that wait for their console must not keep another from
+/// coming, which would be taken for the caller's slowness.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The most bytes of a request head that can be configured.
 const HEAD_LIMIT: usize = 64 * 1024;
 
 /// The same for HTTP/2, as its frames count it.

@@ -11,6 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::paced::{Pace, Paced, Slow};
+use crate::wire::{self, What};
+
 /// A request body for a console.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -25,20 +28,27 @@ pub enum RequestBody {
 impl RequestBody {
     /// Takes a caller's body, and the handle that can send it again.
     ///
-    /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all.
-    pub fn streaming(incoming: Incoming, hold: usize, limit: u64) -> (Self, ReplayHandle) {
+    /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all, and
+    /// `pace` how slowly they may come.
+    pub fn streaming(
+        incoming: Incoming,
+        hold: usize,
+        limit: u64,
+        pace: Pace,
+    ) -> (Self, ReplayHandle) {
         if incoming.is_end_stream() {
             return (Self::Empty, ReplayHandle(None));
         }
         let declared = incoming.size_hint().exact();
         let source = Arc::new(Mutex::new(Source {
-            incoming,
+            incoming: Paced::new(incoming, pace),
             held: Some(Vec::new()),
             held_bytes: 0,
             hold,
             limit,
             received: 0,
             ended: false,
+            fault: None,
             reader: 0,
             waker: None,
         }));
@@ -105,10 +115,14 @@ impl BodyProgress {
         self.0.lock().received
     }
 
-    /// Whether the caller has sent all of it.
-    pub fn has_ended(&self) -> bool {
-        let source = self.0.lock();
-        source.ended || source.incoming.is_end_stream()
+    /// Why no more of it can be had, where that is the caller's doing.
+    pub fn fault(&self) -> Option<BodyFault> {
+        self.0.lock().fault
+    }
+
+    /// Whether the gateway waits for the caller to send more of it.
+    pub fn is_awaited(&self) -> bool {
+        self.0.lock().incoming.is_awaited()
     }
 
     /// All that has come so far, if it is held.
@@ -130,13 +144,15 @@ pub struct StreamingBody {
 /// A caller's body and what is held of it.
 #[derive(Debug)]
 struct Source {
-    incoming: Incoming,
+    incoming: Paced<Incoming>,
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
     hold: usize,
     limit: u64,
     received: u64,
     ended: bool,
+    /// What it ended with, if that was not its end.
+    fault: Option<BodyFault>,
     reader: u32,
     /// Of the sending that waits for the caller.
     waker: Option<Waker>,
@@ -151,21 +167,29 @@ impl Source {
         if let Some(frame) = self.held.as_ref().and_then(|frames| frames.get(next)) {
             return Poll::Ready(Some(Ok(frame.clone())));
         }
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Some(Err(fault)));
+        }
         while !self.ended {
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            let Poll::Ready(frame) = self.incoming.poll_frame(context) else {
                 self.waker = Some(context.waker().clone());
                 return Poll::Pending;
             };
-            match frame {
-                None => self.ended = true,
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyFault::of(&error)))),
-                // Trailers are dropped: nothing of them may be taken for a header later.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(self.take(data)));
-                    }
+            let data = match frame {
+                None => {
+                    self.ended = true;
+                    break;
                 }
-            }
+                Some(Err(Slow::Failed(error))) => Err(BodyFault::of(&error)),
+                Some(Err(Slow::Stalled)) => Err(BodyFault::Stalled),
+                // Trailers are dropped: nothing of them may be taken for a header later.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data),
+                    Err(_) => continue,
+                },
+            };
+            self.fault = data.as_ref().err().copied();
+            return Poll::Ready(Some(data));
         }
         Poll::Ready(None)
     }
@@ -241,8 +265,8 @@ pub enum BodyFault {
     /// The body breaks the rules of its framing.
     #[error("the request body is malformed")]
     Malformed,
-    /// No more of the body came for too long.
-    #[error("the rest of the request body did not come")]
+    /// The body came too slowly, or no more of it for too long.
+    #[error("the request body came too slowly, or not to its end")]
     Stalled,
     /// The body is being sent anew on another connection.
     #[error("the body is being sent again elsewhere")]
@@ -257,6 +281,11 @@ impl BodyFault {
     fn of(error: &hyper::Error) -> Self {
         let mut next: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(current) = next {
+            if let Some(fault) = fault(current)
+                && fault.what == What::BodyTooLarge
+            {
+                return Self::TooLarge;
+            }
             if let Some(io) = current.downcast_ref::<io::Error>()
                 && matches!(
                     io.kind(),
@@ -269,4 +298,9 @@ impl BodyFault {
         }
         Self::Aborted
     }
+}
+
+/// The fault that the strict reader of a connection has found, where an error holds it.
+fn fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a wire::Fault> {
+    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }

@@ -1,48 +1,147 @@
-//! Connecting within a bound.
+//! Connecting to a console: within a bound, and to whichever of its addresses works.
 
+mod race;
+mod reached;
+
+pub(super) use race::NoConnection;
+pub(super) use reached::Reached;
+
+use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
-use std::io;
+use std::future::{Future, Ready, ready};
+use std::iter;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use rustls::ClientConfig;
 use tower_service::Service;
 
-/// A connector that gives up after a time, whatever it is doing: looking the name up, setting up
+use super::addresses::{Facts, Known};
+use super::pool::Reach;
+
+/// Makes connections. It gives up after a time, whatever it is doing: looking names up, setting up
 /// TCP, or waiting for TLS with somebody who says nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Bounded<C> {
-    connector: C,
+pub(super) struct Connector {
+    reach: Reach,
+    known: Arc<Known>,
+    tls: Arc<ClientConfig>,
     limit: Duration,
 }
 
-impl<C> Bounded<C> {
-    pub(super) fn new(connector: C, limit: Duration) -> Self {
-        Self { connector, limit }
+impl Connector {
+    pub(super) fn new(
+        reach: Reach,
+        known: Arc<Known>,
+        tls: Arc<ClientConfig>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            reach,
+            known,
+            tls,
+            limit,
+        }
+    }
+
+    async fn connect(self, uri: Uri) -> Result<Reached, NoConnection> {
+        let deadline = tokio::time::Instant::now() + self.limit;
+        let looked_up = tokio::time::timeout_at(deadline, self.candidates()).await;
+        let candidates = looked_up.unwrap_or_default();
+        if candidates.is_empty() {
+            return Err(NoConnection::nowhere(&self.known.why_nowhere()));
+        }
+        let attempt = |address| connect_to(address, Arc::clone(&self.tls), uri.clone());
+        let (address, connection) = race::race(candidates, self.limit, deadline, attempt).await?;
+        let stray = matches!(self.reach, Reach::First(home) if Some(home) != address);
+        Ok(Reached::new(connection, stray))
+    }
+
+    /// The addresses, in the order in which they are tried.
+    async fn candidates(&self) -> Vec<Arc<Facts>> {
+        let mut candidates = match self.reach {
+            Reach::Any => self.known.look_up().await,
+            Reach::First(_) | Reach::Only(_) => self.known.all(),
+        };
+        match self.reach {
+            Reach::Any => candidates.sort_by_key(|facts| facts.rank()),
+            Reach::First(home) => {
+                candidates.sort_by_key(|facts| (facts.address != home, facts.rank()));
+            }
+            Reach::Only(home) => candidates.retain(|facts| facts.address == home),
+        }
+        candidates
     }
 }
 
-impl<C> Service<Uri> for Bounded<C>
-where
-    C: Service<Uri>,
-    C::Error: Into<Box<dyn Error + Send + Sync>>,
-    C::Future: Send + 'static,
-{
-    type Response = C::Response;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Self::Error>> + Send>>;
+impl Service<Uri> for Connector {
+    type Response = Reached;
+    type Error = NoConnection;
+    type Future = Pin<Box<dyn Future<Output = Result<Reached, NoConnection>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.connector.poll_ready(context).map_err(Into::into)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NoConnection>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.limit, self.connector.call(uri));
-        Box::pin(async move {
-            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-            connecting.await.map_err(late)?.map_err(Into::into)
-        })
+        Box::pin(self.clone().connect(uri))
     }
 }
+
+/// Sets up TCP with an address and, for an `https` URI, TLS with the host that the URI names.
+async fn connect_to(
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+    uri: Uri,
+) -> Result<reached::Stream, Box<dyn Error + Send + Sync>> {
+    let mut tcp = HttpConnector::new_with_resolver(At(address));
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    HttpsConnector::from((Tcp(tcp), tls)).call(uri).await
+}
+
+/// Connects to its address, whatever the URI says.
+#[derive(Clone)]
+struct Tcp(HttpConnector<At>);
+
+impl Service<Uri> for Tcp {
+    type Response = <HttpConnector<At> as Service<Uri>>::Response;
+    type Error = <HttpConnector<At> as Service<Uri>>::Error;
+    type Future = <HttpConnector<At> as Service<Uri>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        // Without a port, so that the address's own stays.
+        self.0.call(Uri::from_static("http://console/"))
+    }
+}
+
+/// Says of every name that it is at one address.
+#[derive(Clone, Copy)]
+struct At(SocketAddr);
+
+impl Service<Name> for At {
+    type Response = iter::Once<SocketAddr>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Name) -> Self::Future {
+        ready(Ok(iter::once(self.0)))
+    }
+}
+
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use super::BodyFault;
+use super::connect::NoConnection;
 
 /// Why there is no answer from a console.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +35,8 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
         }
         let text = innermost(&error);
         if error.is_connect() {
-            let tls = find::<rustls::Error>(&error).is_some() || wraps_rustls(&error);
-            return if tls {
+            let made = find::<NoConnection>(&error).map(|none| none.is_tls);
+            return if made.unwrap_or_else(|| is_tls(&error)) {
                 Self::Tls(text)
             } else {
                 Self::Unreachable(text)
@@ -61,6 +62,11 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
+/// Whether an error is one of TLS.
+pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    find::<rustls::Error>(error).is_some() || wraps_rustls(error)
+}
+
 /// rustls errors arrive inside `io::Error`s, whose `source` skips what they wrap.
 fn wraps_rustls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
@@ -78,7 +84,7 @@ fn wraps_rustls(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The text of the last cause: the outer ones only say that something failed.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

@@ -1,7 +1,10 @@
 //! Leave to send a request to a console: a place there, and a console that works.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
+use super::addresses::Balance;
 use super::breaker::{Call, Open, Verdict};
 use super::share::{Party, Place, Refused, User};
 use super::{Console, UpstreamError};
@@ -12,6 +15,8 @@ use crate::request::CanonicalPath;
 pub struct Turn {
     place: Place,
     call: Call,
+    /// The addresses, where there is a choice among them.
+    addresses: Option<Arc<Balance>>,
 }
 
 /// Why there is no turn.
@@ -36,7 +41,7 @@ impl Console {
             return Ok(None);
         };
         let call = self.breaker.admit()?;
-        Ok(Some(Turn { place, call }))
+        Ok(Some(self.begin(place, call)))
     }
 
     /// A turn, after those who are before.
@@ -48,7 +53,7 @@ impl Console {
         let deadline = Instant::now() + self.settings.sharing.turn_wait;
         let place = self.shares.enter(party, deadline).await?;
         let call = self.breaker.admit()?;
-        Ok(Turn { place, call })
+        Ok(self.begin(place, call))
     }
 
     /// Another turn for whoever had one and sends its request once more.
@@ -56,21 +61,35 @@ impl Console {
     /// # Errors
     /// As [`Console::turn`].
     pub async fn turn_again(&self, turn: Turn, deadline: Instant) -> Result<Turn, NoTurn> {
-        let Turn { place, call } = turn;
+        let Turn { place, call, .. } = turn;
         drop(call);
         let place = place.again(deadline).await?;
         let call = self.breaker.admit()?;
-        Ok(Turn { place, call })
+        Ok(self.begin(place, call))
+    }
+
+    fn begin(&self, place: Place, call: Call) -> Turn {
+        let addresses = self.balance.clone();
+        Turn {
+            place,
+            call,
+            addresses,
+        }
     }
 }
 
 impl Turn {
-    /// Judges the console by what came of a request.
+    /// Judges the console by what came of a request. One address that fails is not the console, as
+    /// long as another one answers.
     pub fn report<T>(
         &self,
         answer: &Result<http::Response<T>, UpstreamError>,
         path: &CanonicalPath,
     ) {
+        let excused = |balance: &Arc<Balance>| balance.excuses(answer);
+        if self.addresses.as_ref().is_some_and(excused) {
+            return;
+        }
         if let Some(verdict) = Verdict::of(answer, path) {
             self.call.report(verdict);
         }

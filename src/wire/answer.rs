@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::fault::{Fault, What};
-use super::fields::{Fields, holds_control};
+use super::fields::{Fields, find_control};
 use super::{Framing, Minor};
 
 /// What the answer is an answer to.
@@ -70,13 +70,23 @@ impl AnswerReader {
     /// head is not whole yet.
     ///
     /// # Errors
-    /// Names the first thing that is wrong with it.
+    /// Names what is wrong with it.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Fault> {
+        let (from, line) = (self.read, self.lines);
+        let read = self.read_lines(bytes)?;
+        let text = bytes.get(from..self.read).unwrap_or_default();
+        match find_control(text, self.lines - line) {
+            Some(control) => Err(What::Value.in_line(line + control)),
+            None => Ok(read),
+        }
+    }
+
+    fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Fault> {
         loop {
             let room = self.limit.saturating_sub(self.read);
             let rest = bytes.get(self.read..).unwrap_or_default();
-            let at = self.lines + 1;
             let Some(end) = memchr(b'\n', rest.get(..room).unwrap_or(rest)) else {
+                let at = self.lines + 1;
                 return if rest.len() >= room {
                     Err(What::HeadTooLarge.in_line(at))
                 } else if self.first.is_none() && !begins_status(rest) {
@@ -85,14 +95,16 @@ impl AnswerReader {
                     Ok(None)
                 };
             };
-            let line = rest.get(..end).unwrap_or_default();
             self.read += end + 1;
+            self.lines += 1;
+            let at = self.lines;
+            let line = rest.get(..end).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(What::LineEnd.in_line(at));
             };
             match self.first {
                 None => {
-                    let first = status_line(line).ok_or(What::StatusLine.in_line(1))?;
+                    let first = status_line(line).ok_or(What::StatusLine.in_line(at))?;
                     if first.1 == 101 {
                         return Err(What::Switched.into());
                     }
@@ -101,7 +113,6 @@ impl AnswerReader {
                 Some(first) if line.is_empty() => return Ok(Some(self.whole(first)?)),
                 Some(_) => self.fields.read(line).map_err(|what| what.in_line(at))?,
             }
-            self.lines = at;
         }
     }
 
@@ -136,7 +147,7 @@ fn status_line(line: &[u8]) -> Option<(Minor, u16)> {
         _ => return None,
     };
     let (digits, reason) = rest.split_at_checked(3)?;
-    if !matches!(reason.first(), None | Some(b' ')) || holds_control(reason) {
+    if !matches!(reason.first(), None | Some(b' ')) {
         return None;
     }
     let status = digits.iter().try_fold(0_u16, |status, byte| {

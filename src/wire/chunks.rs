@@ -15,6 +15,8 @@ pub struct Chunks {
     lines: u16,
     /// The most bytes of trailers.
     limit: usize,
+    /// How many more bytes of data there may be.
+    room: u64,
 }
 
 /// How far a body was read.
@@ -77,8 +79,8 @@ enum Part {
 }
 
 impl Chunks {
-    /// A reader of the next body, with the most bytes of trailers.
-    pub fn new(limit: usize) -> Self {
+    /// A reader of the next body, with the most bytes of its data and of trailers.
+    pub fn new(data: u64, limit: usize) -> Self {
         Self {
             state: State::Size {
                 value: 0,
@@ -88,6 +90,7 @@ impl Chunks {
             trailers: 0,
             lines: 0,
             limit,
+            room: data,
         }
     }
 
@@ -126,7 +129,10 @@ impl Chunks {
             State::Extension { value, part } => self.extension(value, part, byte)?,
             State::SizeLf { value } => match (byte, value) {
                 (b'\n', 0) => State::Line,
-                (b'\n', left) => State::Data { left },
+                (b'\n', left) => {
+                    self.room = self.room.checked_sub(left).ok_or(What::BodyTooLarge)?;
+                    State::Data { left }
+                }
                 _ => return Err(What::LineEnd),
             },
             // Data is taken in one piece, not here.

@@ -7,8 +7,19 @@ use std::fmt;
 pub struct Fault {
     /// What is wrong.
     pub what: What,
-    /// The line of the head that it is in, from one; `None` outside of heads.
-    pub line: Option<u16>,
+    /// Where.
+    pub place: Place,
+}
+
+/// Where in a message a fault is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// In a body, behind a head that was read.
+    Body,
+    /// In the head as a whole.
+    Head,
+    /// In a line of the head, counted from one.
+    Line(u16),
 }
 
 /// What can be wrong with a message. Nothing of its bytes is kept: they may be anybody's secret, or
@@ -18,6 +29,9 @@ pub enum What {
     /// Lines end in CR LF and in nothing else.
     #[error("a line does not end in CR LF, or holds a CR or LF of its own")]
     LineEnd,
+    /// The body is larger than the limit.
+    #[error("the body is larger than this gateway accepts")]
+    BodyTooLarge,
     /// The data of a chunk is longer or shorter than its size.
     #[error("the data of a chunk is not as long as its size says")]
     ChunkData,
@@ -96,22 +110,33 @@ impl What {
     pub(super) fn in_line(self, line: u16) -> Fault {
         Fault {
             what: self,
-            line: Some(line),
+            place: Place::Line(line),
+        }
+    }
+
+    /// The same in a body.
+    pub(super) fn in_body(self) -> Fault {
+        Fault {
+            what: self,
+            place: Place::Body,
         }
     }
 }
 
 impl From<What> for Fault {
     fn from(what: What) -> Self {
-        Self { what, line: None }
+        Self {
+            what,
+            place: Place::Head,
+        }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "line {line} of the head: {}", self.what),
-            None => write!(f, "{}", self.what),
+        match self.place {
+            Place::Line(line) => write!(f, "line {line} of the head: {}", self.what),
+            Place::Body | Place::Head => write!(f, "{}", self.what),
         }
     }
 }

@@ -12,15 +12,13 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a line, without its end.
+    /// Reads a line, without its end. Whether it holds control characters is found out for all
+    /// lines together, by [`find_control`].
     pub(super) fn read(&mut self, line: &[u8]) -> Result<(), What> {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(What::Folded);
-        }
-        let (name, value) = split(line).ok_or(What::Name)?;
-        if holds_control(value) {
-            return Err(What::Value);
-        }
+        let Some((name, value)) = split(line) else {
+            let is_folded = matches!(line.first(), Some(b' ' | b'\t'));
+            return Err(if is_folded { What::Folded } else { What::Name });
+        };
         self.lines += 1;
         if self.lines > LINES {
             return Err(What::HeadTooLarge);
@@ -37,7 +35,12 @@ impl Fields {
         if self.length.is_some() {
             return Err(What::Lengths);
         }
-        self.length = Some(decimal(trim(value)).ok_or(What::Length)?);
+        let length = decimal(trim(value)).ok_or(What::Length)?;
+        // The two largest numbers mean something else to the parser behind.
+        if length > u64::MAX - 2 {
+            return Err(What::BodyTooLarge);
+        }
+        self.length = Some(length);
         Ok(())
     }
 
@@ -78,13 +81,36 @@ pub(super) fn is_token(byte: u8) -> bool {
     TOKENS.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
-/// Whether a value holds what a value must not: a control character other than a tab.
+/// Looks for a control character, other than a tab, beside the CR LF at the end of each line. Says
+/// in which of the lines it is, counted from one.
 ///
-/// Without an early return, so that the compiler looks at many bytes at once.
-pub(super) fn holds_control(value: &[u8]) -> bool {
-    value.iter().fold(false, |found, byte| {
-        found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
-    })
+/// `text` are whole lines, so many. One look at all of them, which the compiler does many bytes at
+/// a time, costs a fraction of a look at each: what is counted must be the ends of lines.
+pub(super) fn find_control(text: &[u8], lines: u16) -> Option<u16> {
+    let (pieces, rest) = text.as_chunks::<64>();
+    let count: usize = pieces.iter().map(|piece| controls(piece)).sum();
+    if count + controls(rest) == 2 * usize::from(lines) {
+        return None;
+    }
+    let texts = text.split_inclusive(|byte| *byte == b'\n');
+    let mut numbered = (1..).zip(texts);
+    let found =
+        numbered.find(|(_, line)| line.iter().filter(|byte| is_control(**byte)).count() > 2);
+    // It was counted, so it is there.
+    Some(found.map_or(lines, |(number, _)| number))
+}
+
+/// How many control characters other than tabs there are among a few bytes.
+fn controls(bytes: &[u8]) -> usize {
+    let count = bytes.iter().fold(0_u8, |count, byte| {
+        count.wrapping_add(u8::from(is_control(*byte)))
+    });
+    usize::from(count)
+}
+
+/// Whether a byte is a control character other than a tab.
+pub(super) fn is_control(byte: u8) -> bool {
+    ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)
 }
 
 /// Takes the blanks around a value off.
@@ -104,12 +130,10 @@ fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || (text.len() > 1 && text.first() == Some(&b'0')) {
         return None;
     }
-    let value = text.iter().try_fold(0_u64, |value, byte| {
+    text.iter().try_fold(0_u64, |value, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         value.checked_mul(10)?.checked_add(digit)
-    })?;
-    // The two largest numbers mean something else to the parser behind.
-    (value <= u64::MAX - 2).then_some(value)
+    })
 }
 
 const TOKENS: [bool; 256] = {

@@ -3,17 +3,20 @@
 use memchr::memchr;
 
 use super::fault::{Fault, What};
-use super::fields::{Fields, is_token};
+use super::fields::{Fields, find_control, is_token};
 use super::target::is_target;
 use super::{Framing, Minor};
 
-/// Bounds on request heads.
+/// Bounds on requests.
 #[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
+pub struct Bounds {
     /// The most bytes of a head, its first line and the empty one at its end included.
     pub head: usize,
     /// The most bytes of a target.
     pub target: usize,
+    /// The most bytes of a body in chunks. A body that tells its length is let through, to be
+    /// refused as a request that was read.
+    pub body: u64,
 }
 
 /// A request head that was read.
@@ -32,10 +35,10 @@ pub struct Head {
 /// Reads one request head as its bytes come. After a part of it, it goes on where it stopped.
 #[derive(Clone, Debug)]
 pub struct HeadReader {
-    limits: HeadLimits,
+    bounds: Bounds,
     /// How many bytes of whole lines were read.
     read: usize,
-    /// How many lines these are, without an empty one before the first.
+    /// How many lines these are.
     lines: u16,
     first: Option<First>,
     fields: Fields,
@@ -50,9 +53,9 @@ struct First {
 
 impl HeadReader {
     /// A reader of the next head.
-    pub fn new(limits: HeadLimits) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
-            limits,
+            bounds,
             read: 0,
             lines: 0,
             first: None,
@@ -64,29 +67,39 @@ impl HeadReader {
     /// head is not whole yet.
     ///
     /// # Errors
-    /// Names the first thing that is wrong with it, as soon as that is certain.
+    /// Names what is wrong with it, as soon as that is certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
+        let (from, line) = (self.read, self.lines);
+        let read = self.read_lines(bytes)?;
+        let text = bytes.get(from..self.read).unwrap_or_default();
+        match find_control(text, self.lines - line) {
+            Some(control) => Err(What::Value.in_line(line + control)),
+            None => Ok(read),
+        }
+    }
+
+    fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
         loop {
-            let room = self.limits.head.saturating_sub(self.read);
+            let room = self.bounds.head.saturating_sub(self.read);
             let rest = bytes.get(self.read..).unwrap_or_default();
             let Some(end) = memchr(b'\n', rest.get(..room).unwrap_or(rest)) else {
                 self.check_part(rest, room)?;
                 return Ok(None);
             };
-            let line = rest.get(..end).unwrap_or_default();
-            let at = self.lines + 1;
             self.read += end + 1;
+            self.lines += 1;
+            let at = self.lines;
+            let line = rest.get(..end).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(What::LineEnd.in_line(at));
             };
             match self.first {
                 // One empty line before a request is a leftover of an old client's last one.
-                None if line.is_empty() && self.read == 2 => continue,
-                None => self.first = Some(self.read_first(line).map_err(|what| what.in_line(1))?),
+                None if line.is_empty() && at == 1 => {}
+                None => self.first = Some(self.read_first(line).map_err(|what| what.in_line(at))?),
                 Some(first) if line.is_empty() => return self.whole(first).map(Some),
                 Some(_) => self.fields.read(line).map_err(|what| what.in_line(at))?,
             }
-            self.lines = at;
         }
     }
 
@@ -123,7 +136,7 @@ impl HeadReader {
                 return Err(What::Method.in_line(line));
             }
             // Behind the target come a blank and the version.
-            if rest.len() > self.limits.target + VERSION.len() + 2 {
+            if rest.len() > self.bounds.target + VERSION.len() + 2 {
                 return Err(What::TargetTooLong.in_line(line));
             }
         }
@@ -154,7 +167,7 @@ impl HeadReader {
         if method == b"CONNECT" || method.len() > METHOD {
             return Err(What::Method);
         }
-        if target.len() > self.limits.target {
+        if target.len() > self.bounds.target {
             return Err(What::TargetTooLong);
         }
         if !is_target(target) {

@@ -3,7 +3,7 @@
 use super::answer::{AnswerReader, Asked};
 use super::chunks::{Chunks, Portion};
 use super::fault::{Fault, What};
-use super::head::{Head, HeadLimits, HeadReader};
+use super::head::{Bounds, Head, HeadReader};
 use super::{Framing, Minor};
 
 /// How much of what came may go on to the parser behind.
@@ -21,7 +21,7 @@ pub enum Look {
 /// Follows the requests of a connection.
 #[derive(Debug)]
 pub struct Requests {
-    limits: HeadLimits,
+    bounds: Bounds,
     state: State<HeadReader>,
     /// Whether nothing follows the message that is being read: a connection of HTTP/1.0 has one
     /// request, since its readers do not agree where one without a length ends.
@@ -50,9 +50,13 @@ enum State<R> {
 
 impl<R> State<R> {
     /// The body of a message, or `next` where there is none.
-    fn body(framing: Framing, trailers: usize, next: impl FnOnce() -> Self) -> Self {
+    fn body(
+        framing: Framing,
+        next: impl FnOnce() -> Self,
+        chunks: impl FnOnce() -> Chunks,
+    ) -> Self {
         match framing {
-            Framing::Chunked => Self::Chunked(Chunks::new(trailers)),
+            Framing::Chunked => Self::Chunked(chunks()),
             Framing::None | Framing::Length(0) => next(),
             Framing::Length(length) => Self::Length(length),
             Framing::UntilClose => Self::UntilClose,
@@ -62,10 +66,10 @@ impl<R> State<R> {
 
 impl Requests {
     /// Begins with the first request of a connection.
-    pub fn new(limits: HeadLimits) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
-            limits,
-            state: State::Head(HeadReader::new(limits)),
+            bounds,
+            state: State::Head(HeadReader::new(bounds)),
             last: false,
         }
     }
@@ -100,7 +104,7 @@ impl Requests {
                         at += here;
                         self.state = self.next();
                     }
-                    Err(what) => return self.fault(at, what.into()),
+                    Err(what) => return self.fault(at, what.in_body()),
                 },
                 State::UntilClose | State::Over => return Look::Last(at),
             }
@@ -109,7 +113,11 @@ impl Requests {
 
     fn behind(&mut self, head: Head) -> State<HeadReader> {
         self.last = head.version == Minor::Zero;
-        State::body(head.framing, self.limits.head, || self.next())
+        State::body(
+            head.framing,
+            || self.next(),
+            || Chunks::new(self.bounds.body, self.bounds.head),
+        )
     }
 
     /// What follows a message.
@@ -117,7 +125,7 @@ impl Requests {
         if self.last {
             State::Over
         } else {
-            State::Head(HeadReader::new(self.limits))
+            State::Head(HeadReader::new(self.bounds))
         }
     }
 
@@ -179,8 +187,11 @@ impl Answers {
                         } else if answer.doubtful {
                             return self.over(at);
                         } else {
-                            self.state =
-                                State::body(answer.framing, self.limit, || State::Head(None));
+                            self.state = State::body(
+                                answer.framing,
+                                || State::Head(None),
+                                || Chunks::new(u64::MAX, self.limit),
+                            );
                         }
                     }
                     Err(fault) => return self.fault(at, fault),
@@ -199,7 +210,7 @@ impl Answers {
                         at += here;
                         self.state = State::Head(None);
                     }
-                    Err(what) => return self.fault(at, what.into()),
+                    Err(what) => return self.fault(at, what.in_body()),
                 },
                 State::UntilClose => return Look::Pass(bytes.len()),
                 State::Over => return Look::Last(at),

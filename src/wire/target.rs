@@ -3,6 +3,8 @@
 use std::net::Ipv6Addr;
 use std::str;
 
+use memchr::memchr;
+
 /// Whether a target can be read in one way only, as far as its bytes go: a path, perhaps with a
 /// query, alone or behind `http://` or `https://` and a host; or `*`.
 pub(super) fn is_target(target: &[u8]) -> bool {
@@ -30,19 +32,21 @@ fn behind<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 /// What is allowed is what the type of targets behind this can hold: some characters that should be
 /// encoded, but which real clients send as they are, are among it.
 fn is_path_and_query(target: &[u8]) -> bool {
-    let mut kinds = PATH;
-    let mut high = false;
-    for byte in target {
-        if *byte == b'?' {
-            kinds = QUERY;
-        }
-        let kind = KINDS.get(usize::from(*byte)).copied().unwrap_or_default();
-        if kind & kinds == 0 {
-            return false;
-        }
-        high |= *byte >= 0x80;
-    }
-    !high || str::from_utf8(target).is_ok()
+    let query = memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at(query);
+    // Without an early return: nearly every target is good.
+    let kinds = |part: &[u8]| {
+        part.iter()
+            .fold(PATH | QUERY | ASCII, |all, byte| all & kind(*byte))
+    };
+    let (path, query) = (kinds(path), kinds(query));
+    let is_ascii = path & query & ASCII != 0;
+    path & PATH != 0 && query & QUERY != 0 && (is_ascii || str::from_utf8(target).is_ok())
+}
+
+fn kind(byte: u8) -> u8 {
+    // The table has an entry for every byte.
+    KINDS.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// Whether a text is a host as requests name it: a name, an IPv4 address, or an IPv6 address in
@@ -78,6 +82,7 @@ fn is_port(text: &[u8]) -> bool {
 
 const PATH: u8 = 1;
 const QUERY: u8 = 2;
+const ASCII: u8 = 4;
 
 /// Which bytes may stand where. Above ASCII they must be UTF-8 together.
 const KINDS: [u8; 256] = {
@@ -86,10 +91,12 @@ const KINDS: [u8; 256] = {
     loop {
         let path = matches!(byte,
             0x21 | 0x22 | 0x24..=0x3b | 0x3d | 0x40..=0x5f | 0x61..=0x7e | 0x80..=0xff);
+        let ascii = byte < 0x80;
         let query = matches!(byte, 0x21 | 0x24..=0x3b | 0x3d | 0x3f..=0x7e | 0x80..=0xff);
         #[expect(clippy::indexing_slicing, reason = "computed at compile time")]
         {
-            table[byte as usize] = (path as u8) * PATH + (query as u8) * QUERY;
+            table[byte as usize] =
+                (path as u8) * PATH + (query as u8) * QUERY + (ascii as u8) * ASCII;
         }
         if byte == u8::MAX {
             break table;

@@ -113,15 +113,25 @@ impl Home {
 
     /// Starts a process.
     pub(crate) fn run(&self, more: &[&str]) -> Gateway {
+        let mut command = Command::new(BINARY);
+        command.arg("run").arg("--config").arg(self.config());
+        self.spawn(command.args(more))
+    }
+
+    /// Starts a process that may have so many files open, and no more.
+    pub(crate) fn run_with_files(&self, files: usize) -> Gateway {
+        let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(limited).arg(BINARY);
+        self.spawn(command.arg("run").arg("--config").arg(self.config()))
+    }
+
+    fn spawn(&self, command: &mut Command) -> Gateway {
         let number = self.started.get();
         self.started.set(number + 1);
         let log = self.folder.path().join(format!("process-{number}.log"));
         let output = File::create(&log).unwrap();
-        let child = Command::new(BINARY)
-            .arg("run")
-            .arg("--config")
-            .arg(self.config())
-            .args(more)
+        let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
@@ -154,6 +164,10 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, given as in `kill -TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id();

@@ -91,7 +91,7 @@ async fn a_slow_upload_is_not_a_timeout() {
     let answering = tokio::spawn(client.request(request));
     // Longer in all than the console has for the head of its answer (3 s).
     for _ in 0..5 {
-        feed.send(Ok(Frame::data(Bytes::from_static(b"piece"))))
+        feed.send(Ok(Frame::data(Bytes::from_static(&[b'x'; 500]))))
             .await
             .unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -99,7 +99,7 @@ async fn a_slow_upload_is_not_a_timeout() {
     drop(feed);
     let answer = collect(answering.await.unwrap().unwrap()).await;
     assert!(ok(&answer), "{answer:?}");
-    assert_eq!(world.outcome(&answer).await["bytes_in"], 25);
+    assert_eq!(world.outcome(&answer).await["bytes_in"], 2500);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
 
 use vspc_gateway::gateway::Gateway;
-use vspc_gateway::listen::{Drain, serve};
+use vspc_gateway::listen::{Connections, Drain, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
 
@@ -146,14 +146,16 @@ impl World {
             panic!("{faults:#?}");
         });
         let (auditor, writer) = Auditor::open(settings.audit.clone()).unwrap();
+        let limits = settings.server.connections;
         let (mut gateway, _) = app::compose(settings, &auditor).unwrap();
         adjust(Arc::get_mut(&mut gateway).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Drain::new();
+        let connections = Connections::new(limits, gateway.telemetry.clone());
         tokio::spawn({
             let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
-            async move { serve(listener, gateway, &drain).await }
+            async move { serve(listener, gateway, &connections, &drain).await }
         });
         tokio::spawn({
             let (gateway, mut draining) = (Arc::clone(&gateway), drain.watch());
@@ -187,6 +189,25 @@ impl World {
             let stop = async move { draining.begun().await };
             gateway.roster.run(stop).await
         });
+    }
+
+    /// Checks the consoles' addresses from now on, as the process does, once for a start.
+    pub(crate) async fn keep_addresses(&self) {
+        let gateway = self.gateway();
+        for console in gateway.consoles.values() {
+            let (console, mut draining) = (Arc::clone(console), self.drain.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = console.watch_addresses() => {}
+                    () = draining.begun() => {}
+                }
+            });
+        }
+        let all_known = || {
+            let mut consoles = gateway.consoles.values();
+            consoles.all(|console| !console.addresses().is_empty())
+        };
+        until_true(all_known).await;
     }
 
     /// What operators are told about readiness.
@@ -385,6 +406,7 @@ pub(crate) fn configuration(folder: &Path, url: &str, console: &str, listen: &st
 listen = "{listen}"
 replay_limit = "64KiB"
 body_limit = "64MiB"
+unread_timeout = "60s"
 drain = "10s"
 [audit]
 directory = "audit"

@@ -10,12 +10,14 @@
 )]
 
 mod accounts;
+mod addresses;
 mod admin_commands;
 mod audit;
 mod canary;
 mod canary_login;
 mod child;
 mod clients;
+mod conformance;
 mod crowd;
 mod directory;
 mod fair;
@@ -24,6 +26,7 @@ mod forwarding;
 mod fuzz_seeds;
 mod harness;
 mod identity;
+mod limits;
 mod login;
 mod login_misuse;
 mod login_passed;

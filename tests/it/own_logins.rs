@@ -338,6 +338,8 @@ fn console(simulator: &Simulator) -> Console {
         id: ConsoleId::new("main"),
         scheme: http::uri::Scheme::HTTP,
         authority: simulator.addr().to_string().parse().unwrap(),
+        addresses: Vec::new(),
+        checks: None,
         trust: Trust::System,
         http: HttpVersions::Auto,
         connect_timeout: 5 * second,

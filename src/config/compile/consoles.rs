@@ -9,7 +9,7 @@ use http::Method;
 use http::uri::{Authority, Scheme};
 
 use super::login::login;
-use super::{rules, shares};
+use super::{addresses, rules, shares};
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path};
 use crate::config::{Console, Passthrough};
@@ -208,41 +208,41 @@ fn console(
     let trust = section
         .optional("tls")
         .map_or(Some(Trust::System), |item| trust(&item, folder));
-    let http = section
-        .optional("http")
-        .map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
+    let http = section.optional("http");
+    let http = http.map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
     let client_version = section
         .optional("client_version")
         .map_or(Some(None), |item| version(&item).map(Some));
     let login = section
         .required("login")
         .and_then(|item| login(&item, folder));
-    let connect_timeout = section.or("connect_timeout", Time(Duration::from_secs(5)));
-    let first_byte_timeout = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
-    let idle_timeout = section.or("idle_timeout", Time(Duration::from_secs(90)));
+    let timeouts = timeouts(&mut section);
     let sharing = shares::sharing(&mut section);
     let (scheme, authority) = url.unzip();
+    let plaintext = plaintext.unwrap_or(false) || scheme != Some(Scheme::HTTP);
+    let places = addresses::addresses(&mut section, plaintext);
     if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
         section.fault("tls", "means nothing for an http:// url");
     }
     let upstream = (|| {
+        let (addresses, checks) = places?;
+        let [connect_timeout, first_byte_timeout, idle_timeout] = timeouts?;
         Some(upstream::Settings {
             id: ConsoleId::new(&name?),
             scheme: scheme?,
             authority: authority?,
+            addresses,
+            checks,
             trust: trust?,
             http: http?,
-            connect_timeout: connect_timeout?.0,
-            first_byte_timeout: first_byte_timeout?.0,
-            idle_timeout: idle_timeout?.0,
+            connect_timeout,
+            first_byte_timeout,
+            idle_timeout,
             sharing: sharing?,
         })
     })();
-    if let Some(Err(error)) = upstream
-        .clone()
-        .filter(uses_tls)
-        .map(upstream::Console::new)
-    {
+    let tried = upstream.clone().filter(uses_tls);
+    if let Some(Err(error)) = tried.map(upstream::Console::new) {
         section.fault("tls", error.to_string());
     }
     section.finish();
@@ -254,6 +254,14 @@ fn console(
         passthrough,
         directory,
     })
+}
+
+/// To connect, to the head of an answer, and within it.
+fn timeouts(section: &mut Section<'_>) -> Option<[Duration; 3]> {
+    let connect = section.or("connect_timeout", Time(Duration::from_secs(5)));
+    let first_byte = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
+    let idle = section.or("idle_timeout", Time(Duration::from_secs(90)));
+    Some([connect?.0, first_byte?.0, idle?.0])
 }
 
 fn version(item: &Item<'_>) -> Option<http::HeaderValue> {
@@ -287,11 +295,7 @@ fn url(text: &str, plaintext_allowed: bool) -> Result<(Scheme, Authority), Strin
         return Err(WRONG.to_owned());
     }
     if scheme == Scheme::HTTP && !plaintext_allowed && !is_loopback(authority.host()) {
-        return Err(
-            "plain HTTP would show every token to the network: use https://, or set \
-                    danger_plaintext = true"
-                .to_owned(),
-        );
+        return Err(addresses::PLAINTEXT.to_owned());
     }
     Ok((scheme, authority))
 }

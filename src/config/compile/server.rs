@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::connections;
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Size, Time, path, secret};
-use crate::config::{AdminAddress, AdminListener, Log, LogFormat, Server};
+use crate::config::{AdminAddress, AdminListener, Console, Log, LogFormat, Server};
 use crate::request::Limits;
 use crate::secret::SecretSource;
 use crate::state;
@@ -18,23 +19,21 @@ pub(super) fn server(
     root: &mut Section<'_>,
     folder: &Path,
     upgrade_default: Option<PathBuf>,
+    consoles: &[Console],
 ) -> Option<Server> {
     let mut section = root.required("server")?.section()?;
     let listen = section.required("listen").and_then(|item| addresses(&item));
-    let names = section
-        .optional("names")
-        .map_or(Some(Vec::new()), |item| names(&item));
+    let limits = limits(&mut section);
     let public_url = section.optional("public_url").map_or(Some(None), |item| {
         item.read_with(|text: String| origin(&text)).map(Some)
     });
     let workers = section.or("workers", default_workers());
-    let body_limit = section.or("body_limit", Size(1 << 30));
-    let header_limit = section.or("header_limit", Size(64 * 1024));
-    let target_limit = section.or("target_limit", Size(16 * 1024));
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
     let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
     let lifetimes = lifetimes(&mut section);
     let vspc_errors = section.or("vspc_errors", false);
+    let connections = connections::connections(&mut section, consoles);
+    let body_pace = connections::body_pace(&mut section);
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
         Some(item) => path(&item, folder),
@@ -43,26 +42,18 @@ pub(super) fn server(
     if workers.is_some_and(|workers| !(1..=1024).contains(&workers)) {
         section.fault("workers", "must be between 1 and 1024");
     }
-    if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
-        section.fault("target_limit", "must be between 256B and 64KiB");
-    }
-    if header_limit.is_some_and(|limit| !(1024..=65_536).contains(&limit.0)) {
-        section.fault("header_limit", "must be between 1KiB and 64KiB");
-    }
     if replay_limit.is_some_and(|limit| limit.0 > 16 << 20) {
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
     section.finish();
-    let limits = Limits {
-        target: usize::try_from(target_limit?.0).ok()?,
-        head: usize::try_from(header_limit?.0).ok()?,
-        body: body_limit?.0,
-        names: names?,
-    };
+    let (connections, shortage) = connections?;
     Some(Server {
         listen: listen?,
         workers: workers?,
-        limits,
+        limits: limits?,
+        connections,
+        shortage,
+        body_pace: body_pace?,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
         lifetimes: lifetimes?,
@@ -70,6 +61,28 @@ pub(super) fn server(
         public_url: public_url?,
         drain: drain?,
         upgrade_socket: upgrade_socket?,
+    })
+}
+
+/// Bounds on requests, and the hosts that are served.
+fn limits(section: &mut Section<'_>) -> Option<Limits> {
+    let names = section
+        .optional("names")
+        .map_or(Some(Vec::new()), |item| names(&item));
+    let body_limit = section.or("body_limit", Size(1 << 30));
+    let header_limit = section.or("header_limit", Size(64 * 1024));
+    let target_limit = section.or("target_limit", Size(16 * 1024));
+    if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
+        section.fault("target_limit", "must be between 256B and 64KiB");
+    }
+    if header_limit.is_some_and(|limit| !(1024..=65_536).contains(&limit.0)) {
+        section.fault("header_limit", "must be between 1KiB and 64KiB");
+    }
+    Some(Limits {
+        target: usize::try_from(target_limit?.0).ok()?,
+        head: usize::try_from(header_limit?.0).ok()?,
+        body: body_limit?.0,
+        names: names?,
     })
 }
 

@@ -40,6 +40,8 @@ async fn silent() -> (TcpListener, Console) {
         id: ConsoleId::new("main"),
         scheme: Scheme::HTTP,
         authority: address.to_string().parse().unwrap(),
+        addresses: Vec::new(),
+        checks: None,
         trust: Trust::System,
         http: HttpVersions::Auto,
         connect_timeout: Duration::from_secs(5),

@@ -1,0 +1,358 @@
+//! The guard of an HTTP/1 connection: what stands in front of hyper's parser.
+//!
+//! It looks at the bytes that were read, in place, before hyper sees them, and lets through what
+//! [`crate::wire`] can read in one way. A head that has come in part is withheld. At a fault it
+//! leaves the fault among the connection's [`Readings`], and feeds hyper a request of its own
+//! instead: so every refusal takes the same road as a request, with an id and a record. It keeps
+//! the time as well: how long a connection may be idle, and how long a head may take.
+
+mod readings;
+#[cfg(test)]
+mod tests;
+
+pub(super) use readings::{Answered, Readings};
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Limits;
+use crate::wire::{Bounds, Fault, Look, Place, Requests, What};
+
+/// A connection of which hyper sees only what has one reading.
+#[derive(Debug)]
+pub(super) struct Guard<S> {
+    stream: S,
+    /// The most time without a request.
+    idle_timeout: Duration,
+    /// The most time from the first byte of a head to its last.
+    head_timeout: Duration,
+    requests: Requests,
+    readings: Arc<Readings>,
+    /// What was read and hyper has not been given.
+    stash: Vec<u8>,
+    /// How much of that, from its beginning, may go on.
+    cleared: usize,
+    state: State,
+    /// By when something must have come.
+    due: Option<(Due, Instant)>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What becomes of the bytes that come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// They are read.
+    Reading,
+    /// A body cannot be read on, which hyper is to be told once it has what came before.
+    Failing(Fault),
+    /// They are thrown away: nothing more is expected, or nothing more can be read.
+    Deaf,
+    /// The connection's end is on its way to the caller; they are thrown away until it is there.
+    Lingering,
+}
+
+/// What must come in time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Due {
+    /// The first byte of a request.
+    Request,
+    /// The rest of a head.
+    Head,
+    /// The caller's own end of the connection.
+    End,
+}
+
+impl<S> Guard<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(stream: S, bounds: Bounds, limits: &Limits, readings: Arc<Readings>) -> Self {
+        Self {
+            stream,
+            idle_timeout: limits.idle_timeout,
+            head_timeout: limits.head_timeout,
+            requests: Requests::new(bounds),
+            readings,
+            stash: Vec::new(),
+            cleared: 0,
+            state: State::Reading,
+            due: None,
+            timer: None,
+        }
+    }
+
+    /// Gives hyper of the stash what may go on.
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
+        let count = self.cleared.min(buffer.remaining());
+        buffer.put_slice(self.stash.get(..count).unwrap_or_default());
+        self.stash.drain(..count);
+        self.cleared -= count;
+        if self.stash.is_empty() {
+            // A connection that waits for its next request holds no memory for the last one.
+            self.stash = Vec::new();
+        }
+    }
+
+    /// Reads into hyper's buffer and looks at what came: the usual way, on which nothing is copied.
+    fn poll_straight(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Came>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            return Poll::Ready(Ok(Came::End));
+        }
+        let look = self.requests.look(new, |head| self.readings.push(head));
+        let passed = match look {
+            Look::Pass(count) | Look::Last(count) | Look::Fault(count, _) => count,
+        };
+        if matches!(look, Look::Pass(_)) {
+            self.stash
+                .extend_from_slice(new.get(passed..).unwrap_or_default());
+        }
+        buffer.set_filled(before + passed);
+        self.heed(look);
+        Poll::Ready(Ok(if passed > 0 { Came::Passed } else { Came::More }))
+    }
+
+    /// Reads behind what is withheld, and looks at all of it.
+    fn poll_stash(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Came>> {
+        if ready!(self.poll_more(context))? == 0 {
+            return Poll::Ready(Ok(Came::End));
+        }
+        let readings = &self.readings;
+        let look = self.requests.look(&self.stash, |head| readings.push(head));
+        let (Look::Pass(passed) | Look::Last(passed) | Look::Fault(passed, _)) = look;
+        self.cleared = passed;
+        if !matches!(look, Look::Pass(_)) {
+            self.stash.truncate(passed);
+        }
+        self.heed(look);
+        Poll::Ready(Ok(Came::More))
+    }
+
+    /// Reads to the end of the stash.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut piece = [0; PIECE];
+        let mut piece = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
+        self.stash.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(piece.filled().len()))
+    }
+
+    /// Does what a look at the bytes calls for, beside letting them through.
+    fn heed(&mut self, look: Look) {
+        match look {
+            Look::Pass(_) => {}
+            Look::Last(_) => self.state = State::Deaf,
+            // There is a request already, which is refused when its body fails.
+            Look::Fault(_, fault) if fault.place == Place::Body => {
+                self.state = State::Failing(fault);
+            }
+            Look::Fault(_, fault) => self.refuse(fault),
+        }
+    }
+
+    /// Has a fault answered: hyper gets a request to answer it to.
+    fn refuse(&mut self, fault: Fault) {
+        self.state = State::Deaf;
+        self.readings.push_fault(fault);
+        self.stash.truncate(self.cleared);
+        self.stash.extend_from_slice(STAND_IN);
+        self.cleared = self.stash.len();
+    }
+
+    /// Throws away what comes. Ready at the end of it.
+    fn poll_deaf(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut piece = [0; PIECE];
+            let mut piece = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Nothing came. Ready when the time is over in which it should have.
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
+        let due = if self.requests.is_within_head(&self.stash) {
+            Some(Due::Head)
+        } else if self.readings.is_idle() {
+            Some(Due::Request)
+        } else {
+            None
+        };
+        let Some(due) = due else {
+            self.due = None;
+            return Poll::Pending;
+        };
+        let deadline = match self.due {
+            Some((same, deadline)) if same == due => deadline,
+            _ => {
+                let time = match due {
+                    Due::Request => self.idle_timeout,
+                    Due::Head => self.head_timeout,
+                    Due::End => LINGER,
+                };
+                let deadline = Instant::now() + time;
+                self.due = Some((due, deadline));
+                deadline
+            }
+        };
+        ready!(self.poll_timer(context, deadline));
+        self.due = None;
+        Poll::Ready(due)
+    }
+
+    /// Ready at the deadline. The timer that a connection has is left to an earlier time than it
+    /// should, and set anew when that has come: most connections never get there.
+    fn poll_timer(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// Whether the caller may still be sending what nobody will read: a connection that is closed
+    /// meanwhile is reset, and the answer lost.
+    fn lingers(&self) -> bool {
+        self.state != State::Reading || self.requests.is_within_body()
+    }
+}
+
+/// What a reading came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Came {
+    /// The end of the connection.
+    End,
+    /// Nothing that hyper has yet.
+    More,
+    /// Something that is in hyper's buffer.
+    Passed,
+}
+
+impl<S> AsyncRead for Guard<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.cleared > 0 {
+                this.hand_on(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if let State::Failing(fault) = this.state {
+                this.state = State::Deaf;
+                return Poll::Ready(Err(fault.into()));
+            }
+            if this.state != State::Reading {
+                ready!(this.poll_deaf(context))?;
+                // Who has only closed its sending side still gets the answer to what was wrong.
+                return if this.readings.has_fault() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(Ok(()))
+                };
+            }
+            let came = if this.stash.is_empty() {
+                this.poll_straight(context, buffer)
+            } else {
+                this.poll_stash(context)
+            };
+            match came? {
+                Poll::Ready(Came::Passed | Came::End) => {
+                    this.due = None;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Came::More) => {}
+                Poll::Pending => match ready!(this.poll_due(context)) {
+                    Due::Head => this.refuse(What::Slow.into()),
+                    // The connection ends as if the caller had closed it.
+                    Due::Request | Due::End => return Poll::Ready(Ok(())),
+                },
+            }
+        }
+    }
+}
+
+impl<S> AsyncWrite for Guard<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.state != State::Lingering {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if !this.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+            this.state = State::Lingering;
+            this.due = Some((Due::End, Instant::now() + LINGER));
+        }
+        // How the caller ends it does not matter any more.
+        if this.poll_deaf(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        match this.due {
+            Some((Due::End, deadline)) => this.poll_timer(context, deadline).map(Ok),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// What hyper is given in place of what cannot be read. The service never looks at it.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: _\r\nConnection: close\r\n\r\n";
+
+/// How much is read at a time where hyper's buffer is not read into.
+const PIECE: usize = 4096;
+
+/// How long a caller gets to take the last answer.
+const LINGER: Duration = Duration::from_secs(2);

@@ -1,0 +1,145 @@
+//! What the guard of a connection has read, for the service that answers it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+
+use crate::gateway::{AnswerBody, AnswerCut};
+use crate::wire::{Fault, Framing, Head, Minor, What};
+
+/// The heads and faults of a connection in their order, and how many of them are not answered.
+#[derive(Debug, Default)]
+pub(in crate::listen) struct Readings(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: VecDeque<Reading>,
+    answering: usize,
+    has_fault: bool,
+}
+
+/// A head, or what stands in for one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::listen) enum Reading {
+    /// What follows cannot be read; hyper has a request that nobody sent.
+    Fault(Fault),
+    /// A request.
+    Head(Head),
+}
+
+impl Readings {
+    pub(super) fn push(&self, head: Head) {
+        self.0.lock().waiting.push_back(Reading::Head(head));
+    }
+
+    pub(super) fn push_fault(&self, fault: Fault) {
+        let mut inner = self.0.lock();
+        inner.waiting.push_back(Reading::Fault(fault));
+        inner.has_fault = true;
+    }
+
+    /// Whether nothing is to be answered.
+    pub(super) fn is_idle(&self) -> bool {
+        let inner = self.0.lock();
+        inner.waiting.is_empty() && inner.answering == 0
+    }
+
+    /// Whether a fault is among what is to be answered.
+    pub(super) fn has_fault(&self) -> bool {
+        let inner = self.0.lock();
+        inner.has_fault && (inner.answering > 0 || !inner.waiting.is_empty())
+    }
+
+    /// Takes the reading of the request that hyper has parsed next. It counts as unanswered until
+    /// what comes with it is dropped.
+    ///
+    /// # Errors
+    /// Gives the fault that hyper's request stands for, or says that hyper has read another request
+    /// than the guard.
+    pub(in crate::listen) fn next<B>(
+        self: &Arc<Self>,
+        request: &Request<B>,
+    ) -> (Result<(), Fault>, Answering)
+    where
+        B: Body,
+    {
+        let mut inner = self.0.lock();
+        inner.answering += 1;
+        let reading = inner.waiting.pop_front();
+        drop(inner);
+        let read = match reading {
+            Some(Reading::Head(head)) if agree(&head, request) => Ok(()),
+            Some(Reading::Head(_)) | None => Err(What::Doubtful.into()),
+            Some(Reading::Fault(fault)) => Err(fault),
+        };
+        (read, Answering(Arc::clone(self)))
+    }
+}
+
+/// Whether two readers of a head mean the same message.
+fn agree<B: Body>(head: &Head, request: &Request<B>) -> bool {
+    let version = match head.version {
+        Minor::Zero => Version::HTTP_10,
+        Minor::One => Version::HTTP_11,
+    };
+    let length = request.body().size_hint().exact();
+    let framing = match head.framing {
+        Framing::Chunked => length.is_none(),
+        Framing::Length(told) => length == Some(told),
+        Framing::None => length == Some(0),
+        Framing::UntilClose => false,
+    };
+    framing && request.version() == version
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(in crate::listen) struct Answering(Arc<Readings>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.0.lock().answering -= 1;
+    }
+}
+
+/// An answer's body, with which the request counts as answered.
+#[derive(Debug)]
+pub(in crate::listen) struct Answered {
+    body: AnswerBody,
+    _answering: Answering,
+}
+
+impl Answered {
+    pub(in crate::listen) fn new(body: AnswerBody, answering: Answering) -> Self {
+        Self {
+            body,
+            _answering: answering,
+        }
+    }
+}
+
+impl Body for Answered {
+    type Data = Bytes;
+    type Error = AnswerCut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

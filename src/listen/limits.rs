@@ -1,0 +1,320 @@
+//! How many connections there may be, in all and from one source, and for how long what.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::telemetry::Telemetry;
+
+/// Bounds on the connections of callers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The most connections over all listeners.
+    pub connections: usize,
+    /// The most of them from one source: an IPv4 address, or a network of IPv6 with a prefix of 64
+    /// bits, which is what one host may have.
+    pub connections_per_source: usize,
+    /// The most time in which a caller takes nothing of what is written to it.
+    pub unread_timeout: Duration,
+    /// The most time without a request.
+    pub idle_timeout: Duration,
+    /// The most time for the whole head of a request.
+    pub head_timeout: Duration,
+}
+
+impl Default for Limits {
+    /// As in a configuration that says nothing of it, where there are descriptors enough.
+    fn default() -> Self {
+        Self {
+            connections: MOST_BY_DEFAULT,
+            connections_per_source: MOST_BY_DEFAULT / 2,
+            unread_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// More connections are configured than there can be descriptors for; fewer are served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "server.connections is {wanted}, but {descriptors} descriptors, which are all that this process \
+     may have, suffice for {room} beside those to consoles and files: {room} it is; raise the limit \
+     (LimitNOFILE, ulimit -n)"
+)]
+pub struct Shortage {
+    /// What is configured.
+    pub wanted: usize,
+    /// The descriptors that the process may have.
+    pub descriptors: usize,
+    /// How many connections they suffice for.
+    pub room: usize,
+}
+
+impl Limits {
+    /// How many connections are served without a setting for it.
+    pub fn connections_by_default(room: usize) -> usize {
+        room.min(MOST_BY_DEFAULT)
+    }
+}
+
+/// How many connections of callers `descriptors` suffice for, when `consoles` of them may be
+/// connections to consoles. Some are kept for operators and for files.
+///
+/// Where they are so few that nothing would be left, it is half of them: not everything that may be
+/// open is open at once.
+pub fn room(descriptors: usize, consoles: usize) -> usize {
+    let others = RESERVE.saturating_add(consoles);
+    let half = (descriptors / 2).max(1);
+    descriptors.saturating_sub(others).max(half)
+}
+
+/// The connections of callers that there are, over all listeners.
+pub struct Connections {
+    limits: Limits,
+    telemetry: Telemetry,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    /// An entry goes with its last connection, so that there are no more entries than connections.
+    by_source: HashMap<Source, usize>,
+    /// When it was last logged that one was refused, and how many were since.
+    complained: Option<Instant>,
+    unsaid: u64,
+}
+
+/// A place among the connections, free again when it is dropped.
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    source: Source,
+}
+
+/// Which connections count as one caller's.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Source(IpAddr);
+
+impl Source {
+    fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & NETWORK;
+                IpAddr::V6(Ipv6Addr::from_bits(network))
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+impl Connections {
+    /// None yet, and as many as `limits` say from now on.
+    pub fn new(limits: Limits, telemetry: Telemetry) -> Arc<Self> {
+        telemetry.connections_limited(limits.connections);
+        Arc::new(Self {
+            limits,
+            telemetry,
+            open: Mutex::default(),
+        })
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Finds a place for a connection; without one it is counted as refused.
+    pub(super) fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+        let source = Source::of(from);
+        let mut open = self.open.lock();
+        match open.take(source, &self.limits) {
+            Ok(()) => Some(Place {
+                connections: Arc::clone(self),
+                source,
+            }),
+            Err(reason) => {
+                let unsaid = open.complain();
+                drop(open);
+                self.telemetry.connection_refused(reason);
+                if let Some(refused) = unsaid {
+                    let limit = match reason {
+                        "source" => self.limits.connections_per_source,
+                        _ => self.limits.connections,
+                    };
+                    tracing::warn!(
+                        %from, reason, limit, refused,
+                        "there are too many connections: new ones are refused"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn sources(&self) -> usize {
+        self.open.lock().by_source.len()
+    }
+}
+
+impl Open {
+    fn take(&mut self, source: Source, limits: &Limits) -> Result<(), &'static str> {
+        if self.all >= limits.connections {
+            return Err("all");
+        }
+        match self.by_source.entry(source) {
+            Entry::Occupied(full) if *full.get() >= limits.connections_per_source => {
+                return Err("source");
+            }
+            entry => *entry.or_default() += 1,
+        }
+        self.all += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, source: Source) {
+        self.all = self.all.saturating_sub(1);
+        if let Entry::Occupied(mut entry) = self.by_source.entry(source) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    /// How many were refused since it was last said, when it is time to say so again.
+    fn complain(&mut self) -> Option<u64> {
+        self.unsaid += 1;
+        if self
+            .complained
+            .is_some_and(|at| at.elapsed() < super::COMPLAIN_EVERY)
+        {
+            return None;
+        }
+        self.complained = Some(Instant::now());
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+impl Place {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.connections.limits
+    }
+
+    pub(super) fn telemetry(&self) -> &Telemetry {
+        &self.connections.telemetry
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.open.lock().give_back(self.source);
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As many as requests may be under way without a setting for that (`audit.queue`).
+const MOST_BY_DEFAULT: usize = 32_768;
+
+/// Descriptors for listeners, operators, the log, the state and the runtime.
+const RESERVE: usize = 128;
+
+/// The part of an IPv6 address that names a network.
+const NETWORK: u128 = !(u64::MAX as u128);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(all: usize, per_source: usize) -> Arc<Connections> {
+        let limits = Limits {
+            connections: all,
+            connections_per_source: per_source,
+            ..Limits::default()
+        };
+        Connections::new(limits, Telemetry::default())
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn there_are_no_more_connections_than_may_be_and_each_that_ends_makes_room() {
+        let connections = connections(3, 2);
+        let one = address("192.0.2.1");
+        let held = [connections.place(one), connections.place(one)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(connections.place(one).is_none(), "a source has its share");
+        let other = connections.place(address("192.0.2.2"));
+        assert!(other.is_some());
+        assert!(connections.place(address("192.0.2.3")).is_none());
+        drop(other);
+        assert!(connections.place(address("192.0.2.3")).is_some());
+        drop(held);
+        assert!(connections.place(one).is_some());
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_a_source_without_connections() {
+        let connections = connections(1000, 10);
+        let places: Vec<_> = (0..100)
+            .map(|number| connections.place(address(&format!("192.0.2.{number}"))))
+            .collect();
+        assert_eq!(connections.sources(), 100);
+        drop(places);
+        assert_eq!(connections.sources(), 0);
+        // One that is refused for want of room leaves nothing either.
+        let full = self::connections(0, 10);
+        assert!(full.place(address("192.0.2.1")).is_none());
+        assert_eq!(full.sources(), 0);
+    }
+
+    #[test]
+    fn a_source_is_an_address_or_a_network_of_ipv6() {
+        let same = |one, other| Source::of(address(one)) == Source::of(address(other));
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_told_at_most_once_in_ten_seconds_with_their_number() {
+        let mut open = Open::default();
+        assert_eq!(open.complain(), Some(1));
+        for _ in 0..5 {
+            assert_eq!(open.complain(), None);
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(open.complain(), Some(6));
+        assert_eq!(open.complain(), None);
+    }
+
+    #[test]
+    fn descriptors_are_kept_for_consoles_operators_and_files() {
+        assert_eq!(room(20_000, 1_280), 18_592);
+        // Few: half, and never none.
+        assert_eq!(room(1_024, 1_280), 512);
+        assert_eq!(room(64, 1_280), 32);
+        assert_eq!(room(0, 0), 1);
+        assert_eq!(room(usize::MAX, usize::MAX), usize::MAX / 2);
+        assert_eq!(Limits::connections_by_default(1 << 30), 32_768);
+        assert_eq!(Limits::connections_by_default(512), 512);
+    }
+}
