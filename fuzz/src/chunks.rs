@@ -10,15 +10,22 @@ use vspc_gateway::wire::{Chunks, LINES, Portion, What};
 
 /// Takes the input for the bytes behind a head.
 pub fn check(data: &[u8]) {
-    let read = Chunks::new(TRAILERS).read(data);
+    for room in [u64::MAX, 300] {
+        check_within(data, room);
+    }
+}
+
+/// With so many bytes of data at most.
+fn check_within(data: &[u8], room: u64) {
+    let read = Chunks::new(room, TRAILERS).read(data);
     if let Ok(Portion::End(end)) = read {
         assert!(end <= data.len());
     }
     let every: Vec<usize> = (0..=data.len()).collect();
     for cuts in [super::cuts(data), every] {
-        assert_eq!(in_pieces(data, &cuts), read, "cut at {cuts:?}");
+        assert_eq!(in_pieces(data, room, &cuts), read, "cut at {cuts:?}");
     }
-    match (by_lines(data), read) {
+    match (by_lines(data, room), read) {
         (Body::Whole { end, data: body }, Ok(Portion::End(read))) => {
             assert_eq!(end, read);
             check_sizes(data, &body);
@@ -44,8 +51,8 @@ fn check_hyper(chunks: &[u8], body: &[u8]) {
 /// The most bytes of trailers.
 const TRAILERS: usize = 200;
 
-fn in_pieces(data: &[u8], cuts: &[usize]) -> Result<Portion, What> {
-    let mut reader = Chunks::new(TRAILERS);
+fn in_pieces(data: &[u8], room: u64, cuts: &[usize]) -> Result<Portion, What> {
+    let mut reader = Chunks::new(room, TRAILERS);
     for piece in cuts.windows(2) {
         match reader.read(&data[piece[0]..piece[1]])? {
             Portion::All => {}
@@ -83,7 +90,7 @@ fn line(bytes: &[u8]) -> Line<'_> {
 }
 
 /// Reads a body line by line. A part of a line is right if some end makes it a right line.
-fn by_lines(bytes: &[u8]) -> Body {
+fn by_lines(bytes: &[u8], mut room: u64) -> Body {
     let (mut rest, mut data, mut extensions) = (bytes, Vec::new(), 0);
     loop {
         let (text, behind) = match line(rest) {
@@ -102,6 +109,10 @@ fn by_lines(bytes: &[u8]) -> Body {
         rest = behind;
         if size == 0 {
             break;
+        }
+        match room.checked_sub(size) {
+            Some(left) => room = left,
+            None => return Body::Wrong,
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if rest.len() < size {

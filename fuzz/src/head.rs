@@ -9,7 +9,7 @@
 
 use http::{HeaderName, HeaderValue, Uri};
 use vspc_gateway::wire::{
-    Answer, AnswerReader, Asked, Fault, Framing, Head, HeadLimits, HeadReader, LINES, Look, Minor,
+    Answer, AnswerReader, Asked, Bounds, Fault, Framing, Head, HeadReader, LINES, Look, Minor,
     Requests,
 };
 
@@ -20,28 +20,30 @@ pub fn check(data: &[u8]) {
     if data.starts_with(b"HTTP/") {
         return check_answer(data);
     }
-    for limits in [WIDE, NARROW] {
-        let read = HeadReader::new(limits).read(data);
-        let parts = by_lines(data, limits);
+    for bounds in [WIDE, NARROW] {
+        let read = HeadReader::new(bounds).read(data);
+        let parts = by_lines(data, bounds);
         match (&read, &parts) {
             (Ok(Some(head)), Some(lines)) => check_head(&data[..head.size], head, lines),
             (Ok(None) | Err(_), None) => {}
             (read, lines) => panic!("{read:?}, by lines {lines:?}"),
         }
-        check_pieces(data, limits, &read);
-        check_stream(data, limits);
+        check_pieces(data, bounds, &read);
+        check_stream(data, bounds);
     }
 }
 
-const WIDE: HeadLimits = HeadLimits {
+const WIDE: Bounds = Bounds {
     head: 64 * 1024,
     target: 16 * 1024,
+    body: 1 << 30,
 };
 
-/// Limits that small inputs reach.
-const NARROW: HeadLimits = HeadLimits {
+/// Bounds that small inputs reach.
+const NARROW: Bounds = Bounds {
     head: 160,
     target: 24,
+    body: 20,
 };
 
 /// A head taken apart.
@@ -55,14 +57,14 @@ struct Lines<'a> {
 }
 
 /// Takes a whole head apart, if it is one.
-fn by_lines(data: &[u8], limits: HeadLimits) -> Option<Lines<'_>> {
+fn by_lines(data: &[u8], bounds: Bounds) -> Option<Lines<'_>> {
     let end = data.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
     // One empty line may stand before it.
     let head = data[..end].strip_prefix(b"\r\n").unwrap_or(&data[..end]);
     let size = end + 4;
     let lines = split_lines(head);
     let broken = |line: &&[u8]| line.contains(&b'\r') || line.contains(&b'\n');
-    if size > limits.head || lines.iter().any(broken) {
+    if size > bounds.head || lines.iter().any(broken) {
         return None;
     }
     let (first, fields) = lines.split_first()?;
@@ -76,7 +78,7 @@ fn by_lines(data: &[u8], limits: HeadLimits) -> Option<Lines<'_>> {
         && method.len() <= 32
         && method != "CONNECT"
         && method.bytes().all(is_token);
-    if !method_fits || target.len() > limits.target || !is_target(target) {
+    if !method_fits || target.len() > bounds.target || !is_target(target) {
         return None;
     }
     let fields = self::fields(fields)?;
@@ -244,17 +246,17 @@ fn check_hyper(bytes: &[u8], head: &Head, lines: &Lines<'_>) {
 }
 
 /// That the outcome does not hang on where the bytes are cut.
-fn check_pieces(data: &[u8], limits: HeadLimits, whole: &Result<Option<Head>, Fault>) {
+fn check_pieces(data: &[u8], bounds: Bounds, whole: &Result<Option<Head>, Fault>) {
     let every = (0..=data.len().min(512)).chain((data.len() > 512).then_some(data.len()));
     for cuts in [super::cuts(data), every.collect()] {
-        let mut reader = HeadReader::new(limits);
+        let mut reader = HeadReader::new(bounds);
         let mut outcome = Ok(None);
         for end in cuts {
             outcome = reader.read(&data[..end]);
             if !matches!(outcome, Ok(None)) {
                 break;
             }
-            assert!(end < limits.head, "{end} bytes are a part of a head");
+            assert!(end < bounds.head, "{end} bytes are a part of a head");
         }
         match (&outcome, whole) {
             // A fault may be certain before its line has come to its end.
@@ -265,9 +267,9 @@ fn check_pieces(data: &[u8], limits: HeadLimits, whole: &Result<Option<Head>, Fa
 }
 
 /// That a connection's requests are the same however they come.
-fn check_stream(data: &[u8], limits: HeadLimits) {
-    let whole = follow(data, &[0, data.len()], limits);
-    let pieces = follow(data, &super::cuts(data), limits);
+fn check_stream(data: &[u8], bounds: Bounds) {
+    let whole = follow(data, &[0, data.len()], bounds);
+    let pieces = follow(data, &super::cuts(data), bounds);
     assert_eq!(whole.heads, pieces.heads);
     assert_eq!(whole.fault, pieces.fault);
     assert!(data.starts_with(&whole.passed) && data.starts_with(&pieces.passed));
@@ -300,8 +302,8 @@ struct Followed {
     fault: bool,
 }
 
-fn follow(data: &[u8], cuts: &[usize], limits: HeadLimits) -> Followed {
-    let mut requests = Requests::new(limits);
+fn follow(data: &[u8], cuts: &[usize], bounds: Bounds) -> Followed {
+    let mut requests = Requests::new(bounds);
     let (mut passed, mut heads, mut withheld) = (Vec::new(), Vec::new(), Vec::new());
     for piece in cuts.windows(2) {
         withheld.extend_from_slice(&data[piece[0]..piece[1]]);
@@ -309,7 +311,7 @@ fn follow(data: &[u8], cuts: &[usize], limits: HeadLimits) -> Followed {
         let (Look::Pass(count) | Look::Last(count) | Look::Fault(count, _)) = look;
         passed.extend(withheld.drain(..count));
         match look {
-            Look::Pass(_) => assert!(withheld.len() < limits.head),
+            Look::Pass(_) => assert!(withheld.len() < bounds.head),
             Look::Last(_) | Look::Fault(..) => {
                 let fault = matches!(look, Look::Fault(..));
                 return Followed {

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
 
 use bytes::Bytes;
 use http::{Request, Response, request};
@@ -46,15 +48,25 @@ pub(crate) fn serve(bytes: &[u8]) -> Vec<Seen> {
     let io = Memory(Bytes::copy_from_slice(bytes));
     {
         let mut connection = pin!(http1::Builder::new().serve_connection(io, service));
-        // It wakes itself here and there; nothing else could wake it.
-        for _ in 0..8 {
-            let mut context = Context::from_waker(Waker::noop());
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Arc::clone(&woken).into();
+        // It wakes itself; nothing else could wake it.
+        while woken.0.swap(false, Ordering::Relaxed) {
+            let mut context = Context::from_waker(&waker);
             if connection.as_mut().poll(&mut context).is_ready() {
                 break;
             }
         }
     }
     Rc::try_unwrap(seen).map_or_else(|_| Vec::new(), RefCell::into_inner)
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What there is to read; what is written is dropped.

@@ -135,8 +135,8 @@ impl HeadReader {
             if method > METHOD {
                 return Err(What::Method.in_line(line));
             }
-            // Behind the target come a blank and the version.
-            if rest.len() > self.bounds.target + VERSION.len() + 2 {
+            // Around the target come two blanks, the version and a CR.
+            if rest.len() > self.bounds.target + VERSION.len() + 3 {
                 return Err(What::TargetTooLong.in_line(line));
             }
         }

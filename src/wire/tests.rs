@@ -205,6 +205,9 @@ fn what_is_too_large_is_refused_before_it_is_whole() {
     let target = |length: usize| format!("GET /{} HTTP/1.1\r\n", "a".repeat(length - 1));
     let whole = target(BOUNDS.target) + "\r\n";
     assert!(matches!(read(whole.as_bytes()), Ok(Some(_))));
+    for part in 0..whole.len() {
+        assert_eq!(read(&whole.as_bytes()[..part]), Ok(None), "{part}");
+    }
     let long = target(BOUNDS.target + 1) + "\r\n";
     assert_eq!(read(long.as_bytes()).unwrap_err().what, What::TargetTooLong);
     let endless = format!("GET /{}", "a".repeat(BOUNDS.target + 20));
