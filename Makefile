@@ -14,9 +14,8 @@ bench: ## Micro-benchmarks
 	@.ci/deps
 	@cargo bench --locked --bench '*'
 
-compare: ## Side by side with nginx, HAProxy and Envoy
-	@if [ -x benches/compare/run ]; then benches/compare/run; \
-	else echo "make compare needs benches/compare/run, which is not in this tree" >&2; exit 1; fi
+compare: ## Side by side with nginx and HAProxy
+	@benches/compare/run
 
 docker: ## The container image vspc-gateway
 	@docker build -f docker/Dockerfile -t vspc-gateway .

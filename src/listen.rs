@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 mod drain;
+mod frames;
 mod guard;
 mod limits;
 mod protocol;
@@ -34,6 +35,7 @@ use crate::gateway::{AnswerBody, Gateway, Peer};
 use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
+use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
 use protocol::{Protocol, Protocols, spoken};
@@ -47,7 +49,7 @@ pub async fn serve(
     connections: &Arc<Connections>,
     drain: &Drain,
 ) {
-    let protocols = Arc::new(Protocols::new(drain));
+    let protocols = Arc::new(Protocols::new(drain, connections.limits()));
     let mut stop = drain.watch();
     let mut complained: Option<Instant> = None;
     loop {
@@ -150,16 +152,28 @@ impl Connection {
 
     async fn serve_http2(self, stream: TcpStream, peer: Peer) {
         let stream = self.watched(stream);
+        let (frames, watch) = Frames::new(stream, self.place.limits());
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
-            answer(Arc::clone(&self.gateway), request, peer)
+            let (gateway, watch) = (Arc::clone(&self.gateway), watch.clone());
+            async move {
+                let answer = answer(gateway, request, peer).await?;
+                Ok::<_, Infallible>(answer.map(|body| watch.over(body.with_end_asked_for())))
+            }
         });
         let connection = self
             .protocols
             .http2
-            .serve_connection(TokioIo::new(stream), service);
-        drive(connection, self.draining, &asked).await;
+            .serve_connection(TokioIo::new(frames), service);
+        let address = peer.address;
+        tokio::select! {
+            () = drive(connection, self.draining, &asked) => {}
+            late = watch.late() => tracing::info!(%address, %late, "a connection was given up"),
+        }
+        if let Some(excess) = watch.excess() {
+            tracing::info!(%address, %excess, "a connection had too much of something");
+        }
     }
 }
 

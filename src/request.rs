@@ -13,7 +13,7 @@ pub use id::RequestId;
 pub use operation::{LoginsCall, Operation, needs_intent};
 pub use path::{CanonicalPath, PathFault};
 
-use http::header::{EXPECT, HOST, HeaderMap};
+use http::header::{EXPECT, HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -80,6 +80,9 @@ impl<'a> RequestHead<'a> {
         if head_size(&parts.headers) > limits.head {
             return Err(HeadFault::HeadTooLarge);
         }
+        if parts.headers.values().any(has_outer_blank) {
+            return Err(HeadFault::Blank);
+        }
         let host = host(parts)?;
         if !limits.names.is_empty() && !limits.names.iter().any(|name| same_host(host, name)) {
             return Err(HeadFault::WrongHost);
@@ -116,6 +119,9 @@ pub enum HeadFault {
          semicolons or encoded controls): send it in its plain form"
     )]
     AmbiguousPath,
+    /// A value with blanks around it, which HTTP/2 forbids and the console would take away.
+    #[error("a header must not begin or end with a blank")]
+    Blank,
     /// The declared body is larger than the limit.
     #[error("the body is larger than this gateway accepts")]
     BodyTooLarge,
@@ -173,6 +179,11 @@ impl From<PathFault> for HeadFault {
             PathFault::Malformed => Self::Target,
         }
     }
+}
+
+fn has_outer_blank(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
 }
 
 /// hyper's own limit is one of buffers, and lets through what came in one piece.

@@ -1,6 +1,7 @@
 //! Connections to consoles: addresses, pools, TLS, timeouts, whose turn it is, and what went wrong.
 
 mod addresses;
+mod answers;
 mod body;
 pub mod breaker;
 mod connect;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::answer::{self, ApiError, Ending, ErrorKind, Reply, ReplyBody};
+use crate::wire;
 
 const JSON: &str = "application/json; charset=utf-8";
 const TOLD: &str = "The simulator was told to fail.";
@@ -124,6 +125,9 @@ pub enum Action {
     },
     /// 401, as for an expired token.
     Unauthorized,
+    /// A beginning of an answer that tells no length, and the end of the connection, without the
+    /// farewell of TLS.
+    Unended,
 }
 
 fn unnamed() -> u16 {
@@ -299,7 +303,8 @@ impl Faults {
 pub(crate) enum Outcome {
     Answer(Reply),
     Cut,
-    Garbage,
+    /// Bytes in place of an answer, and the end of the connection.
+    Raw(&'static [u8]),
 }
 
 impl Action {
@@ -320,7 +325,7 @@ impl Action {
                 let error = ApiError::new(status, *kind, TOLD);
                 error.coded(*code).into_reply()
             }
-            Self::Garbage => return Some(Outcome::Garbage),
+            Self::Garbage => return Some(Outcome::Raw(wire::GARBAGE)),
             Self::Html => {
                 let page = "<!DOCTYPE html><html><body>Service unavailable</body></html>";
                 answer::typed(StatusCode::OK, HeaderValue::from_static("text/html"), page)
@@ -331,6 +336,7 @@ impl Action {
             Self::TokenBody { body } => {
                 answer::typed(StatusCode::OK, HeaderValue::from_static(JSON), body.clone())
             }
+            Self::Unended => return Some(Outcome::Raw(wire::UNENDED)),
             Self::Unauthorized => {
                 ApiError::unauthorized("The access token has expired.").into_reply()
             }

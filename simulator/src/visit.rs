@@ -71,8 +71,8 @@ pub(crate) async fn answer(
             Ok(headless(&head, reply))
         }
         Outcome::Cut => Err(Cut),
-        Outcome::Garbage => {
-            garbler.begin();
+        Outcome::Raw(bytes) => {
+            garbler.begin(bytes);
             Ok(answer::bare(StatusCode::OK))
         }
     }

@@ -2,26 +2,29 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a garbling connection sends in place of its answer.
-const GARBAGE: &[u8] = b"\x00\xff\x16\x03\x01 this is no HTTP \r\n\r\n\x7f\x00";
+/// What is no answer.
+pub(crate) const GARBAGE: &[u8] = b"\x00\xff\x16\x03\x01 this is no HTTP \r\n\r\n\x7f\x00";
 
-/// Tells a connection to send garbage.
+/// An answer that would end with its connection.
+pub(crate) const UNENDED: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"data\":";
+
+/// Tells a connection what to send in place of its answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Garbler(Arc<AtomicBool>);
+pub(crate) struct Garbler(Arc<OnceLock<&'static [u8]>>);
 
 impl Garbler {
-    pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    pub(crate) fn begin(&self, bytes: &'static [u8]) {
+        self.0.get_or_init(|| bytes);
     }
 
-    fn begun(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn begun(&self) -> Option<&'static [u8]> {
+        self.0.get().copied()
     }
 }
 
@@ -45,8 +48,12 @@ impl<T> Wire<T> {
 
 impl<T: AsyncWrite + Unpin> Wire<T> {
     /// Sends the garbage and then breaks, so that hyper gives the connection up.
-    fn poll_garbage(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        while let Some(rest) = GARBAGE
+    fn poll_garbage(
+        &mut self,
+        garbage: &[u8],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        while let Some(rest) = garbage
             .get(self.garbage_sent..)
             .filter(|rest| !rest.is_empty())
         {
@@ -73,8 +80,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.garbler.begun() {
-            return self.poll_garbage(context);
+        if let Some(garbage) = self.garbler.begun() {
+            return self.poll_garbage(garbage, context);
         }
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
@@ -84,8 +91,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.garbler.begun() {
-            return self.poll_garbage(context);
+        if let Some(garbage) = self.garbler.begun() {
+            return self.poll_garbage(garbage, context);
         }
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }

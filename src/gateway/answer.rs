@@ -62,8 +62,12 @@ struct Streamed {
     idle: Option<Pin<Box<Sleep>>>,
     /// Whether the caller waits for the console now.
     waits: bool,
+    /// What the caller is told next: its connection is cut once it has had what came before.
+    cut: Option<AnswerCut>,
     /// The beginning of the body, where something of it is to be recorded.
     kept: Option<Vec<u8>>,
+    /// Whether its end counts only once it was asked for.
+    asked_for_end: bool,
 }
 
 /// The console's answer broke off; the caller's connection is cut, so that it can tell.
@@ -102,14 +106,35 @@ impl AnswerBody {
             idle_timeout,
             idle: None,
             waits: false,
+            cut: None,
             kept,
+            asked_for_end: false,
         };
         Self(Inner::Streamed(Box::new(streamed)))
+    }
+
+    /// The body for a transport that takes a piece from it before the caller has room for it, as
+    /// HTTP/2 does: the end does not show before it is asked for, which is when the last piece has
+    /// gone. Else an answer that nobody takes would be recorded as one that was given.
+    #[must_use]
+    pub fn with_end_asked_for(mut self) -> Self {
+        if let Inner::Streamed(streamed) = &mut self.0 {
+            streamed.asked_for_end = true;
+        }
+        self
     }
 }
 
 impl Streamed {
+    /// Whether there is nothing more to ask for.
+    fn has_ended(&self) -> bool {
+        self.incoming.is_end_stream() && !(self.asked_for_end && self.bytes > 0)
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
+        if let Some(cut) = self.cut.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
             ready!(self.poll_idle(context));
             self.close(Code::UpstreamCut);
@@ -117,6 +142,10 @@ impl Streamed {
         };
         self.waits = false;
         match frame {
+            None if self.incoming.was_cut() => {
+                self.close(Code::UpstreamCut);
+                Poll::Ready(Some(Err(AnswerCut::Upstream)))
+            }
             None => {
                 self.close(Code::Ok);
                 Poll::Ready(None)
@@ -125,7 +154,10 @@ impl Streamed {
                 // It may have come before the request's body had, and gone with that.
                 let fault = self.exchange.as_ref().and_then(Exchange::body_fault);
                 self.close(fault.unwrap_or(Code::UpstreamCut));
-                Poll::Ready(Some(Err(AnswerCut::Upstream)))
+                // An error would overtake the head and the data that are not written yet.
+                self.cut = Some(AnswerCut::Upstream);
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
             Some(Ok(frame)) if frame.is_trailers() && !self.trailers => {
                 self.close(Code::Ok);
@@ -133,7 +165,9 @@ impl Streamed {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::clean_answer(trailers);
+                    headers::clean_trailers(trailers);
+                    // Nothing follows them, and nobody asks whether something does.
+                    self.close(Code::Ok);
                 }
                 if let Some(data) = frame.data_ref() {
                     self.passed(data.chunk());
@@ -178,7 +212,7 @@ impl Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         // A body whose end is known beforehand is not polled for it.
-        let ended = self.incoming.is_end_stream();
+        let ended = self.has_ended();
         self.close(if ended { Code::Ok } else { Code::Aborted });
     }
 }
@@ -200,7 +234,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Full(bytes) => bytes.is_none(),
-            Inner::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Inner::Streamed(streamed) => streamed.cut.is_none() && streamed.has_ended(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
 use crate::tenant::Named;
 use crate::token::Lease;
-use crate::upstream::{Console, ReplayHandle, RequestBody, Turn, UpstreamError};
+use crate::upstream::{BodyFault, Console, ReplayHandle, RequestBody, Turn, UpstreamError};
 use crate::vspc::grant::Subject;
 
 impl Gateway {
@@ -111,8 +111,9 @@ impl<'a> Outbound<'a> {
             Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),
             _ => gateway.replay_limit,
         };
-        let (body, replay) =
-            RequestBody::streaming(body, hold, gateway.limits.body, gateway.body_pace);
+        let body = whole_if_empty(body).await?;
+        let (limit, pace) = (gateway.limits.body, gateway.body_pace);
+        let (body, replay) = RequestBody::streaming(body, self.parts.version, hold, (limit, pace));
         exchange.follow_body(&replay);
 
         let (mut response, turn) = self.ask(exchange, body, &replay, turn, lease).await?;
@@ -124,7 +125,8 @@ impl<'a> Outbound<'a> {
         }
         let status = response.status();
         let settings = self.console.settings();
-        headers::clean_answer(response.headers_mut());
+        let trailers = headers::takes_trailers(&self.parts.headers);
+        headers::clean_answer(response.headers_mut(), trailers);
         let console = |authority: &str| settings.is_named(authority);
         location::rewrite(response.headers_mut(), status, console, || {
             exchange.origin(gateway.public_url.as_deref(), head.host)
@@ -133,7 +135,7 @@ impl<'a> Outbound<'a> {
             response,
             turn,
             idle_timeout: settings.idle_timeout,
-            trailers: headers::takes_trailers(&self.parts.headers),
+            trailers,
         }))
     }
 
@@ -153,7 +155,9 @@ impl<'a> Outbound<'a> {
             let response;
             (response, turn) = answer.await?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
-                return Ok((response.map(ConsoleBody::from), Some(turn)));
+                let version = response.version();
+                let body = |incoming| ConsoleBody::unread(incoming, version);
+                return Ok((response.map(body), Some(turn)));
             }
             let throttled = Throttled::read(response, self.gateway.clock.now()).await;
             let held = self.sit_out(exchange, &throttled, replay, turn, &mut patience);
@@ -342,6 +346,24 @@ impl<'a> Outbound<'a> {
             request.headers_mut().insert(ACCEPT_ENCODING, identity);
         }
         Ok(request)
+    }
+}
+
+/// Waits for the end of a body that is told to be empty: without one byte of it the request would be
+/// whole to the console.
+async fn whole_if_empty(mut body: Incoming) -> Result<Incoming, UpstreamError> {
+    let fault = |fault| Err(UpstreamError::Body(fault));
+    if body.size_hint().exact() != Some(0) || body.is_end_stream() {
+        return Ok(body);
+    }
+    let end = async { while let Some(Ok(_)) = body.frame().await {} };
+    if tokio::time::timeout(DRAIN_TIME, end).await.is_err() {
+        return fault(BodyFault::Stalled);
+    }
+    if body.is_end_stream() {
+        Ok(body)
+    } else {
+        fault(BodyFault::Aborted)
     }
 }
 

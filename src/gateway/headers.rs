@@ -1,8 +1,9 @@
 //! Which headers pass, in both directions.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
+    CONTENT_RANGE, CONTENT_TYPE, HOST, HeaderMap, HeaderName, LOCATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use smallvec::SmallVec;
 
@@ -78,14 +79,27 @@ pub(super) fn passed_on(from: &HeaderMap, owned: &OwnedHeaders) -> HeaderMap {
 }
 
 /// Takes what must not pass from an answer of the console. Framing is the gateway's own, except
-/// that a length is kept: the body is passed on as it is.
-pub(super) fn clean_answer(headers: &mut HeaderMap) {
+/// that a length is kept: the body is passed on as it is. Where trailers go on, their names do.
+pub(super) fn clean_answer(headers: &mut HeaderMap, trailers: bool) {
     let hop = HopByHop::of(headers);
     for name in CONNECTION_HEADERS.iter().chain(&hop.0) {
-        if *name != CONTENT_LENGTH {
+        if *name != CONTENT_LENGTH && !(trailers && *name == TRAILER) {
             headers.remove(name);
         }
     }
+    remove_own(headers);
+}
+
+/// Takes what must not pass from the trailers of an answer: besides, what decides how the answer is
+/// read, and whoever reads it has done that already.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    for name in CONNECTION_HEADERS.iter().chain(&NEVER_TRAILERS) {
+        trailers.remove(name);
+    }
+    remove_own(trailers);
+}
+
+fn remove_own(headers: &mut HeaderMap) {
     headers.remove(SET_COOKIE);
     // These are the gateway's own words.
     headers.remove(super::GATEWAY_CODE);
@@ -122,6 +136,19 @@ static CONNECTION_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("http2-settings"),
+];
+
+static NEVER_TRAILERS: [HeaderName; 10] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_LOCATION,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    HOST,
+    LOCATION,
+    WWW_AUTHENTICATE,
 ];
 
 const BUILT_IN: [&str; 21] = [
@@ -257,7 +284,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "X-Hop, content-length"),
+            ("connection", "close, x-other"),
             ("x-hop", "1"),
+            ("x-other", "1"),
+            ("trailer", "x-sum"),
             ("keep-alive", "timeout=5"),
             ("set-cookie", "x-authorization=secret"),
             ("content-length", "5"),
@@ -265,10 +295,19 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        clean_answer(&mut headers);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-length", "x-request-id"]);
+        let left = |headers: &HeaderMap| {
+            let mut left: Vec<_> = headers.keys().map(HeaderName::to_string).collect();
+            left.sort_unstable();
+            left
+        };
+        let mut with_trailers = headers.clone();
+        clean_answer(&mut headers, false);
+        assert_eq!(left(&headers), ["content-length", "x-request-id"]);
+        clean_answer(&mut with_trailers, true);
+        let names = ["content-length", "trailer", "x-request-id"];
+        assert_eq!(left(&with_trailers), names);
+        clean_trailers(&mut with_trailers);
+        assert_eq!(left(&with_trailers), ["x-request-id"]);
     }
 
     proptest! {

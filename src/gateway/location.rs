@@ -1,28 +1,36 @@
-//! `Location` headers, so that callers stay on the gateway.
+//! `Location` and `Content-Location` headers, so that callers stay on the gateway.
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue, LOCATION};
+use http::header::{CONTENT_LOCATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 /// Rewrites the `Location` of an answer to the gateway's `origin` (`https://gw.example:8280`).
 ///
 /// A 202 always names the console, by a name of its own liking. Other answers are rewritten when
-/// they point at the console, as `console` tells of an authority, or name no host; what points elsewhere is left alone and never
-/// followed.
+/// they point at the console, as `console` tells of an authority, or name no host; what points
+/// elsewhere is left alone and never followed. A `Content-Location` is rewritten when it names the
+/// console.
 pub(super) fn rewrite(
     headers: &mut HeaderMap,
     status: StatusCode,
     console: impl Fn(&str) -> bool,
     origin: impl FnOnce() -> String,
 ) {
-    let Some(target) = headers
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|location| new_target(location, status, console))
-    else {
-        return;
+    let target = |name: &HeaderName, status| {
+        let location = headers.get(name)?.to_str().ok()?;
+        new_target(location, status, &console)
     };
-    if let Ok(value) = HeaderValue::from_str(&format!("{}{target}", origin())) {
-        headers.insert(LOCATION, value);
+    let own = target(&LOCATION, status);
+    let of_content = target(&CONTENT_LOCATION, StatusCode::OK);
+    if own.is_none() && of_content.is_none() {
+        return;
+    }
+    let origin = origin();
+    let value = |target| HeaderValue::from_str(&format!("{origin}{target}")).ok();
+    let (own, of_content) = (own.and_then(value), of_content.and_then(value));
+    for (name, value) in [(LOCATION, own), (CONTENT_LOCATION, of_content)] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
 }
 
@@ -71,6 +79,25 @@ mod tests {
                 rewritten(&format!("https://{host}/api/v3/asyncActions/1?x=/y"), 202),
                 "https://gw.example/api/v3/asyncActions/1?x=/y"
             );
+        }
+    }
+
+    #[test]
+    fn where_the_content_is_is_told_as_the_gateway_has_it() {
+        for (location, expected) in [
+            ("https://vspc.example:1280/a?b", "https://gw.example/a?b"),
+            ("/a?b", "https://gw.example/a?b"),
+            ("https://10.0.0.5:1280/a", "https://10.0.0.5:1280/a"),
+            ("sibling", "sibling"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LOCATION, HeaderValue::from_static(location));
+            let console = |authority: &str| authority == "vspc.example:1280";
+            rewrite(&mut headers, StatusCode::ACCEPTED, console, || {
+                "https://gw.example".to_owned()
+            });
+            assert_eq!(headers[CONTENT_LOCATION], expected);
+            assert!(!headers.contains_key(LOCATION));
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{Method, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use uuid::Uuid;
@@ -53,7 +53,7 @@ impl Gateway {
         if parts.uri.query().is_some_and(names_a_secret) {
             return Err(HeadFault::KeyInQuery.into());
         }
-        let raw = read_body(exchange, body, self.body_pace).await?;
+        let raw = read_body(exchange, body, (parts.version, self.body_pace)).await?;
         let kind = head.headers.get(CONTENT_TYPE);
         let kind = kind.map(|kind| kind.to_str().unwrap_or_default());
         let form = TokenForm::read(kind, &raw)?;
@@ -284,10 +284,11 @@ fn names_a_secret(query: &str) -> bool {
 async fn read_body(
     exchange: &mut Exchange,
     body: Incoming,
-    pace: Pace,
+    (version, pace): (Version, Pace),
 ) -> Result<Bytes, Rejection> {
     let fault = |fault: BodyFault| Rejection::Upstream(UpstreamError::Body(fault));
-    let (mut body, replay) = RequestBody::streaming(body, 0, FORM_LIMIT as u64, pace);
+    let limits = (FORM_LIMIT as u64, pace);
+    let (mut body, replay) = RequestBody::streaming(body, version, 0, limits);
     exchange.follow_body(&replay);
     // Reserved in full, so that growing leaves no copy of a secret behind.
     let mut form = Zeroizing::new(Vec::with_capacity(FORM_USUAL));

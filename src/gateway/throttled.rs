@@ -31,7 +31,7 @@ impl Throttled {
         let reading = tokio::time::timeout(READ_TIME, fill(&mut incoming, &mut read)).await;
         let rest = match reading {
             Ok(Ok(Filled::All)) => Rest::Nothing,
-            Ok(Ok(Filled::Enough)) | Err(_) => Rest::Incoming(incoming),
+            Ok(Ok(Filled::Enough)) | Err(_) => Rest::Incoming(incoming, parts.version),
             Ok(Err(error)) => Rest::Broken(Some(error)),
         };
         let mut packings = parts.headers.get_all(CONTENT_ENCODING).iter();

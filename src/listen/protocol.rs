@@ -24,10 +24,10 @@ pub(super) enum Protocol {
 }
 
 impl Protocols {
-    pub(super) fn new(drain: &Drain) -> Self {
+    pub(super) fn new(drain: &Drain, limits: &Limits) -> Self {
         Self {
             http1: http1(),
-            http2: http2(drain),
+            http2: http2(drain, limits),
         }
     }
 }
@@ -75,7 +75,7 @@ fn http1() -> http1::Builder {
     builder
 }
 
-fn http2(drain: &Drain) -> http2::Builder<Streams> {
+fn http2(drain: &Drain, limits: &Limits) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(Streams::new(drain));
     builder
         .timer(TokioTimer::new())
@@ -83,8 +83,13 @@ fn http2(drain: &Drain) -> http2::Builder<Streams> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAMS * STREAM_WINDOW)
         .max_header_list_size(HEADER_LIST_LIMIT)
-        .keep_alive_interval(IDLE)
-        .max_pending_accept_reset_streams(20);
+        .max_send_buf_size(SEND_BUFFER)
+        // Silence is asked about before it has lasted too long, and must be answered by then.
+        .keep_alive_interval(limits.idle_timeout * 3 / 4)
+        .keep_alive_timeout(limits.idle_timeout / 4)
+        // What `frames` bounds for a burst, these bound where a burst is read as a whole.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100);
     builder
 }
 
@@ -94,8 +99,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait for the rest of a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a connection of HTTP/2 is asked whether anybody is there.
-const IDLE: Duration = Duration::from_secs(75);
+/// The most of an answer that waits for the caller to make room.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// The most requests under way on a connection of HTTP/2.
 const STREAMS: u32 = 100;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::{io, mem};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -28,13 +29,13 @@ pub enum RequestBody {
 impl RequestBody {
     /// Takes a caller's body, and the handle that can send it again.
     ///
-    /// `hold` is how many bytes are kept for a second sending, `limit` how many may pass at all, and
-    /// `pace` how slowly they may come.
+    /// The version that it came by tells how its end is known. `hold` is how many bytes are kept for a
+    /// second sending; then how many may pass at all, and how slowly they may come.
     pub fn streaming(
         incoming: Incoming,
+        version: Version,
         hold: usize,
-        limit: u64,
-        pace: Pace,
+        (limit, pace): (u64, Pace),
     ) -> (Self, ReplayHandle) {
         if incoming.is_end_stream() {
             return (Self::Empty, ReplayHandle(None));
@@ -42,6 +43,9 @@ impl RequestBody {
         let declared = incoming.size_hint().exact();
         let source = Arc::new(Mutex::new(Source {
             incoming: Paced::new(incoming, pace),
+            shows_end: version == Version::HTTP_2,
+            declared,
+            last: None,
             held: Some(Vec::new()),
             held_bytes: 0,
             hold,
@@ -145,6 +149,13 @@ pub struct StreamingBody {
 #[derive(Debug)]
 struct Source {
     incoming: Paced<Incoming>,
+    /// Whether the end is told apart from the last byte, as HTTP/2 does. What stops without it was
+    /// given up, though hyper tells of no error when the caller gives it up without a reason.
+    shows_end: bool,
+    declared: Option<u64>,
+    /// The last bytes of the declared length, until the end has shown: with them the request would
+    /// be whole to the console, whatever follows.
+    last: Option<Bytes>,
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
     hold: usize,
@@ -176,6 +187,7 @@ impl Source {
                 return Poll::Pending;
             };
             let data = match frame {
+                None if self.shows_end && !self.incoming.is_end_stream() => Err(BodyFault::Aborted),
                 None => {
                     self.ended = true;
                     break;
@@ -184,14 +196,24 @@ impl Source {
                 Some(Err(Slow::Stalled)) => Err(BodyFault::Stalled),
                 // Trailers are dropped: nothing of them may be taken for a header later.
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.take(data),
-                    Err(_) => continue,
+                    Ok(data) if self.shows_end && self.completes(&data) => {
+                        self.last = Some(data);
+                        continue;
+                    }
+                    Ok(data) if !data.is_empty() => self.take(data),
+                    Ok(_) | Err(_) => continue,
                 },
             };
             self.fault = data.as_ref().err().copied();
             return Poll::Ready(Some(data));
         }
-        Poll::Ready(None)
+        Poll::Ready(self.last.take().map(|last| self.take(last)))
+    }
+
+    /// Whether these are the last bytes of the declared length, and the end has not shown yet.
+    fn completes(&self, data: &Bytes) -> bool {
+        let after = self.received.saturating_add(data.len() as u64);
+        !data.is_empty() && self.declared == Some(after) && !self.incoming.is_end_stream()
     }
 
     fn take(&mut self, data: Bytes) -> Result<Bytes, BodyFault> {

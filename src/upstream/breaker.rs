@@ -68,7 +68,7 @@ impl Verdict {
                 status if status.as_u16() == SERVER_ERROR => Self::FaultIn(operation(path)),
                 _ => Self::Fine,
             }),
-            Err(UpstreamError::Body(_)) => None,
+            Err(UpstreamError::Body(_) | UpstreamError::Unsendable(_)) => None,
             Err(UpstreamError::Invalid(_) | UpstreamError::Timeout) => {
                 Some(Self::FaultIn(operation(path)))
             }

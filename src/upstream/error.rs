@@ -23,6 +23,9 @@ pub enum UpstreamError {
     /// TLS could not be agreed on, or the certificate is not trusted.
     #[error("TLS with the console failed: {0}")]
     Tls(String),
+    /// The request has too many header lines, or could be read in two ways; it was not sent.
+    #[error("the request cannot be sent on: {0}")]
+    Unsendable(crate::wire::Fault),
     /// No connection could be made.
     #[error("the console cannot be reached: {0}")]
     Unreachable(String),
@@ -32,6 +35,9 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
     fn from(error: hyper_util::client::legacy::Error) -> Self {
         if let Some(fault) = find::<BodyFault>(&error) {
             return Self::Body(*fault);
+        }
+        if let Some(error) = super::answers::fault_of(&error) {
+            return error;
         }
         let text = innermost(&error);
         if error.is_connect() {

@@ -138,6 +138,11 @@ where
         }
     }
 
+    /// Whether its end has shown.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
     /// Whether the body is waited for and nothing of it has come.
     pub(super) fn is_awaited(&self) -> bool {
         self.since.is_some()

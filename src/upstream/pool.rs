@@ -9,11 +9,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 
 use super::addresses::Known;
+use super::answers::Strict;
 use super::connect::Connector;
 use super::{HttpVersions, RequestBody, Settings, TrustError, tls};
 
 /// Connections that are kept, and made where there is none.
-pub(super) type Pool = Client<Connector, RequestBody>;
+pub(super) type Pool = Client<Strict<Connector>, RequestBody>;
 
 /// Which of a console's addresses connections are made to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,8 +80,9 @@ impl Pools {
             .http1_max_buf_size(ANSWER_HEAD_LIMIT)
             .http2_keep_alive_interval(HTTP2_PING)
             .http2_keep_alive_timeout(HTTP2_PONG)
+            .http2_max_header_list_size(ANSWER_HEAD_LIMIT_HTTP2)
             .http2_only(self.http == HttpVersions::Http2)
-            .build(self.connector(reach))
+            .build(Strict::new(self.connector(reach), self.http))
     }
 }
 
@@ -96,4 +98,7 @@ pub(super) const POOL_SIZE: usize = 256;
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
 /// The most bytes an answer's head may have.
-const ANSWER_HEAD_LIMIT: usize = 128 * 1024;
+pub(super) const ANSWER_HEAD_LIMIT: usize = 128 * 1024;
+
+/// The same, as HTTP/2 counts it.
+const ANSWER_HEAD_LIMIT_HTTP2: u32 = 128 * 1024;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -172,6 +172,10 @@ async fn send(
     let status = answer.status();
     let header = |name: HeaderName| answer.headers().get(name).cloned();
     let (content_type, retry_after) = (header(CONTENT_TYPE), header(RETRY_AFTER));
+    // What was asked for plain is not unpacked: it could be a thousand times its size.
+    if header(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(UpstreamError::Invalid("a packed answer".to_owned()));
+    }
     let date = header(DATE).and_then(|value| unix_seconds(&value));
     let body = Limited::new(answer.into_body(), ANSWER_LIMIT + 1)
         .collect()
@@ -267,9 +271,9 @@ fn outage(error: &UpstreamError) -> IssueError {
         UpstreamError::Cut(how) | UpstreamError::Unreachable(how) => {
             Outage::Connection(how.as_str().into())
         }
-        UpstreamError::Body(_) => Outage::Internal,
+        UpstreamError::Body(_) | UpstreamError::Unsendable(_) => Outage::Internal,
         UpstreamError::Invalid(_) => {
-            return IssueError::Malformed("not valid HTTP, cut off, or too large");
+            return IssueError::Malformed("not valid HTTP, cut off, packed, or too large");
         }
     })
 }

@@ -22,6 +22,8 @@ pub struct Answer {
     pub size: usize,
     /// The status.
     pub status: u16,
+    /// The version that it names.
+    pub version: Minor,
     /// How long the body is.
     pub framing: Framing,
     /// Whether it tells of a body though it cannot have one: what comes next on the connection is
@@ -119,6 +121,10 @@ impl AnswerReader {
     fn whole(&self, (version, status): (Minor, u16)) -> Result<Answer, What> {
         let told = self.fields.framing(version)?;
         let empty = status < 200 || status == 204;
+        let doubtful = empty && !matches!(told, Framing::None | Framing::Length(0));
+        if doubtful && status < 200 {
+            return Err(What::Doubtful);
+        }
         let framing = match told {
             _ if empty || status == 304 || self.asked == Asked::Head => Framing::None,
             Framing::None => Framing::UntilClose,
@@ -127,8 +133,9 @@ impl AnswerReader {
         Ok(Answer {
             size: self.read,
             status,
+            version,
             framing,
-            doubtful: empty && !matches!(told, Framing::None | Framing::Length(0)),
+            doubtful,
         })
     }
 }

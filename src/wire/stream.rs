@@ -35,6 +35,9 @@ pub struct Answers {
     limit: usize,
     state: State<Option<AnswerReader>>,
     interims: u8,
+    /// Whether nothing is expected behind the answer that is being read: one of HTTP/1.0 is the last
+    /// of its connection, as a request of it is.
+    last: bool,
 }
 
 /// Where in a message a connection is.
@@ -153,6 +156,7 @@ impl Answers {
             limit,
             state: State::Head(None),
             interims: 0,
+            last: false,
         }
     }
 
@@ -170,6 +174,7 @@ impl Answers {
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             match &mut self.state {
+                State::Head(None) if self.last => return self.over(at),
                 State::Head(_) if rest.is_empty() => return Look::Pass(at),
                 // Nobody asked for it: the next caller must not take it for an answer.
                 State::Head(None) => return self.over(at),
@@ -187,6 +192,7 @@ impl Answers {
                         } else if answer.doubtful {
                             return self.over(at);
                         } else {
+                            self.last = answer.version == Minor::Zero;
                             self.state = State::body(
                                 answer.framing,
                                 || State::Head(None),

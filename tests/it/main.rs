@@ -12,6 +12,7 @@
 mod accounts;
 mod addresses;
 mod admin_commands;
+mod answers;
 mod audit;
 mod canary;
 mod canary_login;
@@ -25,6 +26,7 @@ mod faults;
 mod forwarding;
 mod fuzz_seeds;
 mod harness;
+mod http2;
 mod identity;
 mod limits;
 mod login;

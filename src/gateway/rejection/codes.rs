@@ -24,7 +24,7 @@ pub(super) fn head_code(fault: HeadFault) -> (&'static str, StatusCode) {
         HeadFault::AmbiguousPath => ("ambiguous_path", StatusCode::BAD_REQUEST),
         HeadFault::BodyTooLarge => BODY_TOO_LARGE,
         HeadFault::Expectation => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
-        HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
+        HeadFault::Blank | HeadFault::Host | HeadFault::Length | HeadFault::Unannounced => {
             ("bad_request", StatusCode::BAD_REQUEST)
         }
         HeadFault::HeadTooLarge => HEAD_TOO_LARGE,
@@ -77,6 +77,7 @@ pub(super) fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode)
             ("upstream_unreachable", StatusCode::BAD_GATEWAY)
         }
         UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
+        UpstreamError::Unsendable(fault) => wire_code(fault.what),
         UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
         UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
     }

@@ -100,7 +100,7 @@ impl Balance {
     ) -> bool {
         let blamed = match answer {
             Ok(answer) => blames_address(answer.status()),
-            Err(UpstreamError::Body(_)) => false,
+            Err(UpstreamError::Body(_) | UpstreamError::Unsendable(_)) => false,
             // None of them could be connected to.
             Err(UpstreamError::Tls(_) | UpstreamError::Unreachable(_)) => false,
             Err(UpstreamError::Cut(_) | UpstreamError::Invalid(_) | UpstreamError::Timeout) => true,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::Simulator;
 
-use super::caller::{self, PATIENCE, Received};
+use super::caller::{self, Received};
 use super::case::{BOTH, Case, Expect, KEY};
 use super::judge::{Crossed, Verdict};
 use super::upstream::Upstream;
@@ -54,7 +55,7 @@ type Ended<'a> = (&'a (String, Case), &'a Received);
 
 /// Judges all, again and again until what is still being written is there.
 async fn verdicts(world: &World, upstream: &Upstream, ended: &[Ended<'_>]) -> Vec<Verdict> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WRITTEN;
     loop {
         let records: Vec<Value> = world.records();
         let verdicts: Vec<Verdict> = ended
@@ -75,7 +76,7 @@ async fn verdicts(world: &World, upstream: &Upstream, ended: &[Ended<'_>]) -> Ve
         if best || Instant::now() > deadline {
             return verdicts;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -121,12 +122,7 @@ fn tell(
 }
 
 fn outline(expect: &Expect) -> String {
-    let mut text = format!("{expect:?}");
-    if text.len() > 600 {
-        text.truncate(text.floor_char_boundary(600));
-        text.push('…');
-    }
-    text
+    format!("{expect:?}").chars().take(600).collect()
 }
 
 #[expect(
@@ -159,6 +155,10 @@ fn summarize(group: &str, ended: &[Ended<'_>], verdicts: &[Verdict]) {
         sum = std::array::from_fn(|class| sum[class] + counts[class]);
     }
     line("all", sum);
+    if let Some(((_, case), received)) = ended.iter().max_by_key(|(_, received)| received.took) {
+        let (row, name, took) = (case.row, &case.name, received.took);
+        let _infallible = writeln!(table, "slowest: {took:.1?}, row {row}, {name}");
+    }
     println!("{table}");
 }
 
@@ -218,6 +218,9 @@ allow = [{{ methods = ["*"], paths = ["/api/v3/**"] }}]
         digest(BOTH),
     )
 }
+
+/// How long the last records may take to be on the disk.
+const WRITTEN: Duration = Duration::from_secs(4);
 
 /// How many cases run at once.
 const AT_ONCE: usize = 48;

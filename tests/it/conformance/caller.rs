@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::case::{Case, Step};
+use super::frames;
 use super::upstream::Upstream;
 use super::wire::{self, Framing, Head};
 
@@ -48,11 +50,26 @@ pub(super) struct Received {
     pub(super) raw: Vec<u8>,
     pub(super) answers: Vec<Answer>,
     pub(super) interim: usize,
+    /// Streams of HTTP/2 that were reset.
+    pub(super) resets: usize,
+    /// Whether a connection of HTTP/2 was said to end.
+    pub(super) told_to_go: bool,
     /// Why the rest is no answer.
     pub(super) doubt: Option<String>,
     pub(super) end: End,
     /// Whether a step waited for something in vain.
     pub(super) hung: bool,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+impl Received {
+    /// How many requests have come to an end.
+    fn outcomes(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.complete).count()
+            + self.resets
+            + usize::from(self.told_to_go)
+    }
 }
 
 /// Does what a case says and waits until the connection ends, or all answers are there that may
@@ -63,6 +80,7 @@ pub(super) async fn run(
     marker: &str,
     upstream: &Upstream,
 ) -> Received {
+    let started = Instant::now();
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (reader, mut writer) = stream.into_split();
@@ -72,7 +90,10 @@ pub(super) async fn run(
     let methods = methods(case);
     let read = || {
         let heard = heard.lock().unwrap();
-        let mut received = answers(&heard.0, &methods, heard.1);
+        let mut received = match case.http2 {
+            true => frames::answers(&heard.0),
+            false => answers(&heard.0, &methods, heard.1),
+        };
         received.end = heard.1;
         received
     };
@@ -87,6 +108,15 @@ pub(super) async fn run(
                     tokio::time::sleep(Duration::from_micros(200)).await;
                 }
             }
+            Step::Frames(_) => unreachable!("they are bytes by now"),
+            Step::Drip(bytes, pause) => {
+                let bytes = bytes.iter().map(std::slice::from_ref);
+                hung |= !drip(&mut writer, bytes, *pause, || is_over(&read())).await;
+            }
+            Step::Lines(bytes, pause) => {
+                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+                hung |= !drip(&mut writer, lines, *pause, || is_over(&read())).await;
+            }
             Step::HalfClose => drop(writer.shutdown().await),
             Step::Reset => {
                 drop(writer.as_ref().set_zero_linger());
@@ -96,7 +126,7 @@ pub(super) async fn run(
             }
             Step::Answers(count) => {
                 hung |= !until(&mut changes, || {
-                    read().answers.len() >= *count || is_over(&read())
+                    read().outcomes() >= *count || is_over(&read())
                 })
                 .await;
             }
@@ -109,14 +139,36 @@ pub(super) async fn run(
             }
             Step::Idle(time) => {
                 let time = Duration::from_millis(*time);
-                let ended = until(&mut changes, || is_over(&read()));
+                let ended = async { while !is_over(&read()) && changes.changed().await.is_ok() {} };
                 drop(tokio::time::timeout(time, ended).await);
             }
         }
     }
     until(&mut changes, || is_over(&read())).await;
     listening.abort();
-    Received { hung, ..read() }
+    let took = started.elapsed();
+    Received {
+        hung,
+        took,
+        ..read()
+    }
+}
+
+/// Sends piece by piece, so many milliseconds apart, until the connection is over. Says whether it
+/// was before all were sent.
+async fn drip<'a>(
+    writer: &mut OwnedWriteHalf,
+    pieces: impl Iterator<Item = &'a [u8]>,
+    pause: u64,
+    is_over: impl Fn() -> bool,
+) -> bool {
+    for piece in pieces {
+        if is_over() || writer.write_all(piece).await.is_err() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    is_over()
 }
 
 fn is_over(received: &Received) -> bool {
@@ -247,5 +299,5 @@ fn status(line: &str) -> Result<u16, String> {
     }
 }
 
-/// The most that anything is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The most that anything is waited for: longer than the gateway waits for a head.
+const PATIENCE: Duration = Duration::from_secs(8);

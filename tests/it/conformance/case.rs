@@ -1,5 +1,6 @@
 //! A case: what a caller sends, what the console answers, and what must come of it.
 
+use super::frames::Frame;
 use super::upstream::Script;
 use super::wire::holds;
 
@@ -21,7 +22,13 @@ pub(super) enum Step {
     Send(Vec<u8>),
     /// Sends bytes one by one.
     Trickle(Vec<u8>),
-    /// Waits for so many final answers.
+    /// Sends frames of HTTP/2.
+    Frames(Vec<Frame>),
+    /// Sends bytes one by one, so many milliseconds apart; the connection must end before the last.
+    Drip(Vec<u8>, u64),
+    /// The same with lines.
+    Lines(Vec<u8>, u64),
+    /// Waits for so many final answers, or streams that end otherwise.
     Answers(usize),
     /// Waits for an interim answer.
     Interim,
@@ -64,8 +71,13 @@ pub(super) enum Expect {
     Fault(Vec<(u16, &'static str)>),
     /// The console sees the request; what the caller gets visibly breaks off, or is a 502.
     Torn,
+    /// Of HTTP/2: the console never sees a whole request, and the stream or connection ends by a
+    /// reset, or a 4xx.
+    Shut,
+    /// Of HTTP/2: the gateway ends the connection when at most so many requests reached the console.
+    Flooded(usize),
     /// One of several.
-    Either(Vec<Expect>),
+    Either(Vec<Self>),
 }
 
 /// What is to be seen in the answer to the first request.
@@ -92,6 +104,8 @@ pub(super) struct Case {
     pub(super) acts_as: &'static str,
     /// Whether a request is sent behind it on the same connection, and answered.
     pub(super) followed: bool,
+    /// Whether HTTP/2 is spoken.
+    pub(super) http2: bool,
     /// Whether a repair into one reading is good enough. At most eight cases may say so.
     pub(super) may_repair: bool,
 }
@@ -111,6 +125,7 @@ impl Case {
             gets: Gets::default(),
             acts_as: crate::harness::ACME,
             followed: false,
+            http2: false,
             may_repair: false,
         }
     }
@@ -163,6 +178,19 @@ impl Case {
         Self { gets, ..self }
     }
 
+    /// The same for other bytes of the caller.
+    pub(super) fn sending(mut self, bytes: Vec<u8>) -> Self {
+        self.steps = Self::new(0, "", bytes).steps;
+        self
+    }
+
+    /// A 502 instead is as good.
+    pub(super) fn or_a_fault(self) -> Self {
+        let fault = Expect::Fault(vec![(502, "upstream_invalid")]);
+        let both = Expect::Either(vec![self.expect.clone(), fault]);
+        self.expecting(both)
+    }
+
     /// Sends everything byte by byte.
     pub(super) fn trickled(mut self) -> Self {
         self.name.push_str(", byte by byte");
@@ -182,8 +210,14 @@ impl Case {
             self.expect.follow();
         }
         for step in &mut self.steps {
-            if let Step::Send(bytes) | Step::Trickle(bytes) = step {
-                *bytes = fill(bytes, &marker);
+            match step {
+                Step::Send(bytes) | Step::Trickle(bytes) => *bytes = fill(bytes, &marker),
+                Step::Frames(frames) => {
+                    let frames = frames.iter();
+                    let encoded = frames.map(|frame| frame.encode(|text| fill(text, &marker)));
+                    *step = Step::Send(encoded.collect::<Vec<_>>().concat());
+                }
+                _ => {}
             }
         }
         self.expect.fill(&marker);

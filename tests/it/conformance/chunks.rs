@@ -198,10 +198,13 @@ fn large() -> Vec<Case> {
         Case::new(16, "one extension of 5 kB", chunks(one)).expecting(either(&told)),
         Case::new(16, "a thousand small extensions", chunks(many)).expecting(either(&told)),
         Case::new(13, "a size without an end", chunks(endless)).expecting(either(&told)),
-        Case::new(
+        Case::of_steps(
             13,
             "a chunk of 4 GiB",
-            chunks("100000005\r\nhello\r\n0\r\n\r\n{next}"),
+            vec![
+                Step::Send(chunks("100000005\r\nhello\r\n0\r\n\r\n{next}")),
+                Step::HalfClose,
+            ],
         )
         .expecting(either(&[(400, "bad_request"), (413, "body_too_large")])),
         Case::new(18, "a trailer of 70 kB", chunks(trailer)).expecting(either(&told)),

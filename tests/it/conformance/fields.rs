@@ -139,7 +139,7 @@ const STARTS: [(&str, &[u8]); 10] = [
 ];
 
 /// Openings that are no HTTP/1 request.
-const NO_HTTP: [(&str, &[u8]); 16] = [
+const NO_HTTP: [(&str, &[u8]); 17] = [
     (
         "TLS 1.2",
         b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03abcdefghijklmnopqrstuvwxyz012345\0\0\r\n\r\n",
@@ -155,6 +155,10 @@ const NO_HTTP: [(&str, &[u8]); 16] = [
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ),
     ("a preface of HTTP/3.0", b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n"),
+    (
+        "a method like that preface",
+        b"PRI /api/v3/x HTTP/1.1\r\nHost: gw.example\r\n\r\n",
+    ),
     ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
     ("SMTP", b"EHLO mail.example\r\n\r\n"),
     ("SOCKS 5", b"\x05\x01\x00\r\n\r\n"),

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::caller::{Answer, End, Received};
 use super::case::{BOTH, CANARY, Case, Expect, Gets, KEY, POISON, Seen, Step};
-use super::upstream::{Reached, Script, bearer, told};
+use super::purity::{Met, demand, is_as_sent, is_clean, is_pure};
+use super::upstream::{Reached, Script, told};
 use super::wire::{holds, shown};
 
 /// How a case ended.
@@ -27,19 +28,12 @@ pub(super) struct Crossed<'a> {
     pub(super) console: String,
 }
 
-type Met = Result<(), String>;
-
-/// Fails with a reason unless something holds.
-fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Met {
-    if holds { Ok(()) } else { Err(otherwise()) }
-}
-
 impl Crossed<'_> {
     pub(super) fn verdict(&self) -> Verdict {
         if let Err(impure) = self
             .reached
             .iter()
-            .try_for_each(|request| self.is_pure(request))
+            .try_for_each(|request| is_pure(request, self.case.acts_as, &self.console))
         {
             return Verdict::Bad(impure);
         }
@@ -48,29 +42,6 @@ impl Crossed<'_> {
             Err(why) if self.is_safe() => Verdict::Repaired(why),
             Err(why) => Verdict::Bad(why),
         }
-    }
-
-    /// What no request that reaches a console may lack or have.
-    fn is_pure(&self, request: &Reached) -> Met {
-        let head = &request.head;
-        let own = format!("Bearer {}", bearer(self.case.acts_as));
-        let authorization = head.all("authorization");
-        demand(authorization == [own.as_bytes()], || {
-            format!("Authorization at the console: {authorization:?}")
-        })?;
-        demand(head.all("host") == [self.console.as_bytes()], || {
-            format!("Host at the console: {:?}", head.all("host"))
-        })?;
-        demand(request.trailers == 0, || {
-            "trailers at the console".to_owned()
-        })?;
-        let folded = head.fields.iter().map(|(name, _)| fold(name));
-        let foreign = folded.filter(|name| name != "authorization" && is_owned(name));
-        let foreign: Vec<String> = foreign.collect();
-        demand(foreign.is_empty(), || format!("{foreign:?} at the console"))?;
-        demand(!request.target.ends_with("/smuggled"), || {
-            "a request that nobody sent".to_owned()
-        })
     }
 
     /// Whether what came of it, although not as promised, has one reading.
@@ -85,7 +56,7 @@ impl Crossed<'_> {
             .first()
             .is_none_or(|answer| (400..500).contains(&answer.status));
         match self.case.expect {
-            Expect::Passed(..) | Expect::Torn => false,
+            Expect::Passed(..) | Expect::Torn | Expect::Flooded(_) => false,
             Expect::Fault(_) => told && !holds(&received.raw, POISON.as_bytes()),
             _ => told && (mains == 1 || mains == 0 && refused) && !received.hung,
         }
@@ -101,6 +72,8 @@ impl Crossed<'_> {
             Expect::Passed(status, seen) => self.has_passed(*status, seen),
             Expect::Fault(allowed) => self.is_fault(allowed),
             Expect::Torn => self.is_torn(),
+            Expect::Shut => self.is_shut(),
+            Expect::Flooded(most) => self.is_flooded(*most),
             Expect::Either(several) => {
                 let met = several.iter().map(|one| self.meets(one));
                 let faults: Vec<String> = met.filter_map(Result::err).collect();
@@ -128,6 +101,7 @@ impl Crossed<'_> {
         demand(self.reached.iter().all(follower), || {
             "it reached the console".to_owned()
         })?;
+        self.got(&self.case.gets)?;
         let rest = &self.received.answers[1..];
         demand(rest.len() == self.reached.len() && rest.len() < 2, || {
             "answers and requests do not tally".to_owned()
@@ -184,12 +158,14 @@ impl Crossed<'_> {
         demand(answers.len() < 2 && refused, || {
             format!("answers {answers:?}")
         })?;
-        demand(self.received.doubt.is_none(), || {
+        // Whoever begins as HTTP/2 does is answered in its frames.
+        let in_frames = self.received.raw.get(3) == Some(&SETTINGS);
+        demand(self.received.doubt.is_none() || in_frames, || {
             format!("{:?}", self.received.doubt)
         })?;
         for step in &self.case.steps {
             if let Step::Send(sent) | Step::Trickle(sent) = step
-                && let Some(start) = sent.get(..8)
+                && let Some(start) = sent.get(..12)
             {
                 demand(!holds(&self.received.raw, start), || "an echo".to_owned())?;
             }
@@ -223,7 +199,9 @@ impl Crossed<'_> {
             "more than one answer".to_owned()
         })?;
         self.has_ended()?;
+        // Who has ended its side of the connection counts as gone, even if it listens still.
         self.is_recorded(answer, &answer.code())
+            .or_else(|_| self.is_on_record(&["aborted"]))
     }
 
     fn has_passed(&self, status: u16, expected: &[Seen]) -> Met {
@@ -335,6 +313,47 @@ impl Crossed<'_> {
         self.is_on_record(&["upstream_cut", FAULT.1])
     }
 
+    fn is_shut(&self) -> Met {
+        const REFUSALS: [&str; 8] = [
+            "ambiguous_path",
+            "bad_request",
+            "bad_target",
+            "body_too_large",
+            "head_too_large",
+            "method_refused",
+            "wrong_host",
+            // A head that is too large is answered before the gateway sees it.
+            "",
+        ];
+        let received = self.received;
+        let half = |request: &Reached| !request.complete && request.gone;
+        demand(self.reached.iter().all(half), || {
+            "a whole request, or one that is kept waiting".to_owned()
+        })?;
+        let answers = &received.answers;
+        let is_refusal = |answer: &Answer| {
+            (400..500).contains(&answer.status) && REFUSALS.contains(&answer.code().as_str())
+        };
+        demand(answers.iter().all(is_refusal), || {
+            format!("answers {answers:?}")
+        })?;
+        let said = !answers.is_empty() || received.resets > 0 || received.told_to_go;
+        let gave_up = !self
+            .case
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Answers(_)));
+        demand(said || gave_up, || "nothing was said of it".to_owned())?;
+        self.echoes_nothing()?;
+        self.has_ended()
+    }
+
+    fn is_flooded(&self, most: usize) -> Met {
+        let reached = self.reached.len();
+        demand(reached <= most, || format!("{reached} requests"))?;
+        self.has_ended()
+    }
+
     /// Whether exactly one record tells of an answer, and nothing that the caller said.
     fn is_recorded(&self, answer: &Answer, code: &str) -> Met {
         let id = answer.request_id().ok_or("no request id")?;
@@ -370,83 +389,5 @@ impl Crossed<'_> {
     }
 }
 
-fn is_as_sent(request: &Reached, seen: &Seen) -> Met {
-    let (method, target) = (&request.method, &request.target);
-    demand(request.complete, || {
-        "an unfinished request at the console".to_owned()
-    })?;
-    demand(*method == seen.method && *target == seen.target, || {
-        format!("{method} {target} at the console")
-    })?;
-    demand(request.body == seen.body, || {
-        format!("the body {} at the console", shown(&request.body))
-    })?;
-    for (name, value) in &seen.has {
-        let values = request.head.all(name);
-        demand(values == [value.as_slice()], || {
-            format!("{name} at the console: {values:?}")
-        })?;
-    }
-    for name in &seen.lacks {
-        demand(request.head.all(name).is_empty(), || {
-            format!("{name} at the console")
-        })?;
-    }
-    Ok(())
-}
-
-fn is_clean(record: &Value) -> Met {
-    let text = record.to_string();
-    for raw in [CANARY, KEY, BOTH] {
-        demand(!text.contains(raw), || {
-            format!("the record holds {raw:?}: {text}")
-        })?;
-    }
-    Ok(())
-}
-
-/// The letters and digits of a name.
-fn fold(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric);
-    letters.map(|letter| letter.to_ascii_lowercase()).collect()
-}
-
-/// Whether a name means something to the gateway, or to what stands between it and the console, so
-/// that no caller may set it.
-fn is_owned(folded: &str) -> bool {
-    const NAMES: [&str; 24] = [
-        "authorization",
-        "cfconnectingip",
-        "clientip",
-        "connection",
-        "cookie",
-        "expect",
-        "forwarded",
-        "http2settings",
-        "keepalive",
-        "proxy",
-        "proxyauthorization",
-        "proxyconnection",
-        "remoteuser",
-        "te",
-        "trailer",
-        "trueclientip",
-        "upgrade",
-        "via",
-        "xapikey",
-        "xhttpmethod",
-        "xmethodoverride",
-        "xrealip",
-        "xtenant",
-        "xclientip",
-    ];
-    const STARTS: [&str; 6] = [
-        "xforwarded",
-        "xoriginal",
-        "xrewrite",
-        "xaccel",
-        "xhttpmethodoverride",
-        "xgateway",
-    ];
-    NAMES.contains(&folded) || STARTS.iter().any(|start| folded.starts_with(start))
-}
+/// The type of the frame that a server of HTTP/2 begins with.
+const SETTINGS: u8 = 4;

@@ -107,7 +107,7 @@ const METHODS: [(&str, &[u8]); 25] = [
     ("PURGE", b"PURGE"),
     ("QUERY", b"QUERY"),
     ("BREW", b"BREW"),
-    ("PRI", b"PRI"),
+    ("PRIX", b"PRIX"),
     ("lower case", b"get"),
     ("mixed case", b"Get"),
     ("a letter behind", b"GETX"),
@@ -345,6 +345,7 @@ fn methods() -> Vec<Case> {
     cases.push(
         Case {
             name: "70,000 letters".to_owned(),
+            followed: false,
             ..long(70_000)
         }
         .expecting(Expect::Refused(

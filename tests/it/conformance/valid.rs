@@ -4,8 +4,8 @@ use super::case::{Case, Seen, chunks, get, get_with, joined, length_of, post_wit
 
 /// Header lines that reach the console: the line, the name, the value.
 const FIELDS: [(&str, &[u8], &str, &[u8]); 34] = [
-    ("lower case", b"x-a: 1\r\n", "x-a", b"1"),
-    ("upper case", b"X-A: 1\r\n", "x-a", b"1"),
+    ("a name in lower case", b"x-a: 1\r\n", "x-a", b"1"),
+    ("a name with upper case", b"X-A: 1\r\n", "x-a", b"1"),
     ("all upper case", b"X-AAA: 1\r\n", "x-aaa", b"1"),
     ("no blank", b"X-A:1\r\n", "x-a", b"1"),
     ("two blanks", b"X-A:  1\r\n", "x-a", b"1"),
