@@ -5,12 +5,13 @@
 //! - `httparse` reads its method, target, version, names and values in the same way, and hyper serves
 //!   it with the same length of a body.
 //! - However the bytes come, the outcome is the same; no more is waited for than a head may have.
-//! - Heads of answers, for input that begins as one: the same by `wire::AnswerReader`.
+//! - Heads of answers, for input that begins as one: the same by `wire::AnswerReader` and
+//!   `wire::Answers`.
 
 use http::{HeaderName, HeaderValue, Uri};
 use vspc_gateway::wire::{
-    Answer, AnswerReader, Asked, Bounds, Fault, Framing, Head, HeadReader, LINES, Look, Minor,
-    Requests,
+    Answer, AnswerReader, Answers, Asked, Bounds, Fault, Framing, Head, HeadReader, LINES, Look,
+    Minor, Requests,
 };
 
 use super::hyper_server::serve;
@@ -346,6 +347,51 @@ fn check_answer(data: &[u8]) {
             assert!(answer.size <= 400);
             check_answer_head(&data[..answer.size], answer, asked);
         }
+        let [whole, pieces] =
+            [vec![0, data.len()], super::cuts(data)].map(|cuts| follow_answer(data, &cuts, asked));
+        assert_eq!(whole.end, pieces.end);
+        assert!(data.starts_with(&whole.passed) && data.starts_with(&pieces.passed));
+        if whole.end == End::Fault {
+            assert!(pieces.passed.starts_with(&whole.passed));
+        } else {
+            assert_eq!(whole.passed.len(), pieces.passed.len());
+        }
+    }
+}
+
+struct Answered {
+    passed: Vec<u8>,
+    end: End,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Fault,
+    Last,
+    Open,
+}
+
+/// Follows the answer to one request.
+fn follow_answer(data: &[u8], cuts: &[usize], asked: Asked) -> Answered {
+    let mut answers = Answers::new(400);
+    answers.expect(asked);
+    let (mut passed, mut withheld) = (Vec::new(), Vec::new());
+    for piece in cuts.windows(2) {
+        withheld.extend_from_slice(&data[piece[0]..piece[1]]);
+        let look = answers.look(&withheld);
+        let (Look::Pass(count) | Look::Last(count) | Look::Fault(count, _)) = look;
+        passed.extend(withheld.drain(..count));
+        let end = match look {
+            Look::Pass(_) => continue,
+            Look::Last(_) => End::Last,
+            Look::Fault(..) => End::Fault,
+        };
+        return Answered { passed, end };
+    }
+    Answered {
+        passed,
+        end: End::Open,
     }
 }
 
@@ -367,6 +413,7 @@ fn check_answer_head(bytes: &[u8], answer: &Answer, asked: Asked) {
     } else {
         Minor::Zero
     };
+    assert_eq!(answer.version, version);
     let told = framing(&fields, version);
     let empty = answer.status < 200 || matches!(answer.status, 204 | 304) || asked == Asked::Head;
     let expected = match told {
