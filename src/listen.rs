@@ -151,7 +151,9 @@ impl Connection {
     }
 
     async fn serve_http2(self, stream: TcpStream, peer: Peer) {
-        let stream = self.watched(stream);
+        let mut stream = self.watched(stream);
+        let cord = stream.cord();
+        let telemetry = self.place.telemetry();
         let (frames, watch) = Frames::new(stream, self.place.limits());
         let asked = Notify::new();
         let service = service_fn(|request| {
@@ -167,11 +169,21 @@ impl Connection {
             .http2
             .serve_connection(TokioIo::new(frames), service);
         let address = peer.address;
+        let late = async {
+            let late = watch.late().await;
+            // The kernel is not to go on offering what nobody takes.
+            cord.pull();
+            late
+        };
         tokio::select! {
             () = drive(connection, self.draining, &asked) => {}
-            late = watch.late() => tracing::info!(%address, %late, "a connection was given up"),
+            late = late => {
+                telemetry.connection_dropped(late.label());
+                tracing::info!(%address, %late, "a connection was given up");
+            }
         }
         if let Some(excess) = watch.excess() {
+            telemetry.connection_dropped("excess");
             tracing::info!(%address, %excess, "a connection had too much of something");
         }
     }

@@ -11,7 +11,9 @@ mod answer;
 mod chunks;
 mod fault;
 mod fields;
+mod gate;
 mod head;
+mod lines;
 mod stream;
 mod target;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod tests;
 pub use answer::{Answer, AnswerReader, Asked};
 pub use chunks::{Chunks, Portion};
 pub use fault::{Fault, Place, What};
+pub use gate::{Came, End, Gate};
 pub use head::{Bounds, Head, HeadReader};
 pub use stream::{Answers, Look, Requests};
 pub use target::is_host;

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Limits;
-use crate::wire::{Bounds, Fault, Look, Place, Requests, What};
+use crate::wire::{Bounds, Came, End, Fault, Gate, Place, Requests, What};
 
 /// A connection of which hyper sees only what has one reading.
 #[derive(Debug)]
@@ -34,10 +34,7 @@ pub(super) struct Guard<S> {
     head_timeout: Duration,
     requests: Requests,
     readings: Arc<Readings>,
-    /// What was read and hyper has not been given.
-    stash: Vec<u8>,
-    /// How much of that, from its beginning, may go on.
-    cleared: usize,
+    gate: Gate,
     state: State,
     /// By when something must have come.
     due: Option<(Due, Instant)>,
@@ -49,8 +46,6 @@ pub(super) struct Guard<S> {
 enum State {
     /// They are read.
     Reading,
-    /// A body cannot be read on, which hyper is to be told once it has what came before.
-    Failing(Fault),
     /// They are thrown away: nothing more is expected, or nothing more can be read.
     Deaf,
     /// The connection's end is on its way to the caller; they are thrown away until it is there.
@@ -79,96 +74,17 @@ where
             head_timeout: limits.head_timeout,
             requests: Requests::new(bounds),
             readings,
-            stash: Vec::new(),
-            cleared: 0,
+            gate: Gate::default(),
             state: State::Reading,
             due: None,
             timer: None,
         }
     }
 
-    /// Gives hyper of the stash what may go on.
-    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
-        let count = self.cleared.min(buffer.remaining());
-        buffer.put_slice(self.stash.get(..count).unwrap_or_default());
-        self.stash.drain(..count);
-        self.cleared -= count;
-        if self.stash.is_empty() {
-            // A connection that waits for its next request holds no memory for the last one.
-            self.stash = Vec::new();
-        }
-    }
-
-    /// Reads into hyper's buffer and looks at what came: the usual way, on which nothing is copied.
-    fn poll_straight(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<Came>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let new = buffer.filled().get(before..).unwrap_or_default();
-        if new.is_empty() {
-            return Poll::Ready(Ok(Came::End));
-        }
-        let look = self.requests.look(new, |head| self.readings.push(head));
-        let passed = match look {
-            Look::Pass(count) | Look::Last(count) | Look::Fault(count, _) => count,
-        };
-        if matches!(look, Look::Pass(_)) {
-            self.stash
-                .extend_from_slice(new.get(passed..).unwrap_or_default());
-        }
-        buffer.set_filled(before + passed);
-        self.heed(look);
-        Poll::Ready(Ok(if passed > 0 { Came::Passed } else { Came::More }))
-    }
-
-    /// Reads behind what is withheld, and looks at all of it.
-    fn poll_stash(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Came>> {
-        if ready!(self.poll_more(context))? == 0 {
-            return Poll::Ready(Ok(Came::End));
-        }
-        let readings = &self.readings;
-        let look = self.requests.look(&self.stash, |head| readings.push(head));
-        let (Look::Pass(passed) | Look::Last(passed) | Look::Fault(passed, _)) = look;
-        self.cleared = passed;
-        if !matches!(look, Look::Pass(_)) {
-            self.stash.truncate(passed);
-        }
-        self.heed(look);
-        Poll::Ready(Ok(Came::More))
-    }
-
-    /// Reads to the end of the stash.
-    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut piece = [0; PIECE];
-        let mut piece = ReadBuf::new(&mut piece);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
-        self.stash.extend_from_slice(piece.filled());
-        Poll::Ready(Ok(piece.filled().len()))
-    }
-
-    /// Does what a look at the bytes calls for, beside letting them through.
-    fn heed(&mut self, look: Look) {
-        match look {
-            Look::Pass(_) => {}
-            Look::Last(_) => self.state = State::Deaf,
-            // There is a request already, which is refused when its body fails.
-            Look::Fault(_, fault) if fault.place == Place::Body => {
-                self.state = State::Failing(fault);
-            }
-            Look::Fault(_, fault) => self.refuse(fault),
-        }
-    }
-
     /// Has a fault answered: hyper gets a request to answer it to.
     fn refuse(&mut self, fault: Fault) {
-        self.state = State::Deaf;
         self.readings.push_fault(fault);
-        self.stash.truncate(self.cleared);
-        self.stash.extend_from_slice(STAND_IN);
-        self.cleared = self.stash.len();
+        self.gate.end_with(STAND_IN);
     }
 
     /// Throws away what comes. Ready at the end of it.
@@ -185,7 +101,7 @@ where
 
     /// Nothing came. Ready when the time is over in which it should have.
     fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
-        let due = if self.requests.is_within_head(&self.stash) {
+        let due = if self.requests.is_within_head(self.gate.held()) {
             Some(Due::Head)
         } else if self.readings.is_idle() {
             Some(Due::Request)
@@ -235,19 +151,8 @@ where
     /// Whether the caller may still be sending what nobody will read: a connection that is closed
     /// meanwhile is reset, and the answer lost.
     fn lingers(&self) -> bool {
-        self.state != State::Reading || self.requests.is_within_body()
+        self.gate.has_ended() || self.requests.is_within_body()
     }
-}
-
-/// What a reading came to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Came {
-    /// The end of the connection.
-    End,
-    /// Nothing that hyper has yet.
-    More,
-    /// Something that is in hyper's buffer.
-    Passed,
 }
 
 impl<S> AsyncRead for Guard<S>
@@ -261,14 +166,6 @@ where
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if this.cleared > 0 {
-                this.hand_on(buffer);
-                return Poll::Ready(Ok(()));
-            }
-            if let State::Failing(fault) = this.state {
-                this.state = State::Deaf;
-                return Poll::Ready(Err(fault.into()));
-            }
             if this.state != State::Reading {
                 ready!(this.poll_deaf(context))?;
                 // Who has only closed its sending side still gets the answer to what was wrong.
@@ -278,17 +175,23 @@ where
                     Poll::Ready(Ok(()))
                 };
             }
-            let came = if this.stash.is_empty() {
-                this.poll_straight(context, buffer)
-            } else {
-                this.poll_stash(context)
-            };
-            match came? {
-                Poll::Ready(Came::Passed | Came::End) => {
+            let (requests, readings) = (&mut this.requests, &this.readings);
+            let look = |bytes: &[u8]| requests.look(bytes, |head| readings.push(head));
+            match this
+                .gate
+                .poll_read(&mut this.stream, look, context, buffer)?
+            {
+                Poll::Ready(Came::Bytes | Came::Closed) => {
                     this.due = None;
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Came::More) => {}
+                Poll::Ready(Came::End(End::Last)) => this.state = State::Deaf,
+                // There is a request already, which is refused when its body fails.
+                Poll::Ready(Came::End(End::Fault(fault))) if fault.place == Place::Body => {
+                    this.state = State::Deaf;
+                    return Poll::Ready(Err(fault.into()));
+                }
+                Poll::Ready(Came::End(End::Fault(fault))) => this.refuse(fault),
                 Poll::Pending => match ready!(this.poll_due(context)) {
                     Due::Head => this.refuse(What::Slow.into()),
                     // The connection ends as if the caller had closed it.

@@ -2,6 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +28,25 @@ pub(super) struct Unread<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// What is done with the stream when it fails.
     cut: fn(&S),
+    cord: Option<Cord>,
+}
+
+/// Has a stream end without waiting for what was written to it, once it is dropped.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cord(Arc<AtomicBool>);
+
+impl Cord {
+    pub(super) fn pull(&self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+impl<S> Drop for Unread<S> {
+    fn drop(&mut self) {
+        if self.cord.as_ref().is_some_and(|cord| cord.0.load(Relaxed)) {
+            (self.cut)(&self.stream);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,7 +73,13 @@ impl<S> Unread<S> {
             waits: None,
             timer: None,
             cut,
+            cord: None,
         }
+    }
+
+    /// The cord of the stream, for whoever knows of other reasons to give it up.
+    pub(super) fn cord(&mut self) -> Cord {
+        self.cord.get_or_insert_default().clone()
     }
 
     /// Fails in place of waiting any longer.

@@ -5,7 +5,6 @@
 //! hand it out again and the next caller never sees that. Requests are read once more as they are
 //! written: one that could be read in a second way does not leave.
 
-mod gate;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +24,7 @@ use tower_service::Service;
 
 use super::pool::ANSWER_HEAD_LIMIT;
 use super::{HttpVersions, UpstreamError};
-use crate::wire::{Answers, Asked, Bounds, Fault, Look, Requests, What};
-use gate::Gate;
+use crate::wire::{Answers, Asked, Bounds, Came, End, Fault, Gate, Look, Requests, What};
 
 /// A connector whose HTTP/1 connections are read strictly.
 #[derive(Clone, Debug)]
@@ -110,7 +108,14 @@ impl<S: Read + Unpin> AsyncRead for Watched<S> {
         let Some(Watch { gate, answers, .. }) = watch.as_deref_mut() else {
             return Pin::new(stream).poll_read(context, buffer);
         };
-        gate.poll_read(stream, |bytes| answers.look(bytes), context, buffer)
+        let look = |bytes: &[u8]| answers.look(bytes);
+        Poll::Ready(
+            match ready!(gate.poll_read(stream, look, context, buffer))? {
+                Came::End(End::Fault(fault)) => Err(fault.into()),
+                // The connection leaves the pool: the next caller never sees what follows.
+                Came::Bytes | Came::Closed | Came::End(End::Last) => Ok(()),
+            },
+        )
     }
 }
 

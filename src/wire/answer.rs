@@ -1,9 +1,8 @@
 //! Heads of answers.
 
-use memchr::memchr;
-
 use super::fault::{Fault, What};
-use super::fields::{Fields, find_control};
+use super::fields::Fields;
+use super::lines::Lines;
 use super::{Framing, Minor};
 
 /// What the answer is an answer to.
@@ -42,10 +41,7 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct AnswerReader {
     asked: Asked,
-    /// The most bytes of a head.
-    limit: usize,
-    read: usize,
-    lines: u16,
+    lines: Lines,
     first: Option<(Minor, u16)>,
     fields: Fields,
 }
@@ -55,9 +51,7 @@ impl AnswerReader {
     pub fn new(asked: Asked, limit: usize) -> Self {
         Self {
             asked,
-            limit,
-            read: 0,
-            lines: 0,
+            lines: Lines::new(limit),
             first: None,
             fields: Fields::default(),
         }
@@ -74,48 +68,26 @@ impl AnswerReader {
     /// # Errors
     /// Names what is wrong with it.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Fault> {
-        let (from, line) = (self.read, self.lines);
-        let read = self.read_lines(bytes)?;
-        let text = bytes.get(from..self.read).unwrap_or_default();
-        match find_control(text, self.lines - line) {
-            Some(control) => Err(What::Value.in_line(line + control)),
-            None => Ok(read),
-        }
+        let before = self.lines;
+        let answer = self.read_lines(bytes)?;
+        self.lines.check_controls(bytes, before)?;
+        Ok(answer)
     }
 
     fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Fault> {
-        loop {
-            let room = self.limit.saturating_sub(self.read);
-            let rest = bytes.get(self.read..).unwrap_or_default();
-            let Some(end) = memchr(b'\n', rest.get(..room).unwrap_or(rest)) else {
-                let at = self.lines + 1;
-                return if rest.len() >= room {
-                    Err(What::HeadTooLarge.in_line(at))
-                } else if self.first.is_none() && !begins_status(rest) {
-                    Err(What::StatusLine.in_line(at))
-                } else {
-                    Ok(None)
-                };
-            };
-            self.read += end + 1;
-            self.lines += 1;
-            let at = self.lines;
-            let line = rest.get(..end).unwrap_or_default();
-            let Some(line) = line.strip_suffix(b"\r") else {
-                return Err(What::LineEnd.in_line(at));
-            };
+        while let Some(line) = self.lines.next(bytes)? {
+            let here = |what: What| what.in_line(self.lines.number());
             match self.first {
-                None => {
-                    let first = status_line(line).ok_or(What::StatusLine.in_line(at))?;
-                    if first.1 == 101 {
-                        return Err(What::Switched.into());
-                    }
-                    self.first = Some(first);
-                }
+                None => self.first = Some(status_line(line).map_err(here)?),
                 Some(first) if line.is_empty() => return Ok(Some(self.whole(first)?)),
-                Some(_) => self.fields.read(line).map_err(|what| what.in_line(at))?,
+                Some(_) => self.fields.read(line).map_err(here)?,
             }
         }
+        if self.first.is_none() && !begins_status(self.lines.part(bytes)) {
+            return Err(What::StatusLine.in_line(1));
+        }
+        self.lines.check_room(bytes)?;
+        Ok(None)
     }
 
     fn whole(&self, (version, status): (Minor, u16)) -> Result<Answer, What> {
@@ -131,7 +103,7 @@ impl AnswerReader {
             told => told,
         };
         Ok(Answer {
-            size: self.read,
+            size: self.lines.size(),
             status,
             version,
             framing,
@@ -146,20 +118,21 @@ fn begins_status(part: &[u8]) -> bool {
     part.get(..length) == b"HTTP/1.".get(..length)
 }
 
-fn status_line(line: &[u8]) -> Option<(Minor, u16)> {
-    let (version, rest) = line.split_at_checked(9)?;
+fn status_line(line: &[u8]) -> Result<(Minor, u16), What> {
+    let (version, rest) = line.split_at_checked(9).ok_or(What::StatusLine)?;
     let version = match version {
         b"HTTP/1.1 " => Minor::One,
         b"HTTP/1.0 " => Minor::Zero,
-        _ => return None,
+        _ => return Err(What::StatusLine),
     };
-    let (digits, reason) = rest.split_at_checked(3)?;
-    if !matches!(reason.first(), None | Some(b' ')) {
-        return None;
-    }
+    let (digits, reason) = rest.split_at_checked(3).ok_or(What::StatusLine)?;
     let status = digits.iter().try_fold(0_u16, |status, byte| {
         byte.is_ascii_digit()
             .then(|| status * 10 + u16::from(byte - b'0'))
-    })?;
-    (100..=599).contains(&status).then_some((version, status))
+    });
+    match (status, reason.first()) {
+        (Some(101), None | Some(b' ')) => Err(What::Switched),
+        (Some(status @ 100..=599), None | Some(b' ')) => Ok((version, status)),
+        _ => Err(What::StatusLine),
+    }
 }

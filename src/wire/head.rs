@@ -3,7 +3,8 @@
 use memchr::memchr;
 
 use super::fault::{Fault, What};
-use super::fields::{Fields, find_control, is_token};
+use super::fields::{Fields, is_token};
+use super::lines::Lines;
 use super::target::is_target;
 use super::{Framing, Minor};
 
@@ -35,11 +36,9 @@ pub struct Head {
 /// Reads one request head as its bytes come. After a part of it, it goes on where it stopped.
 #[derive(Clone, Debug)]
 pub struct HeadReader {
-    bounds: Bounds,
-    /// How many bytes of whole lines were read.
-    read: usize,
-    /// How many lines these are.
-    lines: u16,
+    /// The most bytes of a target.
+    target: usize,
+    lines: Lines,
     first: Option<First>,
     fields: Fields,
 }
@@ -55,9 +54,8 @@ impl HeadReader {
     /// A reader of the next head.
     pub fn new(bounds: Bounds) -> Self {
         Self {
-            bounds,
-            read: 0,
-            lines: 0,
+            target: bounds.target,
+            lines: Lines::new(bounds.head),
             first: None,
             fields: Fields::default(),
         }
@@ -69,38 +67,32 @@ impl HeadReader {
     /// # Errors
     /// Names what is wrong with it, as soon as that is certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
-        let (from, line) = (self.read, self.lines);
-        let read = self.read_lines(bytes)?;
-        let text = bytes.get(from..self.read).unwrap_or_default();
-        match find_control(text, self.lines - line) {
-            Some(control) => Err(What::Value.in_line(line + control)),
-            None => Ok(read),
-        }
+        let before = self.lines;
+        let head = self.read_lines(bytes)?;
+        self.lines.check_controls(bytes, before)?;
+        Ok(head)
     }
 
     fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
-        loop {
-            let room = self.bounds.head.saturating_sub(self.read);
-            let rest = bytes.get(self.read..).unwrap_or_default();
-            let Some(end) = memchr(b'\n', rest.get(..room).unwrap_or(rest)) else {
-                self.check_part(rest, room)?;
-                return Ok(None);
-            };
-            self.read += end + 1;
-            self.lines += 1;
-            let at = self.lines;
-            let line = rest.get(..end).unwrap_or_default();
-            let Some(line) = line.strip_suffix(b"\r") else {
-                return Err(What::LineEnd.in_line(at));
-            };
+        while let Some(line) = self.lines.next(bytes)? {
+            let number = self.lines.number();
+            let here = |what: What| what.in_line(number);
             match self.first {
                 // One empty line before a request is a leftover of an old client's last one.
-                None if line.is_empty() && at == 1 => {}
-                None => self.first = Some(self.read_first(line).map_err(|what| what.in_line(at))?),
+                None if line.is_empty() && number == 1 => {}
+                None => self.first = Some(self.read_first(line).map_err(here)?),
                 Some(first) if line.is_empty() => return self.whole(first).map(Some),
-                Some(_) => self.fields.read(line).map_err(|what| what.in_line(at))?,
+                Some(_) => self.fields.read(line).map_err(here)?,
             }
         }
+        if self.first.is_none() {
+            let part = self.lines.part(bytes);
+            let number = self.lines.number() + 1;
+            self.check_first(part)
+                .map_err(|what| what.in_line(number))?;
+        }
+        self.lines.check_room(bytes)?;
+        Ok(None)
     }
 
     /// Whether nothing came yet that makes a request.
@@ -110,38 +102,32 @@ impl HeadReader {
 
     fn whole(&self, first: First) -> Result<Head, Fault> {
         Ok(Head {
-            size: self.read,
+            size: self.lines.size(),
             framing: self.fields.framing(first.version)?,
             version: first.version,
             is_head: first.is_head,
         })
     }
 
-    /// Looks at a line that is not whole: what is certain already need not be waited for.
-    fn check_part(&self, part: &[u8], room: usize) -> Result<(), Fault> {
-        let line = self.lines + 1;
-        if self.first.is_none() {
-            let method = part.iter().take_while(|byte| is_token(**byte)).count();
-            let rest = part.get(method..).unwrap_or_default();
-            let begins = match rest.first() {
-                None => true,
-                Some(b' ') => method > 0,
-                Some(b'\r') => part == b"\r",
-                Some(_) => false,
-            };
-            if !begins {
-                return Err(What::RequestLine.in_line(line));
-            }
-            if method > METHOD {
-                return Err(What::Method.in_line(line));
-            }
-            // Around the target come two blanks, the version and a CR.
-            if rest.len() > self.bounds.target + VERSION.len() + 3 {
-                return Err(What::TargetTooLong.in_line(line));
-            }
+    /// Looks at a first line that is not whole: what is certain already need not be waited for.
+    fn check_first(&self, part: &[u8]) -> Result<(), What> {
+        let method = part.iter().take_while(|byte| is_token(**byte)).count();
+        let rest = part.get(method..).unwrap_or_default();
+        let begins = match rest.first() {
+            None => true,
+            Some(b' ') => method > 0,
+            Some(b'\r') => part == b"\r",
+            Some(_) => false,
+        };
+        if !begins {
+            return Err(What::RequestLine);
         }
-        if part.len() >= room {
-            return Err(What::HeadTooLarge.in_line(line));
+        if method > METHOD {
+            return Err(What::Method);
+        }
+        // Around the target come two blanks, the version and a CR.
+        if rest.len() > self.target + VERSION.len() + 3 {
+            return Err(What::TargetTooLong);
         }
         Ok(())
     }
@@ -167,7 +153,7 @@ impl HeadReader {
         if method == b"CONNECT" || method.len() > METHOD {
             return Err(What::Method);
         }
-        if target.len() > self.bounds.target {
+        if target.len() > self.target {
             return Err(What::TargetTooLong);
         }
         if !is_target(target) {

@@ -47,6 +47,16 @@ pub(in crate::listen) enum Late {
     Unread,
 }
 
+impl Late {
+    /// The same as a label of metrics.
+    pub(in crate::listen) fn label(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 impl Ledger {
     pub(super) fn new(limits: &Limits) -> Self {
         let ledger = Self {

@@ -85,7 +85,7 @@ async fn what_can_be_read_goes_on_however_it_comes() {
             near.write_all(rest.as_bytes()).await.unwrap();
             read.extend(read_now(&mut guard, size).await.unwrap());
             assert_eq!(String::from_utf8(read).unwrap(), stream, "cut at {cut}");
-            assert!(guard.stash.capacity() == 0, "nothing is kept");
+            assert!(guard.gate.held_capacity() == 0, "nothing is kept");
         }
     }
 }
