@@ -56,7 +56,7 @@ impl Gateway {
         let raw = read_body(exchange, body, (parts.version, self.body_pace)).await?;
         let kind = head.headers.get(CONTENT_TYPE);
         let kind = kind.map(|kind| kind.to_str().unwrap_or_default());
-        let form = TokenForm::read(kind, &raw).await?;
+        let form = TokenForm::read(kind, &raw)?;
         drop(raw);
         exchange.saw_grant(form.grant());
         let log_in = LogIn { head, form };

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 /// The console gets the bytes as they were typed. Both are the same path because every spelling
 /// that two readers could take apart differently is refused: dot segments, empty segments,
 /// encoded or backward slashes, semicolons, encoded controls, double encoding, overlong UTF-8,
-/// letters that fold to ASCII ones, and segments that end in a dot or a blank.
+/// letters that could be taken for others, and segments that end in a dot or a blank.
 #[derive(Clone, Eq, PartialEq)]
 pub struct CanonicalPath(SmallVec<[u8; 112]>);
 
@@ -135,20 +135,15 @@ fn ends_badly(text: &[u8]) -> bool {
     matches!(text.last(), None | Some(b'/' | b'.' | b' '))
 }
 
-/// Checks that decoded bytes are UTF-8 and holds no letter whose other case is an ASCII letter:
-/// the console would take `ſ` for `s` where a rule does not.
+/// Checks that decoded bytes are UTF-8 and hold no letter that a reader without regard to case takes
+/// for another one which a rule tells apart: the console would take `ſ` for `s`, and `ς` for `σ`.
 fn fold_unicode(text: &[u8]) -> Result<SmallVec<[u8; 112]>, PathFault> {
     let text = std::str::from_utf8(text).map_err(|_| PathFault::Ambiguous)?;
     let mut folded = SmallVec::new();
     let mut buffer = [0_u8; 4];
     for c in text.chars() {
-        if !c.is_ascii()
-            && (c.is_control()
-                || c.is_whitespace()
-                || c.to_lowercase()
-                    .chain(c.to_uppercase())
-                    .any(|other| other.is_ascii()))
-        {
+        let folds = c.is_ascii() || (has_own_cases(c) && !c.is_control() && !c.is_whitespace());
+        if !folds {
             return Err(PathFault::Ambiguous);
         }
         for lower in c.to_lowercase() {
@@ -156,4 +151,18 @@ fn fold_unicode(text: &[u8]) -> Result<SmallVec<[u8; 112]>, PathFault> {
         }
     }
     Ok(folded)
+}
+
+/// Whether the lower and the upper case of a letter belong to each other, and to no ASCII letter.
+fn has_own_cases(c: char) -> bool {
+    let (lower, upper) = (one(c.to_lowercase(), c), one(c.to_uppercase(), c));
+    let is_pair =
+        one(upper.to_lowercase(), upper) == lower && one(lower.to_uppercase(), lower) == upper;
+    let mut cases = c.to_lowercase().chain(c.to_uppercase());
+    is_pair && !cases.any(|case| case.is_ascii())
+}
+
+/// The other case of a letter if that is one letter, and the letter itself if it is several.
+fn one(mut case: impl ExactSizeIterator<Item = char>, c: char) -> char {
+    case.next().filter(|_| case.len() == 0).unwrap_or(c)
 }

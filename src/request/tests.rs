@@ -85,12 +85,41 @@ fn paths_with_two_readings_are_refused() {
         "/api/v3/%E2%84%AAeys",
         "/api/v3/%C2%A0",
         "/api/v3/%ff",
+        "/api/v3/stra\u{1e9e}e",
+        "/api/v3/\u{3c2}",
+        "/api/v3/\u{b5}",
+        "/api/v3/\u{212b}",
     ] {
         assert_eq!(canonical(raw), Err(PathFault::Ambiguous), "{raw}");
     }
     for raw in ["", "api", "*", "/a%", "/a%2", "/a%zz", "/a%2g"] {
         assert_eq!(canonical(raw), Err(PathFault::Malformed), "{raw}");
     }
+}
+
+#[test]
+fn letters_that_fold_to_one_are_one_to_every_reader() {
+    let simple = |c: char, cases: &mut dyn Iterator<Item = char>| match (cases.next(), cases.next())
+    {
+        (Some(case), None) => case,
+        _ => c,
+    };
+    let mut of_upper = std::collections::HashMap::new();
+    let has_case = |c: &char| !c.to_lowercase().eq([*c]) || !c.to_uppercase().eq([*c]);
+    for c in ('\u{80}'..=char::MAX).filter(has_case) {
+        let Ok(path) = CanonicalPath::parse(&format!("/{c}")) else {
+            continue;
+        };
+        let again = CanonicalPath::parse(path.as_str());
+        assert_eq!(again.as_ref(), Ok(&path), "{c:?} folded twice");
+        // As .NET compares: by the upper case of each letter.
+        let upper = simple(c, &mut c.to_uppercase());
+        let first = of_upper.entry(upper).or_insert_with(|| path.clone());
+        assert_eq!(*first, path, "{c:?} is {upper:?} to the console");
+        let lower = path.as_str().chars().last().unwrap();
+        assert_eq!(simple(lower, &mut lower.to_uppercase()), upper, "{c:?}");
+    }
+    assert!(of_upper.len() > 1_000);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The form of a log-in as tools really send it: encoded or not, with a type or without, and in the
 //! multipart form of old documentation.
 
-use bytes::Bytes;
-use futures_util::stream;
+mod multipart;
+
 use zeroize::Zeroizing;
 
 use super::grant::{Access, FORM};
+use multipart::Parts;
 
 /// A log-in's form. Unknown fields are passed over.
 pub struct TokenForm {
@@ -97,7 +98,7 @@ impl TokenForm {
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub async fn read(content_type: Option<&str>, body: &Bytes) -> Result<Self, FormFault> {
+    pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Self, FormFault> {
         let essence = content_type
             .and_then(|kind| kind.split(';').next())
             .unwrap_or_default()
@@ -109,7 +110,7 @@ impl TokenForm {
         let mut fields = [const { None }; NAMES.len()];
         let mut plain_password = None;
         if essence.eq_ignore_ascii_case("multipart/form-data") {
-            read_multipart(content_type.unwrap_or_default(), body, &mut fields).await?;
+            read_multipart(content_type.unwrap_or_default(), body, &mut fields)?;
         } else {
             let body = body.trim_ascii_end();
             read_encoded(body, &mut fields)?;
@@ -239,19 +240,14 @@ fn read_encoded(body: &[u8], fields: &mut [Option<Value>]) -> Result<(), FormFau
     Ok(())
 }
 
-async fn read_multipart(
+fn read_multipart(
     content_type: &str,
-    body: &Bytes,
+    body: &[u8],
     fields: &mut [Option<Value>],
 ) -> Result<(), FormFault> {
-    let malformed = |_: multer::Error| FormFault::Malformed;
-    let boundary = multer::parse_boundary(content_type).map_err(malformed)?;
-    let body = stream::iter([Ok::<Bytes, multer::Error>(body.clone())]);
-    let mut parts = multer::Multipart::new(body, boundary);
-    while let Some(part) = parts.next_field().await.map_err(malformed)? {
-        let name = part.name().unwrap_or_default().as_bytes().to_vec();
-        let value = part.bytes().await.map_err(malformed)?;
-        put(fields, &name, Zeroizing::new(value.to_vec()))?;
+    let mut parts = Parts::new(content_type, body)?;
+    while let Some((name, value)) = parts.next()? {
+        put(fields, name, Zeroizing::new(value.to_vec()))?;
     }
     Ok(())
 }
@@ -318,8 +314,8 @@ const NAMES: [&str; 10] = [
 mod tests {
     use super::*;
 
-    async fn read(kind: Option<&str>, body: &str) -> Result<TokenForm, FormFault> {
-        TokenForm::read(kind, &Bytes::copy_from_slice(body.as_bytes())).await
+    fn read(kind: Option<&str>, body: &str) -> Result<TokenForm, FormFault> {
+        TokenForm::read(kind, body.as_bytes())
     }
 
     fn passwords(form: &TokenForm) -> Vec<String> {
@@ -327,8 +323,8 @@ mod tests {
         form.passwords().map(text).collect()
     }
 
-    #[tokio::test]
-    async fn encoded_and_unencoded_forms_are_read() {
+    #[test]
+    fn encoded_and_unencoded_forms_are_read() {
         let encoded = r"grant_type=password&username=acme%5Ctool&password=a%26b%2Bc%25d";
         for kind in [
             None,
@@ -337,7 +333,7 @@ mod tests {
             Some("APPLICATION/X-WWW-FORM-URLENCODED;charset=UTF-8"),
             Some("text/plain"),
         ] {
-            let form = read(kind, encoded).await.unwrap();
+            let form = read(kind, encoded).unwrap();
             assert_eq!(form.grant(), GrantType::Password);
             assert_eq!(form.text("username"), Ok(r"acme\tool"));
             assert_eq!(passwords(&form)[0], "a&b+c%d");
@@ -345,46 +341,42 @@ mod tests {
         }
         let unencoded =
             "grant_type=password&username=acme\\tool&password=a&b+c%d&readOnly=true\r\n";
-        let form = read(None, unencoded).await.unwrap();
+        let form = read(None, unencoded).unwrap();
         assert_eq!(form.text("username"), Ok(r"acme\tool"));
         assert_eq!(passwords(&form), ["a", "a&b+c%d"]);
         assert_eq!(form.access(), Ok(Access::ReadOnly));
-        let last = read(None, "username=u&grant_type=password&password=x%y=z&").await;
+        let last = read(None, "username=u&grant_type=password&password=x%y=z&");
         assert_eq!(passwords(&last.unwrap()), ["x%y=z", "x%y=z&"]);
     }
 
-    #[tokio::test]
-    async fn multipart_is_read_raw() {
+    #[test]
+    fn multipart_is_read_raw() {
         let body = "--X\r\nContent-Disposition: form-data; name=\"grant_type\"\r\n\r\npassword\r\n\
                     --X\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nacme\\tool\r\n\
                     --X\r\nContent-Disposition: form-data; name=password\r\n\r\na+b%&\r\n--X--\r\n";
-        let form = read(Some("multipart/form-data; boundary=\"X\""), body)
-            .await
-            .unwrap();
+        let form = read(Some("multipart/form-data; boundary=\"X\""), body).unwrap();
         assert_eq!(form.text("username"), Ok(r"acme\tool"));
         assert_eq!(passwords(&form), ["a+b%&"]);
     }
 
-    #[tokio::test]
-    async fn a_form_is_written_anew_from_what_was_read() {
+    #[test]
+    fn a_form_is_written_anew_from_what_was_read() {
         let body = b"grant_type=password&username=A\\b&password=a+b%26c\xff&x=y&mfa_token=z\r\n";
-        let body = Bytes::from_static(body);
-        let form = TokenForm::read(None, &body).await.unwrap();
+        let form = TokenForm::read(None, body).unwrap();
         let written = String::from_utf8(form.written().to_vec()).unwrap();
         assert_eq!(
             written,
             "grant_type=password&username=A%5Cb&password=a%20b%26c%FF"
         );
-        let again = Bytes::from(written);
-        let again = TokenForm::read(None, &again).await.unwrap();
+        let again = TokenForm::read(None, written.as_bytes()).unwrap();
         assert_eq!(again.field("password"), form.field("password"));
         assert_eq!(again.field("username"), form.field("username"));
     }
 
-    #[tokio::test]
-    async fn unknown_fields_are_passed_over_and_names_have_no_case() {
+    #[test]
+    fn unknown_fields_are_passed_over_and_names_have_no_case() {
         let body = "client_id=None&allow_redirects=True&Grant_Type=as&USERUID=x&scope=&a&=&&";
-        let form = read(None, body).await.unwrap();
+        let form = read(None, body).unwrap();
         assert_eq!(form.grant(), GrantType::As);
         assert_eq!(form.text("userUid"), Ok("x"));
         assert_eq!(
@@ -393,41 +385,39 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn what_is_no_form_is_named() {
-        let fault = async |kind, body| read(kind, body).await.err().unwrap();
+    #[test]
+    fn what_is_no_form_is_named() {
+        let fault = |kind, body| read(kind, body).err().unwrap();
         let missing = FormFault::Missing("grant_type");
-        assert_eq!(fault(None, "").await, missing);
-        assert_eq!(fault(None, "grant_type=").await, missing);
+        assert_eq!(fault(None, ""), missing);
+        assert_eq!(fault(None, "grant_type="), missing);
         assert_eq!(
-            fault(None, "grant_type=client_credentials").await,
+            fault(None, "grant_type=client_credentials"),
             FormFault::Grant
         );
-        assert_eq!(fault(None, "grant_type=Password").await, FormFault::Grant);
+        assert_eq!(fault(None, "grant_type=Password"), FormFault::Grant);
         assert_eq!(
-            fault(None, "grant_type=as&grant_type=as").await,
+            fault(None, "grant_type=as&grant_type=as"),
             FormFault::Repeated("grant_type")
         );
         assert_eq!(
-            fault(None, "grant_type=password&password=a&password=b").await,
+            fault(None, "grant_type=password&password=a&password=b"),
             FormFault::Repeated("password")
         );
         let json = r#"{"grant_type":"password"}"#;
         let labelled = "grant_type=refresh_token";
-        assert!(read(Some("application/json"), labelled).await.is_ok());
-        assert_eq!(fault(Some("application/json"), json).await, FormFault::Json);
-        assert_eq!(fault(None, json).await, FormFault::Json);
+        assert!(read(Some("application/json"), labelled).is_ok());
+        assert_eq!(fault(Some("application/json"), json), FormFault::Json);
+        assert_eq!(fault(None, json), FormFault::Json);
         for (kind, body) in [
             ("multipart/form-data", "grant_type=password"),
             ("multipart/form-data; boundary=X", "grant_type=password"),
             ("multipart/form-data; boundary=X", "--X\r\nContent-Disp"),
         ] {
-            let fault = fault(Some(kind), body).await;
+            let fault = fault(Some(kind), body);
             assert_eq!(fault, FormFault::Malformed, "{kind} {body}");
         }
-        let form = read(None, "grant_type=as&readOnly=perhaps&username=%ff")
-            .await
-            .unwrap();
+        let form = read(None, "grant_type=as&readOnly=perhaps&username=%ff").unwrap();
         assert_eq!(form.access(), Err(FormFault::Value("readOnly")));
         assert_eq!(form.text("username"), Err(FormFault::Value("username")));
     }

@@ -24,6 +24,7 @@ mod directory;
 mod fair;
 mod faults;
 mod forwarding;
+mod fuzz_seeds;
 mod harness;
 mod http2;
 mod identity;
