@@ -77,7 +77,8 @@ impl<'a> RequestHead<'a> {
         if raw.len() > limits.target {
             return Err(HeadFault::TargetTooLong);
         }
-        if head_size(&parts.headers) > limits.head {
+        let lines = parts.headers.len();
+        if lines > usize::from(wire::LINES) || head_size(&parts.headers) > limits.head {
             return Err(HeadFault::HeadTooLarge);
         }
         if parts.headers.values().any(has_outer_blank) {
@@ -131,8 +132,8 @@ pub enum HeadFault {
     /// `Host` is missing, doubled, malformed, or unlike the target's authority.
     #[error("exactly one well-formed Host is required")]
     Host,
-    /// The headers are larger than the limit.
-    #[error("the headers are larger than this gateway accepts")]
+    /// The headers are larger than the limit, or too many.
+    #[error("the headers are larger than this gateway accepts, or more than 100 lines")]
     HeadTooLarge,
     /// A key in the query string or the path, where logs would keep it.
     #[error("credentials are not accepted in the target: send the key in the X-Api-Key header")]

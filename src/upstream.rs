@@ -13,6 +13,7 @@ mod tls;
 mod turn;
 
 pub use addresses::{Address, AddressFault, AddressState, Checks};
+pub use answers::fault_within;
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
 pub use paced::Pace;
@@ -175,11 +176,15 @@ impl Console {
         let known = Arc::new(Known::new(&settings, lookup));
         let pools = Pools::new(&settings, Arc::clone(&known))?;
         let pool = pools.pool(Reach::Any);
+        let breaker = Breaker::new(settings.id.as_str(), settings.sharing.breaker);
         let checks = settings.checks.clone();
-        let balance = checks.map(|checks| Arc::new(Balance::new(&settings, known, pools, checks)));
+        let balance = checks.map(|checks| {
+            let balance = Balance::new(&settings, known, pools, checks, breaker.clone());
+            Arc::new(balance)
+        });
         Ok(Self {
             shares: Shares::new(settings.sharing.limits),
-            breaker: Breaker::new(settings.id.as_str(), settings.sharing.breaker),
+            breaker,
             settings,
             pool,
             balance,

@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::headers;
 use super::reply::TokenReply;
 use crate::audit::Code;
-use crate::upstream::Turn;
+use crate::upstream::{Turn, fault_within};
 
 /// What a request is answered with.
 pub(super) enum Answer {
@@ -138,26 +138,26 @@ impl Streamed {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
             ready!(self.poll_idle(context));
             self.close(Code::UpstreamCut);
-            return Poll::Ready(Some(Err(AnswerCut::Silent)));
+            return self.cut(AnswerCut::Silent, context);
         };
         self.waits = false;
         match frame {
             None if self.incoming.was_cut() => {
                 self.close(Code::UpstreamCut);
-                Poll::Ready(Some(Err(AnswerCut::Upstream)))
+                self.cut(AnswerCut::Upstream, context)
             }
             None => {
                 self.close(Code::Ok);
                 Poll::Ready(None)
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
+                if let (Some(exchange), Some(fault)) = (&mut self.exchange, fault_within(&error)) {
+                    exchange.saw_answer_fault(fault);
+                }
                 // It may have come before the request's body had, and gone with that.
                 let fault = self.exchange.as_ref().and_then(Exchange::body_fault);
                 self.close(fault.unwrap_or(Code::UpstreamCut));
-                // An error would overtake the head and the data that are not written yet.
-                self.cut = Some(AnswerCut::Upstream);
-                context.waker().wake_by_ref();
-                Poll::Pending
+                self.cut(AnswerCut::Upstream, context)
             }
             Some(Ok(frame)) if frame.is_trailers() && !self.trailers => {
                 self.close(Code::Ok);
@@ -175,6 +175,14 @@ impl Streamed {
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+
+    /// Cuts the caller's connection the next time: an error would overtake the head and the data
+    /// that are not written yet.
+    fn cut<T>(&mut self, cut: AnswerCut, context: &Context<'_>) -> Poll<T> {
+        self.cut = Some(cut);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ready when the console has been silent for too long. The time begins when the caller has

@@ -20,6 +20,7 @@ use crate::tenant::Named;
 use crate::token::{Broker, Lease};
 use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle, UpstreamError};
 use crate::vspc::GrantType;
+use crate::wire;
 
 use super::subject;
 
@@ -206,6 +207,13 @@ impl Exchange {
     /// The origin that the caller reaches the gateway by.
     pub(super) fn origin(&self, public_url: Option<&str>, host: &str) -> String {
         public_url.map_or_else(|| format!("{}://{host}", self.peer.scheme), str::to_owned)
+    }
+
+    /// The answer's body cannot be read on.
+    pub(super) fn saw_answer_fault(&mut self, fault: wire::Fault) {
+        if let Some(entry) = &mut self.entry {
+            entry.record().detail = Some(Cow::Owned(fault.to_string()));
+        }
     }
 
     /// Whether something of the answer's body is to be recorded.

@@ -49,6 +49,15 @@ fn plain_paths_are_folded_to_one_spelling() {
 }
 
 #[test]
+fn as_many_header_lines_pass_as_a_console_takes() {
+    let many = |count| vec![("x-many", "1"); count];
+    // One more is the host.
+    assert_eq!(fault("GET", "/api/v3/users", &many(99)), None);
+    let found = fault("GET", "/api/v3/users", &many(100));
+    assert_eq!(found, Some(HeadFault::HeadTooLarge));
+}
+
+#[test]
 fn paths_with_two_readings_are_refused() {
     for raw in [
         "//api",

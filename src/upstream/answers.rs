@@ -250,18 +250,26 @@ impl From<Unsendable> for io::Error {
 
 /// The fault that ended a connection, if one did.
 pub(super) fn fault_of(error: &(dyn Error + 'static)) -> Option<UpstreamError> {
+    if let Some(fault) = fault_within(error) {
+        return Some(UpstreamError::Invalid(fault.to_string()));
+    }
+    inner::<Unsendable>(error).map(|Unsendable(fault)| UpstreamError::Unsendable(*fault))
+}
+
+/// What is wrong with an answer, where that and not the connection is why it broke off.
+pub fn fault_within(error: &(dyn Error + 'static)) -> Option<Fault> {
+    inner(error).copied()
+}
+
+/// What an `io::Error` in the chain of causes wraps: `source` skips it.
+fn inner<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(current) = next {
-        let inner = current
+        let wrapped = current
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
-        if let Some(inner) = inner {
-            if let Some(fault) = inner.downcast_ref::<Fault>() {
-                return Some(UpstreamError::Invalid(fault.to_string()));
-            }
-            if let Some(Unsendable(fault)) = inner.downcast_ref() {
-                return Some(UpstreamError::Unsendable(*fault));
-            }
+        if let Some(found) = wrapped.and_then(|wrapped| wrapped.downcast_ref()) {
+            return Some(found);
         }
         next = current.source();
     }

@@ -1,7 +1,8 @@
 //! A console that does not work is left alone for a while.
 //!
 //! After so many faults in a row the breaker opens: no request goes to the console for a pause. Then
-//! one goes, and what comes of it decides. `Circuit` is the state alone.
+//! one goes, and what comes of it decides; it goes at once when a check finds that an address works
+//! which did not. `Circuit` is the state alone.
 //!
 //! VSPC answers every error of its own with 520, also one in a single report, and a report may take
 //! longer than the console may. So a 520, no answer in time, and one that cannot be understood count
@@ -152,6 +153,14 @@ impl Breaker {
         };
         let breaker = self.clone();
         Ok(Call { breaker, epoch })
+    }
+
+    /// Lets the next request try the console at once if it is left alone: something says that it
+    /// may work again.
+    pub fn end_pause(&self) {
+        if !self.0.calm.load(Ordering::Relaxed) {
+            self.change(|circuit| circuit.end_pause(Instant::now()));
+        }
     }
 
     /// Whether the console is left alone, or is just being tried.
@@ -307,6 +316,12 @@ impl Circuit {
         {
             // Its time was over; the next one tries.
             self.enter(Phase::Open { until: now });
+        }
+    }
+
+    fn end_pause(&mut self, now: Instant) {
+        if let Phase::Open { until } = &mut self.phase {
+            *until = now.min(*until);
         }
     }
 

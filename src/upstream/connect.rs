@@ -67,7 +67,7 @@ impl Connector {
     /// The addresses, in the order in which they are tried.
     async fn candidates(&self) -> Vec<Arc<Facts>> {
         let mut candidates = match self.reach {
-            Reach::Any => self.known.look_up().await,
+            Reach::Any => self.known.look_up_soon().await,
             Reach::First(_) | Reach::Only(_) => self.known.all(),
         };
         match self.reach {

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -609,4 +611,46 @@ async fn redirects_are_the_callers_to_follow() {
     }
     assert_eq!(elsewhere.state().connections_accepted, 0);
     assert_eq!(world.reached().len(), 5);
+}
+
+#[tokio::test]
+async fn what_a_caller_sends_that_cannot_be_sent_on_is_no_failure_of_an_address() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let console = simulator.addr();
+    let lines = format!(
+        "addresses = [\"{console}\", \"localhost:{}\"]\nhealth_interval = \"1h\"",
+        console.port()
+    );
+    let world = World::start_on(simulator, "http://127.0.0.1:1", &lines).await;
+    world.keep_addresses().await;
+    assert_eq!(world.get(ZABBIX, "acme", ECHO).await.status, 200);
+    let troubles = || {
+        let gateway = world.gateway();
+        let consoles = gateway.consoles.values();
+        let states = consoles.flat_map(|console| console.addresses());
+        states
+            .filter_map(|state| state.error)
+            .filter(|error| error.contains("cannot be sent"))
+            .collect::<Vec<_>>()
+    };
+    let before = troubles();
+    assert!(before.is_empty(), "{before:?}");
+
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let shaking = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = shaking.await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let mut request = http::Request::get(world.url(ECHO))
+            .header("x-api-key", ZABBIX)
+            .header("x-tenant", "acme");
+        for number in 0..110 {
+            request = request.header(format!("x-{number}"), "1");
+        }
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new());
+        let answer = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 431);
+    }
+    let after = troubles();
+    assert!(after.is_empty(), "{after:?}");
 }

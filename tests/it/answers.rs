@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -435,6 +436,7 @@ async fn a_body_that_does_not_end_as_it_says_is_cut_for_the_caller_too() {
         (chunks("5\r\nright\r\n0\r\nX Y: z\r\n\r\n"), Then::Stay),
     ];
     for (number, (answer, then)) in (1..).zip(cases) {
+        let is_fault = matches!(then, Then::Stay);
         raw.answer(answer.clone(), then);
         let got = ask(&world, "GET", "").await;
         assert_eq!(got.status(), "200", "{answer:?}: {got:?}");
@@ -446,6 +448,9 @@ async fn a_body_that_does_not_end_as_it_says_is_cut_for_the_caller_too() {
             (&record["path"], &record["status"]),
             (&json!(RAW), &json!(200))
         );
+        // That the connection ended is no fault of what came over it.
+        let detail = record["detail"].as_str();
+        assert_eq!(detail.is_some(), is_fault, "{answer:?}: {record}");
         the_next_is_served_rightly(&world, &raw, &answer).await;
     }
 }
@@ -623,7 +628,10 @@ async fn a_request_that_no_console_reads_is_not_sent() {
     assert_eq!(answer.status(), 431);
     assert_eq!(answer.headers()["x-gateway-code"], "head_too_large");
     assert_eq!(raw.served().len(), 1);
-    the_next_is_served_rightly(&world, &raw, "a request that was not sent").await;
+    // It was refused before there was a connection to lose.
+    assert_eq!(ask(&world, "GET", "").await.body, b"right");
+    let served = raw.served();
+    assert_eq!(served[0].0, served[1].0);
 }
 
 /// Without a length only TLS can tell that an answer is not whole.
@@ -679,4 +687,68 @@ async fn clear_text_before_tls_is_an_error() {
     assert_eq!((answer.status, answer.code()), (503, "token_unavailable"));
     let token = world.record(|record| record["kind"] == "token").await;
     assert!(token["detail"].as_str().unwrap().contains("TLS"), "{token}");
+}
+
+/// Passes frames of a console of HTTP/2 on, with another code in every reset.
+async fn recode(console: SocketAddr, code: u32) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(console).await.unwrap();
+            let (mut near_read, mut near_write) = near.into_split();
+            let (mut far_read, mut far_write) = far.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut near_read, &mut far_write).await });
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                let mut piece = vec![0; 65_536];
+                loop {
+                    // What belongs together is to come together.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let Ok(count @ 1..) = far_read.read(&mut piece).await else {
+                        return;
+                    };
+                    bytes.extend_from_slice(&piece[..count]);
+                    let mut at = 0;
+                    while let Some(head) = bytes.get(at..at + 9) {
+                        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                        if bytes.len() < at + 9 + length {
+                            break;
+                        }
+                        if head[3] == 3 {
+                            bytes[at + 9..at + 13].copy_from_slice(&code.to_be_bytes());
+                        }
+                        at += 9 + length;
+                    }
+                    let rest = bytes.split_off(at);
+                    near_write.write_all(&bytes).await.unwrap();
+                    bytes = rest;
+                }
+            });
+        }
+    });
+    address
+}
+
+const ME: &str = "/api/v3/users/me";
+
+#[tokio::test]
+async fn what_came_of_an_answer_that_stops_reaches_the_caller_whatever_the_code() {
+    for code in [2, 0] {
+        let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+        let url = format!("http://{}", recode(simulator.addr(), code).await);
+        let world = World::start_on(simulator, &url, "http = \"2\"").await;
+        assert_eq!(world.get(ZABBIX, "acme", ME).await.status, 200);
+        let cut = Action::CutInBody {
+            sent: 10,
+            length: 100,
+        };
+        world.simulator.fault(Fault::new(cut).under(ME));
+        let request = format!(
+            "GET {ME} HTTP/1.1\r\nHost: a\r\nX-Api-Key: {ZABBIX}\r\nX-Tenant: acme\r\n\r\n"
+        );
+        let got = world.raw(request.as_bytes()).await;
+        let got = String::from_utf8_lossy(&got);
+        assert!(got.starts_with("HTTP/1.1 200"), "code {code}: {got:?}");
+    }
 }

@@ -23,6 +23,7 @@ use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
 use tower_service::Service as _;
 
 use super::{Checks, Facts, Known};
+use crate::upstream::breaker::Breaker;
 use crate::upstream::pool::{Pool, Pools, Reach};
 use crate::upstream::{RequestBody, Settings, UpstreamError};
 
@@ -47,6 +48,7 @@ impl Balance {
         known: Arc<Known>,
         pools: Pools,
         checks: Checks,
+        breaker: Breaker,
     ) -> Self {
         let target = checks.path.clone();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -59,6 +61,7 @@ impl Balance {
             console: settings.id.shared(),
             pools,
             checks: checks.clone(),
+            breaker,
             // Scheme and authority are a URL's.
             target: settings.uri(target).unwrap_or_default(),
         }));
@@ -151,7 +154,7 @@ impl Place {
                     .broke(&format!("it answered {}", answer.status().as_u16()));
             }
             Ok(_) => self.facts.answered(),
-            Err(UpstreamError::Body(_)) => {}
+            Err(UpstreamError::Body(_) | UpstreamError::Unsendable(_)) => {}
             Err(error) => self.facts.broke(&error.to_string()),
         }
     }
@@ -212,6 +215,7 @@ struct Check {
     console: Arc<str>,
     pools: Pools,
     checks: Checks,
+    breaker: Breaker,
     target: Uri,
 }
 
@@ -249,6 +253,9 @@ impl HealthCheck for Check {
         match self.try_out(place.facts.address).await {
             Ok(()) => {
                 place.facts.reached();
+                if !place.facts.is_healthy() {
+                    self.breaker.end_pause();
+                }
                 Ok(())
             }
             Err(error) => {

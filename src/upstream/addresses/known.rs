@@ -1,12 +1,17 @@
 //! What is known of each address of a console.
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Address, AddressState, Host, Lookup, Text};
 use crate::upstream::Settings;
@@ -16,9 +21,9 @@ use crate::upstream::Settings;
 pub(in crate::upstream) struct Known {
     console: Text,
     lookup: Lookup,
-    /// The most time for a name to be looked up, where it was before.
-    patience: Duration,
-    names: Vec<Name>,
+    /// The most time for a name to be looked up.
+    limit: Duration,
+    names: Vec<Arc<Name>>,
     facts: Mutex<Vec<Arc<Facts>>>,
 }
 
@@ -28,6 +33,8 @@ struct Name {
     address: Address,
     label: Text,
     last: Mutex<Last>,
+    /// Whether it is being looked up.
+    under_way: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +48,7 @@ struct Last {
 pub(in crate::upstream) struct Facts {
     pub(in crate::upstream) address: SocketAddr,
     name: Text,
+    console: Text,
     /// What the checks say.
     healthy: AtomicBool,
     /// Whether the last connection or request there failed: others are tried before it.
@@ -52,15 +60,18 @@ pub(in crate::upstream) struct Facts {
 
 impl Known {
     pub(in crate::upstream) fn new(settings: &Settings, lookup: Lookup) -> Self {
-        let name = |address: Address| Name {
-            label: address.to_string().into(),
-            address,
-            last: Mutex::default(),
+        let name = |address: Address| {
+            Arc::new(Name {
+                label: address.to_string().into(),
+                address,
+                last: Mutex::default(),
+                under_way: watch::Sender::default(),
+            })
         };
         Self {
             console: settings.id.shared(),
             lookup,
-            patience: settings.connect_timeout / 2,
+            limit: settings.connect_timeout,
             names: settings.places().into_iter().map(name).collect(),
             facts: Mutex::default(),
         }
@@ -69,64 +80,76 @@ impl Known {
     /// Looks the names up, and gives all addresses in their order, each once. A name that cannot be
     /// looked up leads where it led before.
     pub(in crate::upstream) async fn look_up(&self) -> Vec<Arc<Facts>> {
-        let found = join_all(self.names.iter().map(|name| self.look_up_one(name))).await;
+        self.look_up_for(self.limit / 2).await
+    }
+
+    /// The same for a connection that somebody waits for: a name that takes its time does not keep
+    /// it from the addresses of the others.
+    pub(in crate::upstream) async fn look_up_soon(&self) -> Vec<Arc<Facts>> {
+        let alone = self.names.len() == 1;
+        let patience = if alone { self.limit / 2 } else { HASTE };
+        self.look_up_for(patience).await
+    }
+
+    /// Looks up for at most so long once there is an address to go to, and within the limit in any
+    /// case. What takes longer goes on, and counts the next time.
+    async fn look_up_for(&self, patience: Duration) -> Vec<Arc<Facts>> {
+        let began = Instant::now();
+        let under_way = self.names.iter().filter_map(|name| self.begin(name));
+        let mut under_way: FuturesUnordered<_> = under_way.collect();
+        let mut until = began + self.limit;
+        loop {
+            if self.names.iter().any(|name| name.leads_somewhere()) {
+                until = until.min(Instant::now() + patience);
+            }
+            match tokio::time::timeout_at(until, under_way.next()).await {
+                Ok(Some(())) => {}
+                Ok(None) | Err(_) => return self.gather(),
+            }
+        }
+    }
+
+    /// Looks a name up, unless that is under way. What is given ends with it.
+    fn begin<'a>(&self, name: &'a Arc<Name>) -> Option<impl Future<Output = ()> + use<'a>> {
+        let Host::Name(host) = &name.address.host else {
+            return None;
+        };
+        let begins = |under_way: &mut bool| !std::mem::replace(under_way, true);
+        if name.under_way.send_if_modified(begins) {
+            let (name, host, port) = (Arc::clone(name), host.clone(), name.address.port);
+            let (console, lookup, limit) =
+                (Arc::clone(&self.console), self.lookup.clone(), self.limit);
+            tokio::spawn(async move {
+                let looking = tokio::time::timeout(limit, lookup.look_up(&host, port));
+                name.note(&console, looking.await.ok());
+                name.under_way.send_replace(false);
+            });
+        }
+        let mut under_way = name.under_way.subscribe();
+        Some(async move {
+            // It cannot fail while there is the name.
+            under_way.wait_for(|under_way| !under_way).await.ok();
+        })
+    }
+
+    /// Where all names lead as far as that is known.
+    fn gather(&self) -> Vec<Arc<Facts>> {
         let mut facts = self.facts.lock();
         let mut now: Vec<Arc<Facts>> = Vec::new();
-        for (name, addresses) in self.names.iter().zip(found) {
-            for address in addresses {
+        for name in &self.names {
+            for address in name.addresses() {
                 if now.iter().any(|known| known.address == address) {
                     continue;
                 }
                 let before = facts.iter().find(|known| known.address == address);
-                let known = before.map(Arc::clone);
-                now.push(known.unwrap_or_else(|| Facts::new(address, Arc::clone(&name.label))));
+                now.push(before.map_or_else(
+                    || Facts::new(address, Arc::clone(&name.label), Arc::clone(&self.console)),
+                    Arc::clone,
+                ));
             }
         }
         facts.clone_from(&now);
         now
-    }
-
-    async fn look_up_one(&self, name: &Name) -> Vec<SocketAddr> {
-        let port = name.address.port;
-        let host = match &name.address.host {
-            Host::Ip(ip) => return vec![SocketAddr::new(*ip, port)],
-            Host::Name(host) => host,
-        };
-        let looking = self.lookup.look_up(host, port);
-        let found = if name.last.lock().addresses.is_empty() {
-            looking.await
-        } else {
-            let limited = tokio::time::timeout(self.patience, looking).await;
-            limited.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-        };
-        let mut last = name.last.lock();
-        let (console, address) = (&*self.console, &*name.label);
-        match found {
-            Ok(found) if !found.is_empty() => {
-                if last.error.take().is_some() {
-                    tracing::info!(console, address, "the name can be looked up again");
-                }
-                last.addresses = found;
-            }
-            unusable => {
-                let error = unusable.err().map_or_else(
-                    || "the name has no address".to_owned(),
-                    |error| error.to_string(),
-                );
-                if last.error.is_none() {
-                    let kept = last.addresses.len();
-                    tracing::warn!(
-                        console,
-                        address,
-                        kept,
-                        error,
-                        "the name cannot be looked up"
-                    );
-                }
-                last.error = Some(error);
-            }
-        }
-        last.addresses.clone()
     }
 
     /// The addresses as they were last looked up.
@@ -145,10 +168,12 @@ impl Known {
 
     /// Why the names lead nowhere.
     pub(in crate::upstream) fn why_nowhere(&self) -> String {
-        let errors: Vec<String> = self
-            .dead_names()
-            .map(|(name, error)| format!("{name}: {error}"))
-            .collect();
+        let why = |name: &Arc<Name>| {
+            let error = name.last.lock().error.clone();
+            let error = error.or_else(|| (*name.under_way.borrow()).then(|| LATE.to_owned()))?;
+            (!name.leads_somewhere()).then(|| format!("{}: {error}", name.label))
+        };
+        let errors: Vec<String> = self.names.iter().filter_map(why).collect();
         errors.join("; ")
     }
 
@@ -174,11 +199,55 @@ impl Known {
     }
 }
 
+impl Name {
+    /// Where it leads, as far as that is known.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        match self.address.host {
+            Host::Ip(ip) => vec![SocketAddr::new(ip, self.address.port)],
+            Host::Name(_) => self.last.lock().addresses.clone(),
+        }
+    }
+
+    fn leads_somewhere(&self) -> bool {
+        matches!(self.address.host, Host::Ip(_)) || !self.last.lock().addresses.is_empty()
+    }
+
+    /// Notes what a look-up found; `None`: it took too long.
+    fn note(&self, console: &str, found: Option<io::Result<Vec<SocketAddr>>>) {
+        let mut last = self.last.lock();
+        let address = &*self.label;
+        let error = match found {
+            Some(Ok(found)) if !found.is_empty() => {
+                if last.error.take().is_some() {
+                    tracing::info!(console, address, "the name can be looked up again");
+                }
+                last.addresses = found;
+                return;
+            }
+            Some(Ok(_)) => "the name has no address".to_owned(),
+            Some(Err(error)) => error.to_string(),
+            None => LATE.to_owned(),
+        };
+        if last.error.is_none() {
+            let kept = last.addresses.len();
+            tracing::warn!(
+                console,
+                address,
+                kept,
+                error,
+                "the name cannot be looked up"
+            );
+        }
+        last.error = Some(error);
+    }
+}
+
 impl Facts {
-    pub(in crate::upstream) fn new(address: SocketAddr, name: Text) -> Arc<Self> {
+    pub(in crate::upstream) fn new(address: SocketAddr, name: Text, console: Text) -> Arc<Self> {
         Arc::new(Self {
             address,
             name,
+            console,
             healthy: AtomicBool::new(true),
             suspect: AtomicBool::new(false),
             faulty: AtomicBool::new(false),
@@ -209,8 +278,8 @@ impl Facts {
     /// A connection could not be made, or took longer than to another address.
     pub(in crate::upstream) fn failed(&self, error: &str) {
         if !self.suspect.swap(true, Ordering::Relaxed) {
-            let (address, name) = (self.address, &*self.name);
-            tracing::info!(%address, name, error, "an address of a console failed");
+            let (console, address, name) = (&*self.console, self.address, &*self.name);
+            tracing::info!(console, %address, name, error, "an address of a console failed");
         }
         *self.error.lock() = Some(error.into());
     }
@@ -250,3 +319,8 @@ impl Facts {
         }
     }
 }
+
+/// For how long a connection waits for names while there is another address.
+const HASTE: Duration = Duration::from_millis(100);
+
+const LATE: &str = "looking the name up takes too long";

@@ -3,6 +3,8 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::upstream::{
@@ -209,7 +211,9 @@ async fn a_look_up_that_takes_too_long_ends_in_time() {
     let console = Console::with_lookup(settings(&["hangs:1"], None), lookup).unwrap();
     let began = tokio::time::Instant::now();
     match get(&console).await {
-        Err(UpstreamError::Unreachable(text)) => assert_eq!(text, "no connection in time"),
+        Err(UpstreamError::Unreachable(text)) => {
+            assert_eq!(text, "hangs:1: looking the name up takes too long")
+        }
         other => panic!("{other:?}"),
     }
     assert!(began.elapsed() < Duration::from_millis(2100));
@@ -262,4 +266,128 @@ async fn rounds_follow_names_and_two_failures_in_a_row_count() {
     let told = pass(interval).await;
     assert_eq!(told.len(), 2);
     assert!(told.iter().all(|(_, healthy)| !healthy), "{told:?}");
+}
+
+/// A console that answers, at an address of this machine.
+async fn console() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serve(listener);
+    address
+}
+
+fn serve(listener: TcpListener) {
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                    stream.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn an_address_is_used_while_the_name_of_another_one_is_being_looked_up() {
+    let working = console().await.to_string();
+    let lookup = Lookup::Scripted(Arc::new(Script::default()));
+    let settings = settings(&[&working, "hangs:1"], often());
+    let console = Arc::new(Console::with_lookup(settings, lookup).unwrap());
+    let rounds = tokio::spawn({
+        let console = Arc::clone(&console);
+        async move { console.watch_addresses().await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let answer = get(&console).await;
+    rounds.abort();
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_hangs_is_not_begun_twice() {
+    let (known, script) = known(&["10.0.0.1:1", "hangs:1"]);
+    for _ in 0..3 {
+        let began = tokio::time::Instant::now();
+        let facts = known.look_up_soon().await;
+        assert_eq!(facts.len(), 1);
+        assert!(began.elapsed() < Duration::from_millis(110));
+    }
+    assert_eq!(script.asked.load(Ordering::Relaxed), 1);
+    // It ends in time, and the next one begins.
+    assert_eq!(found(&known).await, ["10.0.0.1:1"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(found(&known).await, ["10.0.0.1:1"]);
+    assert_eq!(script.asked.load(Ordering::Relaxed), 2);
+    let report = known.report();
+    let dead = report.last().unwrap();
+    assert_eq!((&*dead.address, dead.healthy), ("hangs:1", false));
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_sent_on_says_nothing_about_an_address() {
+    let address = console().await.to_string();
+    let console = Console::new(settings(&[&address], often())).unwrap();
+    let console = Arc::new(console);
+    let rounds = tokio::spawn({
+        let console = Arc::clone(&console);
+        async move { console.watch_addresses().await }
+    });
+    until(|| !console.addresses().is_empty()).await;
+    get(&console).await.unwrap();
+    let mut request = http::Request::new(RequestBody::Empty);
+    *request.uri_mut() = console.uri(PathAndQuery::from_static("/x")).unwrap();
+    for number in 0..110 {
+        let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+        let value = http::HeaderValue::from_static("1");
+        request.headers_mut().insert(name, value);
+    }
+    // No check is to come between this and that.
+    rounds.abort();
+    rounds.await.unwrap_err();
+    let answer = console.send(request, None).await;
+    assert!(
+        matches!(answer, Err(UpstreamError::Unsendable(_))),
+        "{answer:?}"
+    );
+    assert_eq!(console.addresses()[0].error, None);
+}
+
+#[tokio::test]
+async fn an_address_that_works_again_ends_the_pause_of_the_breaker() {
+    let listener = TcpListener::bind("127.9.1.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let settings = settings(&[&address.to_string()], often());
+    let console = Arc::new(Console::new(settings).unwrap());
+    let rounds = tokio::spawn({
+        let console = Arc::clone(&console);
+        async move { console.watch_addresses().await }
+    });
+    let is_healthy = || console.addresses().first().map(|state| state.healthy);
+    until(|| is_healthy() == Some(false)).await;
+    while let Ok(call) = console.breaker().admit() {
+        call.report(crate::upstream::breaker::Verdict::Fault);
+    }
+    serve(TcpListener::bind(address).await.unwrap());
+    // Half a minute otherwise.
+    until(|| console.breaker().check().is_ok()).await;
+    assert!(console.breaker().is_open());
+    let call = console.breaker().admit().unwrap();
+    get(&console).await.unwrap();
+    call.report(crate::upstream::breaker::Verdict::Fine);
+    assert!(!console.breaker().is_open());
+    rounds.abort();
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    waited.unwrap();
 }

@@ -23,9 +23,11 @@ enum Step {
     Refused,
     /// Time passes, in seconds.
     Passes(u64),
+    /// Something says that the console may work again.
+    EndsPause,
 }
 
-use Step::{Ends, Passes, Refused, SaysNothing};
+use Step::{Ends, EndsPause, Passes, Refused, SaysNothing};
 use Verdict::{Fault, FaultIn, Fine};
 
 /// After three faults in a row, for 30 seconds.
@@ -95,6 +97,29 @@ const TABLE: &[(&str, &[Step])] = &[
             SaysNothing,
             SaysNothing,
             Ends(Fine),
+        ],
+    ),
+    (
+        "a pause that is ended lets one try, whose fault begins another",
+        &[
+            Ends(Fault),
+            Ends(Fault),
+            Ends(Fault),
+            Passes(10),
+            Refused,
+            EndsPause,
+            EndsPause,
+            Ends(Fault),
+            Passes(29),
+            Refused,
+            EndsPause,
+            Ends(Fine),
+            EndsPause,
+            Ends(Fault),
+            EndsPause,
+            Ends(Fault),
+            Ends(Fault),
+            Refused,
         ],
     ),
     (
@@ -170,6 +195,7 @@ async fn the_table_of_the_breaker() {
                     breaker.admit().expect_err(&place);
                     assert!(breaker.is_open(), "{place}");
                 }
+                EndsPause => breaker.end_pause(),
                 Passes(seconds) => tokio::time::advance(Duration::from_secs(seconds)).await,
             }
         }
@@ -190,6 +216,18 @@ async fn only_one_request_tries_a_console_that_failed() {
     assert!(!breaker.is_open());
     drop(trying);
     breaker.admit().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_console_is_tried_there_is_no_pause_to_end() {
+    let breaker = Breaker::new("main", settings(1));
+    breaker.admit().unwrap().report(Fault);
+    breaker.end_pause();
+    let trying = breaker.admit().unwrap();
+    breaker.end_pause();
+    breaker.check().unwrap_err();
+    trying.report(Fine);
+    assert!(!breaker.is_open());
 }
 
 /// It tries the console with a report that takes a minute.

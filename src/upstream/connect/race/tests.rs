@@ -29,7 +29,7 @@ struct Raced {
 async fn raced(fates: &[Fate]) -> Raced {
     let address = |index: usize| SocketAddr::from(([127, 0, 0, 1], u16::try_from(index).unwrap()));
     let candidates: Vec<_> = (0..fates.len())
-        .map(|index| Facts::new(address(index), "name".into()))
+        .map(|index| Facts::new(address(index), "name".into(), "main".into()))
         .collect();
     let began = Instant::now();
     let tried = RefCell::new(Vec::new());
