@@ -15,6 +15,7 @@ pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -38,7 +39,7 @@ use crate::wire::Bounds;
 use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
-use protocol::{Protocol, Protocols, spoken};
+use protocol::{PONG, Protocol, Protocols, spoken};
 use unread::Unread;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
@@ -147,7 +148,7 @@ impl Connection {
             .protocols
             .http1
             .serve_connection(TokioIo::new(guard), service);
-        drive(connection, self.draining, &asked).await;
+        drive(connection, self.draining, &asked, pending()).await;
     }
 
     async fn serve_http2(self, stream: TcpStream, peer: Peer) {
@@ -176,7 +177,9 @@ impl Connection {
             late
         };
         tokio::select! {
-            () = drive(connection, self.draining, &asked) => {}
+            () = drive(connection, self.draining, &asked, watch.idle(Duration::ZERO)) => {}
+            // It was told to end by then, and answers nothing.
+            () = watch.idle(PONG) => {}
             late = late => {
                 telemetry.connection_dropped(late.label());
                 tracing::info!(%address, %late, "a connection was given up");
@@ -189,14 +192,21 @@ impl Connection {
     }
 }
 
-/// Serves a connection to its end, or until a drain ends it.
-async fn drive<C>(connection: C, mut draining: Draining, asked: &Notify)
-where
+/// Serves a connection to its end, or until a drain ends it, or `idle` returns.
+async fn drive<C>(
+    connection: C,
+    mut draining: Draining,
+    asked: &Notify,
+    idle: impl Future<Output = ()>,
+) where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
     let end = async {
-        draining.begun().await;
+        tokio::select! {
+            () = draining.begun() => {}
+            () = idle => return,
+        }
         // Who has only just connected has a request under way: a new connection that is closed
         // without a word is a failure to its caller, unlike one that lay idle.
         drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
