@@ -136,7 +136,7 @@ fn use_descriptors(server: &config::Server) {
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "the limit of descriptors cannot be raised");
     }
-    if let Some(shortage) = &server.shortage {
+    for shortage in &server.shortages {
         tracing::warn!("{shortage}");
     }
 }

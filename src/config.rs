@@ -69,8 +69,8 @@ pub struct Server {
     pub limits: Limits,
     /// Bounds on connections.
     pub connections: listen::Limits,
-    /// Whether they are lower than what is configured, for want of descriptors.
-    pub shortage: Option<listen::Shortage>,
+    /// Where they are lower than what is configured.
+    pub shortages: Vec<listen::Shortage>,
     /// How slowly a request body may come.
     pub body_pace: upstream::Pace,
     /// How many bytes of a request body are kept for a second sending.

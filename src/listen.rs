@@ -15,6 +15,7 @@ pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -39,7 +40,7 @@ use crate::wire::Bounds;
 use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
-use protocol::{Protocol, Protocols, spoken};
+use protocol::{PONG, Protocol, Protocols, spoken};
 use unread::Unread;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
@@ -146,7 +147,7 @@ impl Connection {
         });
         let http1 = &self.protocols.http1;
         let mut connection = http1.serve_connection(TokioIo::new(guard), service);
-        if drive(Pin::new(&mut connection), self.draining, &asked).await {
+        if drive(Pin::new(&mut connection), self.draining, &asked, pending()).await {
             // hyper leaves that to others where a request has asked for another protocol.
             let mut guard = connection.into_parts().io.into_inner();
             drop(guard.shutdown().await);
@@ -180,7 +181,9 @@ impl Connection {
             late
         };
         tokio::select! {
-            _ = drive(connection, self.draining, &asked) => {}
+            _ = drive(connection, self.draining, &asked, watch.idle(Duration::ZERO)) => {}
+            // It was told to end by then, and answers nothing.
+            () = watch.idle(PONG) => {}
             late = late => {
                 telemetry.connection_dropped(late.label());
                 tracing::info!(%address, %late, "a connection was given up");
@@ -193,15 +196,24 @@ impl Connection {
     }
 }
 
-/// Serves a connection to its end, or until a drain ends it. Says whether it came to its end well.
+/// Serves a connection to its end, or until a drain ends it, or `idle` returns. Says whether it came
+/// to its end well.
 ///
 /// Pinned by its caller: a future keeps room for what was moved into it and for where it was moved to.
-async fn drive<C>(mut connection: Pin<&mut C>, mut draining: Draining, asked: &Notify) -> bool
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    mut draining: Draining,
+    asked: &Notify,
+    idle: impl Future<Output = ()>,
+) -> bool
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let end = async {
-        draining.begun().await;
+        tokio::select! {
+            () = draining.begun() => {}
+            () = idle => return,
+        }
         // Who has only just connected has a request under way: a new connection that is closed
         // without a word is a failure to its caller, unlike one that lay idle.
         drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);

@@ -135,10 +135,12 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let shortage = settings.server.shortage;
-    let warning = shortage.map_or_else(String::new, |shortage| format!("\nwarning: {shortage}"));
+    let shortages = settings.server.shortages.iter();
+    let warnings: String = shortages
+        .map(|shortage| format!("\nwarning: {shortage}"))
+        .collect();
     print(&format!(
-        "{} is in order\n{prospect}{warning}",
+        "{} is in order\n{prospect}{warnings}",
         file.config.display()
     ))
 }

@@ -144,6 +144,15 @@ impl Telemetry {
             "Connections ended because of what the caller did, or did not do",
             inner.connections_dropped.clone(),
         );
+        // An alert on a rate needs the time series from the start.
+        for reason in ["all", "source"] {
+            let refused = &inner.connections_refused;
+            drop(refused.get_or_create(&ReasonLabel { reason }));
+        }
+        for reason in ["unread", "head", "excess"] {
+            let dropped = &inner.connections_dropped;
+            drop(dropped.get_or_create(&ReasonLabel { reason }));
+        }
     }
 
     fn register_directories(&self, registry: &mut Registry) {

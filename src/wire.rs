@@ -25,7 +25,7 @@ pub use fault::{Fault, Place, What};
 pub use gate::{Came, End, Gate};
 pub use head::{Bounds, Head, HeadReader};
 pub use stream::{Answers, Look, Requests};
-pub use target::is_host;
+pub use target::{is_host, is_plain_path};
 
 /// How long a message's body is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -184,12 +184,14 @@ impl<'a> Section<'a> {
         &self.path
     }
 
-    /// Reports a fault of a key.
+    /// Reports a fault of a key: at its line, or at the table's where it is not there.
     pub(super) fn fault(&self, key: &str, message: impl Into<String>) {
         let path = self.join(key);
+        let written = self.table.iter().find(|(name, _)| name.get_ref() == key);
+        let start = written.map(|(_, value)| value.span().start).or(self.start);
         self.faults.add(Fault {
             path,
-            line: self.start.map(|start| line_of(self.text, start)),
+            line: start.map(|start| line_of(self.text, start)),
             message: message.into(),
         });
     }

@@ -723,8 +723,25 @@ fn faults_of_addresses_say_what_would_be_right() {
             "health_interval",
             "between 100ms and 1h",
         ),
-        ("health_failures = 0", "health_failures", "above zero"),
+        (
+            "health_failures = 0",
+            "health_failures",
+            "between 1 and 100",
+        ),
+        (
+            "health_successes = 101",
+            "health_successes",
+            "between 1 and 100",
+        ),
+        (
+            "connect_timeout = \"301s\"",
+            "connect_timeout",
+            "at most 5m",
+        ),
         ("health_path = \"about\"", "health_path", "must be a path"),
+        ("health_path = \"/a#b\"", "health_path", "must be a path"),
+        ("health_path = \"/a b\"", "health_path", "must be a path"),
+        ("health_path = \"/ä\"", "health_path", "must be a path"),
     ] {
         let lines = format!("name = \"main\"\ndanger_plaintext = true\n{lines}");
         let found = fault_of("name = \"main\"", &lines);
@@ -767,10 +784,14 @@ fn limits_of_connections_have_defaults_that_fit_the_process() {
     assert!((1..descriptors).contains(&limits.connections));
     assert_eq!(limits.connections_per_source, limits.connections / 2);
     assert_eq!(
-        (default.shortage, default.body_pace),
-        (None, upstream::Pace::of(240))
+        (default.shortages, default.body_pace),
+        (Vec::new(), upstream::Pace::of(240))
     );
     assert_eq!(limits.unread_timeout, Duration::from_secs(10));
+    let share = descriptors + 1_000;
+    let told = read(&format!("connections_per_source = {share}")).shortages;
+    assert_eq!(told.len(), 1);
+    assert!(told[0].to_string().contains(&share.to_string()), "{told:?}");
 
     let written = read("connections = 9\nmin_body_rate = \"0B\"\nunread_timeout = \"3s\"");
     let limits = written.connections;
@@ -783,6 +804,75 @@ fn limits_of_connections_have_defaults_that_fit_the_process() {
         read("connections = 1").connections.connections_per_source,
         1
     );
+}
+
+#[test]
+fn ranges_of_the_server_are_told_at_the_line_of_their_key() {
+    for (lines, key, message) in [
+        (
+            "unread_timeout = \"99ms\"",
+            "unread_timeout",
+            "between 100ms and 10m",
+        ),
+        (
+            "unread_timeout = \"11m\"",
+            "unread_timeout",
+            "between 100ms and 10m",
+        ),
+        (
+            "header_limit = \"1000B\"",
+            "header_limit",
+            "between 1KiB and 64KiB",
+        ),
+        (
+            "target_limit = \"65KiB\"",
+            "target_limit",
+            "between 256B and 64KiB",
+        ),
+        (
+            "target_limit = \"64KiB\"",
+            "target_limit",
+            "less than server.header_limit, 65536B",
+        ),
+        (
+            "header_limit = \"4KiB\"\ntarget_limit = \"4KiB\"",
+            "target_limit",
+            "less than server.header_limit, 4096B",
+        ),
+        (
+            "connections = 3\nconnections_per_source = 4",
+            "connections_per_source",
+            "is more than server.connections",
+        ),
+    ] {
+        let text = GOOD.replacen("[audit]", &format!("{lines}\n[audit]"), 1);
+        let line = text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+        let found = faults(&text);
+        assert_eq!(found.len(), 1, "{lines}: {found:?}");
+        let start = format!("line {line}: server.{key}: ");
+        assert!(found[0].starts_with(&start), "{start} in {found:?}");
+        assert!(found[0].contains(message), "{message} in {found:?}");
+    }
+}
+
+#[test]
+fn a_target_is_shorter_than_its_head_without_a_word_about_it() {
+    let folder = folder();
+    for (lines, head, target) in [
+        ("", 64 << 10, 16 << 10),
+        ("header_limit = \"32KiB\"", 32 << 10, 16 << 10),
+        ("header_limit = \"8KiB\"", 8 << 10, 4 << 10),
+        ("header_limit = \"1KiB\"", 1 << 10, 512),
+        (
+            "header_limit = \"8KiB\"\ntarget_limit = \"7KiB\"",
+            8 << 10,
+            7 << 10,
+        ),
+    ] {
+        let text = GOOD.replacen("[audit]", &format!("{lines}\n[audit]"), 1);
+        let limits = Settings::parse(&text, folder.path()).unwrap().server.limits;
+        assert_eq!((limits.head, limits.target), (head, target), "{lines}");
+    }
 }
 
 #[test]

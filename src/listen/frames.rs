@@ -2,8 +2,8 @@
 //!
 //! [`Frames`] stands between the socket and hyper. It walks over the heads of the frames in both
 //! directions, where they lie, and ends the connection when it has cost too much for what it is of
-//! use. The [`Watch`] beside it ends the connection when the rest of a head does not come, and when
-//! answers are there that the caller does not take.
+//! use. The [`Watch`] beside it ends the connection when the rest of a head does not come, when answers
+//! are there that the caller does not take, and when there has been no request for too long.
 
 mod budget;
 #[cfg(test)]
@@ -16,6 +16,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -50,6 +51,12 @@ impl Watch {
     /// Returns when the connection is to be given up.
     pub(super) async fn late(&self) -> Late {
         self.0.late().await
+    }
+
+    /// Returns when the connection has been without a request for as long as it may, and for `beyond`
+    /// besides.
+    pub(super) async fn idle(&self, beyond: Duration) {
+        self.0.idle(beyond).await;
     }
 
     /// What the connection was ended for, if it had too much of it.
@@ -99,6 +106,7 @@ impl<S> Frames<S> {
             self.ledger.head_since(part.map(|_| now));
         }
         self.ledger.answering(budget.answering());
+        self.ledger.busy(budget.is_busy());
         Ok(())
     }
 
@@ -112,6 +120,7 @@ impl<S> Frames<S> {
             *dribble = 0;
         }
         self.ledger.answering(budget.answering());
+        self.ledger.busy(budget.is_busy());
     }
 }
 

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::telemetry::Telemetry;
 
@@ -41,20 +40,34 @@ impl Default for Limits {
     }
 }
 
-/// More connections are configured than there can be descriptors for; fewer are served.
+/// More connections are configured than there can be; fewer are served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "server.connections is {wanted}, but {descriptors} descriptors, which are all that this process \
-     may have, suffice for {room} beside those to consoles and files: {room} it is; raise the limit \
-     (LimitNOFILE, ulimit -n)"
-)]
-pub struct Shortage {
-    /// What is configured.
-    pub wanted: usize,
-    /// The descriptors that the process may have.
-    pub descriptors: usize,
-    /// How many connections they suffice for.
-    pub room: usize,
+pub enum Shortage {
+    /// There are too few descriptors.
+    #[error(
+        "server.connections is {wanted}, but {descriptors} descriptors, which are all that this \
+         process may have, suffice for {room} beside those to consoles and files: {room} it is; \
+         raise the limit (LimitNOFILE, ulimit -n)"
+    )]
+    Descriptors {
+        /// What is configured.
+        wanted: usize,
+        /// The descriptors that the process may have.
+        descriptors: usize,
+        /// How many connections they suffice for.
+        room: usize,
+    },
+    /// One source may have more than there are.
+    #[error(
+        "server.connections_per_source is {wanted}, but there are {connections} connections in all: \
+         {connections} it is"
+    )]
+    Share {
+        /// What is configured.
+        wanted: usize,
+        /// How many connections are served.
+        connections: usize,
+    },
 }
 
 impl Limits {
@@ -87,9 +100,19 @@ struct Open {
     all: usize,
     /// An entry goes with its last connection, so that there are no more entries than connections.
     by_source: HashMap<Source, usize>,
-    /// When it was last logged that one was refused, and how many were since.
-    complained: Option<Instant>,
-    unsaid: u64,
+    unsaid: Unsaid,
+}
+
+/// Refusals that are not in the log yet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Unsaid {
+    /// How many for each limit.
+    all: u64,
+    source: u64,
+    /// Who was refused last.
+    from: Option<IpAddr>,
+    /// Whether somebody will tell of them.
+    has_teller: bool,
 }
 
 /// A place among the connections, free again when it is dropped.
@@ -140,22 +163,40 @@ impl Connections {
                 source,
             }),
             Err(reason) => {
-                let unsaid = open.complain();
+                let is_first = open.unsaid.add(reason, from);
                 drop(open);
                 self.telemetry.connection_refused(reason);
-                if let Some(refused) = unsaid {
-                    let limit = match reason {
-                        "source" => self.limits.connections_per_source,
-                        _ => self.limits.connections,
-                    };
-                    tracing::warn!(
-                        %from, reason, limit, refused,
-                        "there are too many connections: new ones are refused"
-                    );
+                if is_first {
+                    self.tell();
+                    tokio::spawn(tell_the_rest(Arc::downgrade(self)));
                 }
                 None
             }
         }
+    }
+
+    /// Logs the refusals since this was last done, if there are any; says whether there were.
+    fn tell(&self) -> bool {
+        let Some(unsaid) = self.open.lock().unsaid.take() else {
+            return false;
+        };
+        let Unsaid {
+            all, source, from, ..
+        } = unsaid;
+        let Limits {
+            connections,
+            connections_per_source,
+            ..
+        } = self.limits;
+        tracing::warn!(
+            all,
+            connections,
+            source,
+            connections_per_source,
+            from = from.map(tracing::field::display),
+            "there are too many connections: new ones are refused"
+        );
+        true
     }
 
     #[cfg(test)]
@@ -188,18 +229,36 @@ impl Open {
             }
         }
     }
+}
 
-    /// How many were refused since it was last said, when it is time to say so again.
-    fn complain(&mut self) -> Option<u64> {
-        self.unsaid += 1;
-        if self
-            .complained
-            .is_some_and(|at| at.elapsed() < super::COMPLAIN_EVERY)
-        {
-            return None;
+impl Unsaid {
+    /// Takes in a refusal. True where nobody will tell of it yet.
+    fn add(&mut self, reason: &str, from: IpAddr) -> bool {
+        self.from = Some(from);
+        match reason {
+            "source" => self.source += 1,
+            _ => self.all += 1,
         }
-        self.complained = Some(Instant::now());
-        Some(std::mem::take(&mut self.unsaid))
+        !std::mem::replace(&mut self.has_teller, true)
+    }
+
+    /// What is to be told, or nothing: then the teller is done.
+    fn take(&mut self) -> Option<Self> {
+        let unsaid = std::mem::take(self);
+        self.has_teller = unsaid.all + unsaid.source > 0;
+        self.has_teller.then_some(unsaid)
+    }
+}
+
+/// Logs refusals from time to time as long as there are new ones, so that the last of a burst are
+/// told too.
+async fn tell_the_rest(connections: Weak<Connections>) {
+    loop {
+        tokio::time::sleep(super::COMPLAIN_EVERY).await;
+        let told = connections.upgrade().is_some_and(|all| all.tell());
+        if !told {
+            return;
+        }
     }
 }
 
@@ -253,8 +312,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn there_are_no_more_connections_than_may_be_and_each_that_ends_makes_room() {
+    #[tokio::test]
+    async fn there_are_no_more_connections_than_may_be_and_each_that_ends_makes_room() {
         let connections = connections(3, 2);
         let one = address("192.0.2.1");
         let held = [connections.place(one), connections.place(one)];
@@ -269,8 +328,8 @@ mod tests {
         assert!(connections.place(one).is_some());
     }
 
-    #[test]
-    fn nothing_is_remembered_of_a_source_without_connections() {
+    #[tokio::test]
+    async fn nothing_is_remembered_of_a_source_without_connections() {
         let connections = connections(1000, 10);
         let places: Vec<_> = (0..100)
             .map(|number| connections.place(address(&format!("192.0.2.{number}"))))
@@ -294,16 +353,40 @@ mod tests {
         assert!(!same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
     }
 
+    #[test]
+    fn every_refusal_is_told_once_with_its_reason() {
+        let mut unsaid = Unsaid::default();
+        let from = address("192.0.2.1");
+        assert!(unsaid.add("all", from), "nobody tells yet");
+        assert!(!unsaid.add("source", from) && !unsaid.add("all", from));
+        let told = unsaid.take().unwrap();
+        assert_eq!((told.all, told.source), (2, 1));
+        assert!(!unsaid.add("source", from), "the teller comes again");
+        let told = unsaid.take().unwrap();
+        assert_eq!((told.all, told.source), (0, 1));
+        assert_eq!(unsaid.take(), None);
+        assert!(unsaid.add("all", from), "and is done when there is nothing");
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn refusals_are_told_at_most_once_in_ten_seconds_with_their_number() {
-        let mut open = Open::default();
-        assert_eq!(open.complain(), Some(1));
+    async fn refusals_are_told_every_ten_seconds_and_the_last_of_them_too() {
+        let connections = connections(0, 10);
+        let unsaid = || connections.open.lock().unsaid;
+        let refuse = || assert!(connections.place(address("192.0.2.1")).is_none());
+        refuse();
+        assert_eq!(unsaid().all, 0, "the first is told at once");
         for _ in 0..5 {
-            assert_eq!(open.complain(), None);
+            refuse();
         }
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(open.complain(), Some(6));
-        assert_eq!(open.complain(), None);
+        tokio::time::sleep(Duration::from_millis(9999)).await;
+        assert_eq!(unsaid().all, 5);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert_eq!(unsaid().all, 0);
+        assert!(unsaid().has_teller);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(!unsaid().has_teller, "there is nothing more");
+        refuse();
+        assert_eq!(unsaid().all, 0);
     }
 
     #[test]

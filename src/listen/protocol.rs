@@ -86,7 +86,7 @@ fn http2(drain: &Drain, limits: &Limits) -> http2::Builder<Streams> {
         .max_send_buf_size(SEND_BUFFER)
         // Silence is asked about before it has lasted too long, and must be answered by then.
         .keep_alive_interval(limits.idle_timeout * 3 / 4)
-        .keep_alive_timeout(limits.idle_timeout / 4)
+        .keep_alive_timeout(PONG.max(limits.idle_timeout / 4))
         // What `frames` bounds for a burst, these bound where a burst is read as a whole.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100);
@@ -98,6 +98,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long to wait for the rest of a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The time that every caller has for the answer to a ping.
+pub(super) const PONG: Duration = Duration::from_secs(5);
 
 /// The most of an answer that waits for the caller to make room.
 const SEND_BUFFER: usize = 64 * 1024;

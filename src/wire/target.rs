@@ -15,6 +15,11 @@ pub(super) fn is_target(target: &[u8]) -> bool {
     }
 }
 
+/// The same of a path, perhaps with a query, which nothing but ASCII makes up.
+pub fn is_plain_path(text: &str) -> bool {
+    text.starts_with('/') && text.is_ascii() && is_path_and_query(text.as_bytes())
+}
+
 fn is_absolute(target: &[u8]) -> bool {
     let Some(rest) = behind(target, b"http://").or_else(|| behind(target, b"https://")) else {
         return false;

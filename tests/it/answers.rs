@@ -690,6 +690,7 @@ async fn clear_text_before_tls_is_an_error() {
 }
 
 /// Passes frames of a console of HTTP/2 on, with another code in every reset.
+#[expect(clippy::indexing_slicing, reason = "a test may stop")]
 async fn recode(console: SocketAddr, code: u32) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

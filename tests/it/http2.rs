@@ -394,32 +394,79 @@ async fn heads_that_do_not_come_to_an_end_are_given_up() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_answers_no_ping_is_closed() {
-    let (_world, address) = world_within(short()).await;
+async fn a_connection_that_answers_no_ping_has_five_seconds_for_it_and_is_closed() {
+    let (world, address) = world_within(short()).await;
+    delay(&world, seconds(20));
     let started = Instant::now();
     let mut raw = Raw::connect(address, &[]).await;
     raw.send(&frame(SETTINGS, 1, 0, b"")).await;
     raw.send(&get(1, ECHO)).await;
     raw.until_closed().await;
-    assert!(started.elapsed() > Duration::from_millis(1900));
-    assert!(started.elapsed() < seconds(4));
+    assert!(started.elapsed() > Duration::from_millis(6400));
+    assert!(started.elapsed() < seconds(10));
+}
 
+/// Has the console take its time for the next answer.
+fn delay(world: &World, time: Duration) {
+    let late = Fault::new(Action::Delay).delay(time);
+    world.simulator.fault(late.under(ECHO));
+}
+
+type Sender = http2::SendRequest<Full<Bytes>>;
+type Connection = http2::Connection<TokioIo<TcpStream>, Full<Bytes>, TokioExecutor>;
+
+/// A connection of the library's.
+async fn shake(address: SocketAddr) -> (Sender, Connection) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    shaken.unwrap()
+}
+
+#[tokio::test]
+async fn an_http2_connection_without_requests_ends_after_the_idle_timeout() {
+    let (_world, address) = world_within(short()).await;
     let mut raw = Raw::connect(address, &[]).await;
-    let mut answered = 0;
     let started = Instant::now();
-    while started.elapsed() < seconds(5) {
-        let pings = raw.frames();
-        let mut pings = pings
-            .iter()
-            .filter(|frame| frame.kind == PING && frame.flags == 0)
-            .skip(answered);
-        if let Some(ping) = pings.next() {
-            answered += 1;
-            assert!(raw.send(&frame(PING, 1, 0, &ping.carried)).await);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    // The library answers pings, and never asks for anything.
+    let (_sender, connection) = shake(address).await;
+    let ended = tokio::time::timeout(seconds(6), connection).await;
+    assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
+    assert!(started.elapsed() > Duration::from_millis(1900));
+    // Who answers none is told too. What was asked before it knew is answered; then it has to go.
+    raw.until(|frames| {
+        let mut told = frames.iter().filter(|frame| frame.kind == GOAWAY);
+        told.any(|frame| frame.carried[4..8] == [0; 4])
+    })
+    .await;
+    assert!(raw.send(&get(1, ECHO)).await);
+    raw.until(|frames| has_ended(frames, 1)).await;
+    raw.until_closed().await;
+    assert!(started.elapsed() < seconds(12));
+
+    // A request that takes longer than that is answered, and one that comes soon enough too.
+    let idle_timeout = seconds(1);
+    let limits = Limits {
+        idle_timeout,
+        ..short()
+    };
+    let (world, address) = world_within(limits).await;
+    delay(&world, idle_timeout * 3 / 2);
+    let (mut sender, connection) = shake(address).await;
+    let connection = tokio::spawn(connection);
+    for _ in 0..2 {
+        let asked = Request::get(format!("http://gateway.test{ECHO}"))
+            .header("x-api-key", ZABBIX)
+            .header("x-tenant", "acme")
+            .body(Full::new(Bytes::new()));
+        let answer = sender.send_request(asked.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+        tokio::time::sleep(idle_timeout / 2).await;
     }
-    assert!(answered >= 2 && !raw.is_closed(), "{answered}");
+    assert!(!connection.is_finished());
+    let started = Instant::now();
+    connection.await.unwrap().unwrap();
+    assert!(started.elapsed() < seconds(3));
 }
 
 /// A head of these fields, in this order.

@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 
 use crate::config::reader::{Item, Section};
 use crate::upstream::{Address, Checks};
+use crate::wire::is_plain_path;
 
 /// The addresses, none for that of the URL, and how they are checked: several are, one only where it
 /// is asked for. Without `plaintext_allowed` those of an `http://` URL must be loopback.
@@ -69,13 +70,17 @@ fn list(item: &Item<'_>, plaintext_allowed: bool) -> Option<Vec<Address>> {
 
 fn count(item: Option<Item<'_>>) -> Option<NonZeroUsize> {
     item.map_or(NonZeroUsize::new(2), |item| {
-        item.read_with(|count: usize| NonZeroUsize::new(count).ok_or("must be above zero"))
+        item.read_with(|count: usize| {
+            let count = NonZeroUsize::new(count).filter(|count| count.get() <= MOST_IN_A_ROW);
+            count.ok_or("must be between 1 and 100")
+        })
     })
 }
 
 fn target(text: &str) -> Result<PathAndQuery, &'static str> {
-    const WRONG: &str = "must be a path such as \"/api/v3/plugins/user/islogged\"";
-    if !text.starts_with('/') {
+    const WRONG: &str = "must be a path such as \"/api/v3/plugins/user/islogged\", percent-encoded \
+                         where needed";
+    if !is_plain_path(text) {
         return Err(WRONG);
     }
     text.parse().map_err(|_| WRONG)
@@ -83,5 +88,6 @@ fn target(text: &str) -> Result<PathAndQuery, &'static str> {
 
 pub(super) const PLAINTEXT: &str = "plain HTTP would show every token to the network: use https://, or set \
      danger_plaintext = true";
+const MOST_IN_A_ROW: usize = 100;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(60 * 60);

@@ -15,7 +15,7 @@ use crate::upstream::Pace;
 pub(super) fn connections(
     section: &mut Section<'_>,
     consoles: &[Console],
-) -> Option<(Limits, Option<Shortage>)> {
+) -> Option<(Limits, Vec<Shortage>)> {
     let number = |item: Item<'_>| {
         item.read_with(|number: usize| match number {
             1..=MOST => Ok(number),
@@ -25,7 +25,7 @@ pub(super) fn connections(
     let wanted = section.optional("connections").map(number);
     let share = section.optional("connections_per_source").map(number);
     let default = Limits::default();
-    let unread_timeout = section.or("unread_timeout", Time(default.unread_timeout));
+    let unread_timeout = within(section, "unread_timeout", default.unread_timeout, UNREAD);
     let idle_timeout = within(section, "idle_timeout", default.idle_timeout, IDLE);
     let head_timeout = within(section, "head_timeout", default.head_timeout, HEAD);
     if let (Some(Some(all)), Some(Some(share))) = (wanted, share)
@@ -34,22 +34,25 @@ pub(super) fn connections(
         section.fault("connections_per_source", "is more than server.connections");
     }
 
-    let (connections, shortage) = match wanted {
-        None => (Limits::connections_by_default(room_of(consoles).1), None),
+    let (connections, mut shortages) = match wanted {
+        None => {
+            let connections = Limits::connections_by_default(room_of(consoles).1);
+            (connections, Vec::new())
+        }
         Some(wanted) => fit(wanted?, room_of(consoles)),
     };
     let share = match share {
         None => (connections / 2).max(1),
-        Some(share) => share?.min(connections),
+        Some(share) => fit_share(share?, connections, &mut shortages),
     };
     let limits = Limits {
         connections,
         connections_per_source: share,
-        unread_timeout: unread_timeout?.0,
+        unread_timeout: unread_timeout?,
         idle_timeout: idle_timeout?,
         head_timeout: head_timeout?,
     };
-    Some((limits, shortage))
+    Some((limits, shortages))
 }
 
 /// The bounds of a time, and how they are told.
@@ -88,16 +91,26 @@ fn room_of(consoles: &[Console]) -> (usize, usize) {
     (descriptors, room(descriptors, upstream))
 }
 
-fn fit(wanted: usize, (descriptors, room): (usize, usize)) -> (usize, Option<Shortage>) {
+fn fit(wanted: usize, (descriptors, room): (usize, usize)) -> (usize, Vec<Shortage>) {
     if wanted <= room {
-        return (wanted, None);
+        return (wanted, Vec::new());
     }
-    let shortage = Shortage {
+    let shortage = Shortage::Descriptors {
         wanted,
         descriptors,
         room,
     };
-    (room, Some(shortage))
+    (room, vec![shortage])
+}
+
+fn fit_share(wanted: usize, connections: usize, shortages: &mut Vec<Shortage>) -> usize {
+    if wanted > connections {
+        shortages.push(Shortage::Share {
+            wanted,
+            connections,
+        });
+    }
+    wanted.min(connections)
 }
 
 const MOST: usize = 1_000_000;
@@ -105,6 +118,10 @@ const MOST: usize = 1_000_000;
 const IDLE: Range = (
     Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60),
     "must be between 1s and 24h",
+);
+const UNREAD: Range = (
+    Duration::from_millis(100)..=Duration::from_secs(10 * 60),
+    "must be between 100ms and 10m",
 );
 const HEAD: Range = (
     Duration::from_millis(100)..=Duration::from_secs(10 * 60),
@@ -120,11 +137,24 @@ mod tests {
 
     #[test]
     fn more_connections_than_descriptors_suffice_for_are_told_and_not_served() {
-        assert_eq!(fit(1000, (20_000, 18_592)), (1000, None));
-        let (served, shortage) = fit(20_000, (20_000, 18_592));
+        assert_eq!(fit(1000, (20_000, 18_592)), (1000, Vec::new()));
+        let (served, shortages) = fit(20_000, (20_000, 18_592));
         assert_eq!(served, 18_592);
-        let told = shortage.unwrap().to_string();
+        let told = shortages[0].to_string();
         assert!(told.starts_with("server.connections is 20000, but 20000 descriptors"));
         assert!(told.contains("suffice for 18592"), "{told}");
+    }
+
+    #[test]
+    fn a_share_of_more_connections_than_there_are_is_told() {
+        let mut told = Vec::new();
+        assert_eq!(fit_share(40, 40, &mut told), 40);
+        assert_eq!(told, Vec::new());
+        assert_eq!(fit_share(41, 40, &mut told), 40);
+        let told = told[0].to_string();
+        assert_eq!(
+            told,
+            "server.connections_per_source is 41, but there are 40 connections in all: 40 it is"
+        );
     }
 }

@@ -258,7 +258,15 @@ fn console(
 
 /// To connect, to the head of an answer, and within it.
 fn timeouts(section: &mut Section<'_>) -> Option<[Duration; 3]> {
-    let connect = section.or("connect_timeout", Time(Duration::from_secs(5)));
+    let connect =
+        section
+            .optional("connect_timeout")
+            .map_or(Some(Time(Duration::from_secs(5))), |item| {
+                item.read_with(|time: Time| match time.0 {
+                    connect if connect <= LONGEST_CONNECT => Ok(time),
+                    _ => Err("must be at most 5m"),
+                })
+            });
     let first_byte = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
     let idle = section.or("idle_timeout", Time(Duration::from_secs(90)));
     Some([connect?.0, first_byte?.0, idle?.0])
@@ -354,3 +362,4 @@ pub(in crate::config) fn name(text: String) -> Result<String, &'static str> {
 
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_CONNECT: Duration = Duration::from_secs(5 * 60);

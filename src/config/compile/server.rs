@@ -46,13 +46,13 @@ pub(super) fn server(
         section.fault("replay_limit", "is kept for every request: at most 16MiB");
     }
     section.finish();
-    let (connections, shortage) = connections?;
+    let (connections, shortages) = connections?;
     Some(Server {
         listen: listen?,
         workers: workers?,
         limits: limits?,
         connections,
-        shortage,
+        shortages,
         body_pace: body_pace?,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
@@ -71,12 +71,20 @@ fn limits(section: &mut Section<'_>) -> Option<Limits> {
         .map_or(Some(Vec::new()), |item| names(&item));
     let body_limit = section.or("body_limit", Size(1 << 30));
     let header_limit = section.or("header_limit", Size(64 * 1024));
-    let target_limit = section.or("target_limit", Size(16 * 1024));
+    let head = header_limit.map(|limit| limit.0);
+    let head = head.filter(|head| (1024..=65_536).contains(head));
+    if header_limit.is_some() && head.is_none() {
+        section.fault("header_limit", "must be between 1KiB and 64KiB");
+    }
+    let head = head.unwrap_or(u64::MAX);
+    // A target that could be no longer than its head would never be the one that is too long.
+    let target_limit = section.or("target_limit", Size(TARGET.min(head / 2)));
     if target_limit.is_some_and(|limit| !(256..=65_536).contains(&limit.0)) {
         section.fault("target_limit", "must be between 256B and 64KiB");
-    }
-    if header_limit.is_some_and(|limit| !(1024..=65_536).contains(&limit.0)) {
-        section.fault("header_limit", "must be between 1KiB and 64KiB");
+    } else if target_limit.is_some_and(|limit| limit.0 >= head) {
+        let message =
+            format!("must be less than server.header_limit, {head}B, which counts it too");
+        section.fault("target_limit", message);
     }
     Some(Limits {
         target: usize::try_from(target_limit?.0).ok()?,
@@ -337,6 +345,9 @@ fn origin(text: &str) -> Result<String, &'static str> {
 fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
+
+/// The longest target, where no other is written.
+const TARGET: u64 = 16 * 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);

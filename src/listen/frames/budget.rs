@@ -175,6 +175,11 @@ impl Budget {
         self.answering
     }
 
+    /// Whether there is a request that is not answered to the end, nor given up.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// How many heads and other frames there were.
     pub(super) fn units(&self) -> u64 {
         self.units

@@ -111,7 +111,40 @@ async fn a_preface_is_due_as_a_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_lies_idle_is_not_the_watchs_concern() {
+async fn a_connection_is_idle_when_there_was_no_request_for_long_enough() {
+    const IDLE: Duration = Duration::from_secs(75);
+    let (mut frames, watch, _far) = answering().await;
+    let time = 10 * IDLE;
+    let idle = watch.idle(Duration::ZERO);
+    let early = tokio::time::timeout(time, idle).await;
+    assert!(early.is_err(), "there is a request");
+    frames.write_all(&frame(0, 1, 1, b"end")).await.unwrap();
+    let started = Instant::now();
+    watch.idle(Duration::ZERO).await;
+    assert_eq!(started.elapsed(), IDLE);
+    watch.idle(Duration::from_secs(5)).await;
+    assert_eq!(started.elapsed(), IDLE + Duration::from_secs(5));
+
+    // Pings are no requests; whoever never asks is idle from the beginning.
+    let (mut frames, watch, mut far) = connection();
+    let started = Instant::now();
+    far.write_all(HELLO).await.unwrap();
+    frames.read_exact(&mut [0; 33]).await.unwrap();
+    let pings = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            far.write_all(&frame(6, 0, 0, &[0; 8])).await.unwrap();
+            frames.read_exact(&mut [0; 17]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = watch.idle(Duration::ZERO) => assert_eq!(started.elapsed(), IDLE),
+        () = pings => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_lies_idle_is_late_with_nothing() {
     let (mut frames, watch, mut far) = connection();
     far.write_all(HELLO).await.unwrap();
     frames.read_exact(&mut [0; 33]).await.unwrap();

@@ -26,6 +26,8 @@ pub(super) struct Ledger {
     moved: AtomicU64,
     /// How many answers have begun on the wire and not ended.
     answering: AtomicU32,
+    /// Since when there is no request.
+    idle: AtomicU64,
     /// Whether the caller takes no bytes at all.
     blocked: AtomicBool,
     /// Since when each body holds something that the caller does not take; 0 while it does not.
@@ -65,6 +67,7 @@ impl Ledger {
             head: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             answering: AtomicU32::new(0),
+            idle: AtomicU64::new(1),
             blocked: AtomicBool::new(false),
             bodies: Mutex::default(),
             parked: AtomicBool::new(false),
@@ -113,6 +116,36 @@ impl Ledger {
         self.answering.store(answering, Relaxed);
         if answering > 0 {
             self.wake();
+        }
+    }
+
+    /// Whether there is a request.
+    pub(super) fn busy(&self, busy: bool) {
+        let was_busy = self.idle.load(Relaxed) == 0;
+        if busy != was_busy {
+            let since = if busy { 0 } else { self.now() };
+            self.idle.store(since, Relaxed);
+        }
+    }
+
+    /// Returns when there has been no request for the time that a connection may stay without one,
+    /// and for `beyond` besides.
+    pub(super) async fn idle(&self, beyond: Duration) {
+        let most = self.limits.idle_timeout.saturating_add(beyond);
+        let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let pause = match self.idle.load(Relaxed) {
+                // Whatever ends from now on is not idle for long enough before that.
+                0 => most,
+                since => {
+                    let left = since.saturating_add(millis).saturating_sub(self.now());
+                    if left == 0 {
+                        return;
+                    }
+                    Duration::from_millis(left)
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
