@@ -124,7 +124,10 @@ where
     /// Begins to wait for the next request once all answers are written. hyper does not read again
     /// by itself then, if it has read in vain while it answered.
     fn await_request(&mut self, context: &mut Context<'_>) {
-        if self.state == State::Reading && self.poll_due(context).is_ready() {
+        // Where a head is withheld hyper need not read on before it has answered: to be woken for it
+        // would be to be woken again and again.
+        let waits = self.state == State::Reading && !self.requests.is_within_head(self.gate.held());
+        if waits && self.poll_due(context).is_ready() {
             // It is too late for one already, which the next reading finds.
             context.waker().wake_by_ref();
         }
@@ -137,30 +140,19 @@ where
 
     /// Nothing came. Ready when the time is over in which it should have.
     fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
-        let due = if self.requests.is_within_head(self.gate.held()) {
-            Some(Due::Head)
+        let (due, time) = if self.requests.is_within_head(self.gate.held()) {
+            (Due::Head, self.head_timeout)
         } else if self.readings.is_idle() && !self.blocked {
-            Some(Due::Request)
+            (Due::Request, self.idle_timeout)
         } else {
-            None
-        };
-        let Some(due) = due else {
             self.due = None;
             return Poll::Pending;
         };
         let deadline = match self.due {
             Some((same, deadline)) if same == due => deadline,
-            _ => {
-                let time = match due {
-                    Due::Request => self.idle_timeout,
-                    Due::Head => self.head_timeout,
-                    Due::End => LINGER,
-                };
-                let deadline = Instant::now() + time;
-                self.due = Some((due, deadline));
-                deadline
-            }
+            _ => Instant::now() + time,
         };
+        self.due = Some((due, deadline));
         self.poll_timer(context, deadline).map(|()| due)
     }
 

@@ -443,3 +443,32 @@ async fn a_connection_that_is_idle_after_an_answer_is_closed() {
         String::from_utf8_lossy(&all)
     );
 }
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_late_behind_an_unanswered_request_wakes_nobody_at_each_flush() {
+    let (mut near, mut guard, readings) = connect();
+    let begun = [GET, "GET /late HTT"].concat();
+    near.write_all(begun.as_bytes()).await.unwrap();
+    assert_eq!(read_now(&mut guard, 8192).await.unwrap(), GET.as_bytes());
+    let (_, answering) = readings.next(&parsed(Framing::None));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let woken = Arc::new(Woken::default());
+    let waker = Arc::clone(&woken).into();
+    let mut context = Context::from_waker(&waker);
+    for _ in 0..3 {
+        assert!(Pin::new(&mut guard).poll_flush(&mut context).is_ready());
+    }
+    assert_eq!(woken.0.load(std::sync::atomic::Ordering::Relaxed), 0);
+    drop(answering);
+    assert_eq!(read_now(&mut guard, 8192).await.unwrap(), STAND_IN);
+}
