@@ -13,6 +13,7 @@ mod counting;
 mod scene;
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use criterion::Criterion;
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::{Duration, Instant};
 use vspc_gateway::audit::Writer;
-use vspc_gateway::client::{Holder, LoginId};
+use vspc_gateway::client::{Holder, LoginId, Peer};
 use vspc_gateway::clock::Timestamp;
 use vspc_gateway::gateway::{Gateway, inject};
 use vspc_gateway::request::RequestHead;
@@ -34,6 +35,7 @@ use vspc_simulator::Simulator;
 
 use scene::{PATH, SMALL, Scale};
 
+const PEER: Peer = Peer::plain(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const LARGE: Scale = Scale {
     clients: 1_000,
     tenants: 10_000,
@@ -85,7 +87,7 @@ impl Warm {
 async fn warm(gateway: &Gateway, tenant: usize) {
     let parts = request(0, tenant);
     let head = RequestHead::parse(&parts, &gateway.limits).unwrap();
-    let who = gateway.clients.identify(head.headers, NOW).unwrap();
+    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
     let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
@@ -101,7 +103,7 @@ fn count_allocations(name: &str, warm: &Warm) {
         println!("allocations/{name}/{step}: {count} ({bytes} bytes)");
     };
     let head = RequestHead::parse(parts, limits).unwrap();
-    let who = gateway.clients.identify(head.headers, NOW).unwrap();
+    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
@@ -111,7 +113,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     );
     count(
         "identify",
-        counting::during(|| gateway.clients.identify(head.headers, NOW)),
+        counting::during(|| gateway.clients.identify(head.headers, &PEER, NOW)),
     );
     count(
         "resolve_authorize",
@@ -141,7 +143,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let Warm { gateway, parts, .. } = warm;
     let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
     let head = RequestHead::parse(parts, limits).unwrap();
-    let who = gateway.clients.identify(head.headers, NOW).unwrap();
+    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
@@ -154,7 +156,11 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
         bencher.iter(|| RequestHead::parse(black_box(parts), limits));
     });
     group.bench_function("identify", |bencher| {
-        bencher.iter(|| gateway.clients.identify(black_box(head.headers), NOW));
+        bencher.iter(|| {
+            gateway
+                .clients
+                .identify(black_box(head.headers), &PEER, NOW)
+        });
     });
     group.bench_function("resolve_authorize", |bencher| {
         bencher.iter(|| {
@@ -207,7 +213,7 @@ fn request(client: usize, tenant: usize) -> Parts {
 /// The decision on a request: who, for whom, may they, by which token, and what the console gets.
 fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
     let head = RequestHead::parse(parts, &gateway.limits).unwrap();
-    let who = gateway.clients.identify(head.headers, NOW).unwrap();
+    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = gateway
         .mapping
         .resolve(head.headers, &who, &gateway.tenants)

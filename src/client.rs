@@ -2,15 +2,19 @@
 //! gateway's own tokens.
 
 mod caller;
+mod certificate;
 mod claims;
 mod keyring;
+mod peer;
 mod remembered;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
+pub use certificate::{Certificate, SubjectName};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
+pub use peer::Peer;
 pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
 
 use std::collections::{HashMap, HashSet};
@@ -195,6 +199,7 @@ impl Directory {
     pub fn identify(
         &self,
         headers: &HeaderMap,
+        peer: &Peer,
         now: Timestamp,
     ) -> Result<Caller<'_>, Unidentified> {
         let mut found: Option<Caller<'_>> = None;
@@ -216,7 +221,7 @@ impl Directory {
         match found {
             // Of two, one would be taken and the other not.
             Some(_) if authorizations > 1 => Err(Unidentified::Conflicting),
-            Some(caller) => Ok(caller),
+            Some(caller) => Ok(caller.on(peer)),
             None if presented == 0 => Err(Unidentified::Missing),
             None => Err(fault),
         }
@@ -286,6 +291,7 @@ impl Directory {
         Some(Identified {
             proof: Proof::Key(&known.client, credential),
             tenant: None,
+            certificate: None,
         })
     }
 
@@ -328,6 +334,7 @@ impl Directory {
                 Caller::Client(Identified {
                     proof: Proof::Token(verified, token),
                     tenant: None,
+                    certificate: None,
                 })
             }
             VerifiedHolder::Login(session) => {

@@ -22,7 +22,6 @@ pub use login::Passthrough;
 pub use rejection::Rejection;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +31,7 @@ use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::audit::Auditor;
-use crate::client::GatewayTokens;
+use crate::client::{GatewayTokens, Peer};
 use crate::clock::Clock;
 use crate::freeze::Freezer;
 use crate::policy::Policy;
@@ -98,15 +97,6 @@ pub struct Gateway {
     pub token_wait: Duration,
 }
 
-/// The other end of the caller's connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
-    /// `http` or `https`, as the caller sees it.
-    pub scheme: &'static str,
-}
-
 impl Gateway {
     /// Answers a request, whatever happens: a refusal, a fault of the gateway and a caller that
     /// goes away all end in a closed audit record.
@@ -150,7 +140,9 @@ impl Gateway {
         if head.operation == Operation::Token {
             return Box::pin(self.log_in(exchange, &head, &parts, body)).await;
         }
-        let who = self.clients.identify(head.headers, self.clock.now())?;
+        let who = self
+            .clients
+            .identify(head.headers, &exchange.peer, self.clock.now())?;
         exchange.saw_caller(&who, &self.broker);
         self.refuse_frozen(&who)?;
 

@@ -33,7 +33,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::gateway::{AnswerBody, Gateway, Peer};
+use crate::client::Peer;
+use crate::gateway::{AnswerBody, Gateway};
 use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
@@ -103,10 +104,7 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let peer = Peer {
-            address: from.ip().to_canonical(),
-            scheme: "http",
-        };
+        let peer = Peer::plain(from.ip().to_canonical());
         let protocol = tokio::select! {
             protocol = spoken(&stream, self.place.limits()) => protocol,
             () = late(&mut self.draining) => None,
@@ -142,7 +140,7 @@ impl Connection {
                 Arc::clone(&self.gateway),
                 Arc::clone(&readings),
                 request,
-                peer,
+                peer.clone(),
             )
         });
         let http1 = &self.protocols.http1;
@@ -163,6 +161,7 @@ impl Connection {
         let service = service_fn(|request| {
             asked.notify_one();
             let (gateway, watch) = (Arc::clone(&self.gateway), watch.clone());
+            let peer = peer.clone();
             async move {
                 let answer = answer(gateway, request, peer).await?;
                 Ok::<_, Infallible>(answer.map(|body| watch.over(body.with_end_asked_for())))

@@ -1,9 +1,11 @@
 //! A configuration of many tenants, a permit for each, and a broker.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request};
+use vspc_gateway::client::Peer;
 use vspc_gateway::clock::Timestamp;
 use vspc_gateway::config::Settings;
 use vspc_gateway::gateway::{OwnedHeaders, inject};
@@ -13,6 +15,8 @@ use vspc_gateway::token::{Broker, RefreshPolicy, SessionStore};
 
 use crate::endpoint::{Endpoint, Silent};
 use crate::scene::{self, PATH, Scale};
+
+const PEER: Peer = Peer::plain(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 /// A provider with one client and many tenants.
 pub(crate) struct Town {
@@ -51,7 +55,11 @@ impl Town {
     pub(crate) fn permit(&'static self, tenant: usize) -> Permit<'static> {
         let parts = request(tenant);
         let head = RequestHead::parse(&parts, &self.settings.server.limits).unwrap();
-        let who = self.settings.clients.identify(head.headers, NOW).unwrap();
+        let who = self
+            .settings
+            .clients
+            .identify(head.headers, &PEER, NOW)
+            .unwrap();
         let (mapping, tenants) = (&self.settings.mapping, &self.settings.tenants);
         let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
         self.settings.policy.authorize(&who, &whom, &head).unwrap()
@@ -67,7 +75,7 @@ impl Town {
     pub(crate) fn decide(&self, broker: &Broker, parts: &Parts) -> HeaderMap {
         let settings = &self.settings;
         let head = RequestHead::parse(parts, &settings.server.limits).unwrap();
-        let who = settings.clients.identify(head.headers, NOW).unwrap();
+        let who = settings.clients.identify(head.headers, &PEER, NOW).unwrap();
         let whom = settings
             .mapping
             .resolve(head.headers, &who, &settings.tenants)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Aim, Client, LoginId, SessionKey, Unidentified};
+use super::{Aim, Certificate, Client, LoginId, Peer, SessionKey, Unidentified};
 use crate::clock::Timestamp;
 use crate::vspc::grant::Access;
 
@@ -21,6 +21,8 @@ pub struct Identified<'a> {
     pub(super) proof: Proof<'a>,
     /// The tenant in the user name of Basic (`tenant\client`), if there was one.
     pub(super) tenant: Option<String>,
+    /// The certificate of its connection, if it showed one.
+    pub(super) certificate: Option<Arc<Certificate>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,11 @@ impl Identified<'_> {
         }
     }
 
+    /// The certificate of the connection, if the client showed one.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
+    }
+
     /// As which user of the tenant the credential acts.
     pub fn aim(&self) -> Aim {
         match &self.proof {
@@ -100,6 +107,14 @@ impl Identified<'_> {
 }
 
 impl Caller<'_> {
+    /// The caller, with what its connection says of it.
+    pub(super) fn on(mut self, peer: &Peer) -> Self {
+        if let Self::Client(who) = &mut self {
+            who.certificate = peer.certificate.clone();
+        }
+        self
+    }
+
     /// How it proved who it is, as records name it.
     pub fn credential(&self) -> &Arc<str> {
         match self {

@@ -1,7 +1,10 @@
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::HeaderValue;
 
 use super::*;
 
+const PEER: Peer = Peer::plain(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const ZABBIX: &str = "vgk_zabbix_key_of_more_than_32_characters";
 const BILLING: &str = "vgk_billing_key_of_more_than_32_characters";
 
@@ -29,21 +32,23 @@ fn identify(lines: &[(&'static str, String)]) -> Result<(String, Option<String>)
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_str(value).unwrap());
     }
-    directory().identify(&headers, Timestamp(0)).map(|caller| {
-        let Caller::Client(who) = caller else {
-            panic!("a client");
-        };
-        (
-            format!(
-                "{} {}",
-                who.client().name,
-                who.credential().split(':').next().unwrap()
-            ),
-            who.tenant().map(|tenant| match tenant {
-                TenantClaim::Name(name) | TenantClaim::NameOrAlias(name) => name.to_owned(),
-            }),
-        )
-    })
+    directory()
+        .identify(&headers, &PEER, Timestamp(0))
+        .map(|caller| {
+            let Caller::Client(who) = caller else {
+                panic!("a client");
+            };
+            (
+                format!(
+                    "{} {}",
+                    who.client().name,
+                    who.credential().split(':').next().unwrap()
+                ),
+                who.tenant().map(|tenant| match tenant {
+                    TenantClaim::Name(name) | TenantClaim::NameOrAlias(name) => name.to_owned(),
+                }),
+            )
+        })
 }
 
 fn basic(user: &str, key: &str) -> String {

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, AnswerBody, ConsoleAnswer};
 use super::rejection::{Rejection, Shape};
-use super::{Gateway, Peer, REQUEST_ID};
+use super::{Gateway, REQUEST_ID};
 use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
-use crate::client::{Caller, Client, LoginId};
+use crate::client::{Caller, Client, LoginId, Peer};
 use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
@@ -30,7 +30,7 @@ use super::subject;
 pub(super) struct Exchange {
     entry: Option<Entry>,
     id: RequestId,
-    peer: Peer,
+    pub(super) peer: Peer,
     started: Instant,
     pub(super) times: Times,
     telemetry: Telemetry,

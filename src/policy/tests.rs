@@ -58,7 +58,8 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
     clients.add(digest, &client).unwrap();
     let headers = [("x-api-key".parse().unwrap(), KEY.parse().unwrap())].into_iter();
     let headers = http::HeaderMap::from_iter(headers);
-    let caller = clients.identify(&headers, Timestamp(0)).unwrap();
+    let peer = crate::client::Peer::plain(std::net::Ipv4Addr::LOCALHOST.into());
+    let caller = clients.identify(&headers, &peer, Timestamp(0)).unwrap();
     let rules = Rules {
         deny: vec![
             rule("deny0", &[Method::GET], &["/api/v3/users/*/logins/**"]),

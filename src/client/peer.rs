@@ -1,0 +1,28 @@
+//! The other end of a connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Certificate;
+
+/// The other end of the caller's connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// `http` or `https`, as the caller sees it.
+    pub scheme: &'static str,
+    /// The certificate that it holds the key of, if it showed one.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+impl Peer {
+    /// A peer that shows no certificate, on a connection without TLS.
+    pub const fn plain(address: IpAddr) -> Self {
+        Self {
+            address,
+            scheme: "http",
+            certificate: None,
+        }
+    }
+}
