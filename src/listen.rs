@@ -123,7 +123,7 @@ impl Connection {
         Unread::new(stream, unread_timeout, self.place.telemetry().clone())
     }
 
-    async fn serve_http1(self, stream: TcpStream, peer: Peer) {
+    async fn serve_http1(mut self, stream: TcpStream, peer: Peer) {
         let stream = self.watched(stream);
         let readings = Arc::new(Readings::default());
         let limits = &self.gateway.limits;
@@ -145,14 +145,21 @@ impl Connection {
         });
         let http1 = &self.protocols.http1;
         let mut connection = http1.serve_connection(TokioIo::new(guard), service);
-        if drive(Pin::new(&mut connection), self.draining, &asked, pending()).await {
+        if drive(
+            Pin::new(&mut connection),
+            &mut self.draining,
+            &asked,
+            pending(),
+        )
+        .await
+        {
             // hyper leaves that to others where a request has asked for another protocol.
             let mut guard = connection.into_parts().io.into_inner();
             drop(guard.shutdown().await);
         }
     }
 
-    async fn serve_http2(self, stream: TcpStream, peer: Peer) {
+    async fn serve_http2(mut self, stream: TcpStream, peer: Peer) {
         let mut stream = self.watched(stream);
         let cord = stream.cord();
         let telemetry = self.place.telemetry();
@@ -180,7 +187,7 @@ impl Connection {
             late
         };
         tokio::select! {
-            _ = drive(connection, self.draining, &asked, watch.idle(Duration::ZERO)) => {}
+            _ = drive(connection, &mut self.draining, &asked, watch.idle(Duration::ZERO)) => {}
             // It was told to end by then, and answers nothing.
             () = watch.idle(PONG) => {}
             late = late => {
@@ -199,9 +206,11 @@ impl Connection {
 /// to its end well.
 ///
 /// Pinned by its caller: a future keeps room for what was moved into it and for where it was moved to.
+/// The caller keeps `draining` too, for longer than the connection: a drain is complete when it is gone,
+/// and what is cut off must have left its record by then.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
-    mut draining: Draining,
+    draining: &mut Draining,
     asked: &Notify,
     idle: impl Future<Output = ()>,
 ) -> bool

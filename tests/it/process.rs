@@ -281,8 +281,9 @@ async fn what_outlives_the_drain_is_cut_and_recorded_as_aborted() {
     }
     let records = home.records();
     assert_gapless(&records);
-    assert_eq!(count(&records, "code", "aborted"), 42);
-    assert_eq!(outcomes(&records).len(), 43);
+    let ended = outcomes(&records);
+    assert_eq!(count(&records, "code", "aborted"), 42, "{ended:#?}");
+    assert_eq!(ended.len(), 43);
     assert_eq!(records.last().unwrap()["operation"], "process.stopped");
 }
 
