@@ -210,6 +210,7 @@ fn assemble(
         broker,
         tokens,
         passthrough,
+        actions: Arc::default(),
         vspc_errors: settings.server.vspc_errors,
         consoles,
         auditor: auditor.clone(),

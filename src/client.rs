@@ -288,11 +288,7 @@ impl Directory {
             Way::Basic => basic,
             Way::Bearer => bearer,
         };
-        Some(Identified {
-            proof: Proof::Key(&known.client, credential),
-            tenant: None,
-            certificate: None,
-        })
+        Some(Identified::by(Proof::Key(&known.client, credential)))
     }
 
     fn read_authorization(&self, value: &[u8], now: Timestamp) -> Result<Caller<'_>, Unidentified> {
@@ -331,11 +327,7 @@ impl Directory {
         Ok(match &verified.holder {
             VerifiedHolder::Client(token) => {
                 let token = token.clone();
-                Caller::Client(Identified {
-                    proof: Proof::Token(verified, token),
-                    tenant: None,
-                    certificate: None,
-                })
+                Caller::Client(Identified::by(Proof::Token(verified, token)))
             }
             VerifiedHolder::Login(session) => {
                 let session = session.clone();

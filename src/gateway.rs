@@ -1,5 +1,6 @@
 //! The data path. [`Gateway::handle`] is the sentence; the rooms beside it are its words.
 
+mod actions;
 mod admit;
 mod answer;
 mod exchange;
@@ -15,6 +16,7 @@ mod subject;
 mod throttled;
 mod turn;
 
+pub use actions::Actions;
 pub use answer::{AnswerBody, AnswerCut};
 pub use headers::OwnedHeaders;
 pub use inject::inject;
@@ -77,6 +79,8 @@ pub struct Gateway {
     pub passthrough: Option<Passthrough>,
     /// Whether `/token` refuses a wrong name or key in VSPC's words instead of OAuth2's.
     pub vspc_errors: bool,
+    /// Whose asynchronous actions are.
+    pub actions: Arc<Actions>,
     /// The headers that callers cannot set.
     pub owned: OwnedHeaders,
     /// Where requests go.
@@ -148,6 +152,7 @@ impl Gateway {
 
         let (whom, permit) = self.authorize(exchange, &who, &head).await?;
         self.refuse_frozen_tenant(&whom)?;
+        self.claim_action(&head, &whom, &permit)?;
 
         let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;
         self.refuse_stopped(&who, &whom)?;

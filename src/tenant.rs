@@ -112,6 +112,11 @@ impl Mapping {
         }
     }
 
+    /// The tenant of a name that the gateway itself has kept.
+    pub fn resolve_claim(&self, claim: TenantClaim<'_>, directory: &Directory) -> Named {
+        claim.lookup(directory)
+    }
+
     fn read_header<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Unresolved> {
         let Some(name) = &self.tenant_header else {
             return Ok(None);

@@ -58,7 +58,16 @@ pub(super) struct ClientToken {
     pub(super) aim: Aim,
 }
 
-impl Identified<'_> {
+impl<'a> Identified<'a> {
+    /// A client that proved who it is in one way.
+    pub(super) fn by(proof: Proof<'a>) -> Self {
+        Self {
+            proof,
+            tenant: None,
+            certificate: None,
+        }
+    }
+
     /// The client.
     pub fn client(&self) -> &Arc<Client> {
         match &self.proof {

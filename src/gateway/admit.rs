@@ -29,8 +29,16 @@ impl Gateway {
         who: &Caller<'_>,
         head: &RequestHead<'_>,
     ) -> Result<(Named, Permit<'a>), Rejection> {
+        let followed = self.tenant_of_action(head);
         let judge = || {
-            let whom = self.mapping.resolve(head.headers, who, &self.tenants)?;
+            let mapping = &self.mapping;
+            let whom = match (mapping.resolve(head.headers, who, &self.tenants), &followed) {
+                (Err(Unresolved::Required), Some(tenant)) => {
+                    let claim = TenantClaim::Name(tenant);
+                    mapping.resolve_claim(claim, &self.tenants)
+                }
+                (resolved, _) => resolved?,
+            };
             let permit = self.policy.authorize(who, &whom, head);
             Ok((whom, permit))
         };

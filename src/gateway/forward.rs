@@ -132,6 +132,9 @@ impl<'a> Outbound<'a> {
         let trailers = headers::takes_trailers(&self.parts.headers);
         headers::clean_answer(response.headers_mut(), trailers);
         let console = |authority: &str| settings.is_named(authority);
+        if status == StatusCode::ACCEPTED {
+            gateway.note_action(response.headers(), self.whom, self.permit);
+        }
         location::rewrite(response.headers_mut(), status, console, || {
             exchange.origin(gateway.public_url.as_deref(), head.host)
         });

@@ -48,6 +48,9 @@ pub enum Rejection {
         /// When it makes sense to ask again.
         retry_after: Duration,
     },
+    /// It is about an asynchronous action that somebody else started.
+    #[error("this action was started for another tenant, or as another user")]
+    ForeignAction,
     /// The form of a log-in cannot be used.
     #[error(transparent)]
     Form(#[from] FormFault),
@@ -122,6 +125,7 @@ impl Rejection {
                 Denied::Target(_) => ("target_denied", StatusCode::FORBIDDEN),
             },
             Self::Directory { .. } => DIRECTORY_UNAVAILABLE,
+            Self::ForeignAction => ("action_denied", StatusCode::FORBIDDEN),
             Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Frozen(_) => ("frozen", StatusCode::FORBIDDEN),
             Self::Head(fault) => head_code(*fault),

@@ -10,6 +10,7 @@
 )]
 
 mod accounts;
+mod actions;
 mod addresses;
 mod admin_commands;
 mod answers;
