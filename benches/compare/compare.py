@@ -10,6 +10,7 @@ from pathlib import Path
 import contenders
 import load
 import report
+import scene
 from scene import Scene
 
 IDLE_REQUESTS = (1, 20)
@@ -21,7 +22,8 @@ def main():
     parser.add_argument("--bin", type=Path)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    names = os.environ.get("COMPARE_ONLY", " ".join(contenders.ORDER)).split()
+    usual = contenders.ORDER if not scene.TLS else contenders.ORDER_WITH_TLS
+    names = os.environ.get("COMPARE_ONLY", " ".join(usual)).split()
     if unknown := [name for name in names if name not in contenders.ORDER]:
         raise SystemExit(f"no contender {unknown[0]!r}: there are {', '.join(contenders.ORDER)}")
     if arguments.needs:
@@ -38,6 +40,9 @@ def compare(names, programs, out):
     idle = number("COMPARE_IDLE", 5000, least=0)
     tenants = number("COMPARE_TENANTS", 100, least=2)
     connections = [int(word) for word in os.environ.get("COMPARE_CONNECTIONS", "64 512").split()]
+    if scene.TLS:
+        # A handshake for each request.
+        connections.append(report.HANDSHAKES)
     idle = min(idle, load.raise_file_limit() - load.FILES_TO_SPARE)
     load_before = os.getloadavg()[0]
 
@@ -69,6 +74,7 @@ def compare(names, programs, out):
         "rounds": rounds,
         "idle_connections": idle,
         "tenants": tenants,
+        "tls": scene.TLS,
         "summary": summary,
         "noise": report.noise(summary, load_before),
         "runs": runs,
@@ -81,17 +87,18 @@ def compare(names, programs, out):
 
 def measure_load(lined_up, connections, rounds, seconds):
     """Every contender once in each round, so that what else the machine does meets all of them."""
-    runs = {one.name: {count: [] for count in connections} for one in lined_up}
+    runs = {one.name: {kind: [] for kind in connections} for one in lined_up}
     for turn in range(rounds):
         # Who goes first changes.
         for contender in lined_up[:: 1 if turn % 2 == 0 else -1]:
-            for count in connections:
-                progress(f"round {turn + 1} of {rounds}: {contender.name}, {count} connections")
+            for kind in connections:
+                progress(f"round {turn + 1} of {rounds}: {contender.name}, {report.title(kind)}")
                 contender.start()
-                one = load.measure(contender, count, seconds)
+                count, close = report.load_of(kind)
+                one = load.measure(contender, count, seconds, close)
                 contender.stop()
                 check_log(contender, one["requests"])
-                runs[contender.name][count].append(one)
+                runs[contender.name][kind].append(one)
     progress("")
     return runs
 

@@ -1,5 +1,5 @@
 -- What wrk sends: the same GET for one tenant after the other, made beforehand so that wrk itself
--- costs little. Arguments after `--`: path, key, how many tenants.
+-- costs little. Arguments after `--`: path, key, how many tenants, and what `Connection` says.
 
 local requests, count, at = {}, 0, 0
 
@@ -10,6 +10,7 @@ function init(args)
             ["Host"] = wrk.headers["Host"],
             ["User-Agent"] = "compare/1",
             ["Accept"] = "application/json",
+            ["Connection"] = args[4],
             ["X-Api-Key"] = args[2],
             ["X-Tenant"] = string.format("tenant-%05d", number - 1),
         })

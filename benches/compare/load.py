@@ -1,6 +1,5 @@
 """The two loads: requests as fast as they are answered, and connections that lie idle."""
 
-import http.client
 import json
 import resource
 import subprocess
@@ -15,11 +14,12 @@ WARM_UP = 1
 FILES_TO_SPARE = 500
 
 
-def measure(contender, connections, seconds):
-    """Loads a contender that runs: what a request cost it, and how long it took."""
-    wrk(contender, connections, WARM_UP)
+def measure(contender, connections, seconds, close=False):
+    """Loads a contender that runs: what a request cost it, and how long it took. With `close` each
+    request has a connection of its own."""
+    wrk(contender, connections, WARM_UP, close)
     before = Reading(contender)
-    done = wrk(contender, connections, seconds)
+    done = wrk(contender, connections, seconds, close)
     used = Reading(contender).since(before)
     if done["failed"] or not done["requests"]:
         raise SystemExit(f"{contender.name}: {done['failed']} of {done['requests']} requests failed")
@@ -37,7 +37,7 @@ def measure(contender, connections, seconds):
     }
 
 
-def wrk(contender, connections, seconds):
+def wrk(contender, connections, seconds, close=False):
     command = [
         "wrk",
         "--threads=1",
@@ -45,11 +45,12 @@ def wrk(contender, connections, seconds):
         f"--duration={seconds}s",
         "--timeout=10s",
         f"--script={SCRIPT}",
-        f"http://127.0.0.1:{contender.port}",
+        f"{scene.SCHEME}://127.0.0.1:{contender.port}",
         "--",
         scene.PATH,
         scene.KEY,
         str(contender.place.tenants),
+        "close" if close else "keep-alive",
     ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -86,7 +87,7 @@ def idle(contender, connections, requests):
     opened = []
     try:
         for number in range(connections):
-            opened.append(http.client.HTTPConnection("127.0.0.1", contender.port, timeout=10))
+            opened.append(scene.connect(contender.port))
             for _ in range(requests):
                 opened[-1].request(
                     "GET", scene.PATH, headers=scene.headers_for(number % contender.place.tenants)

@@ -2,10 +2,19 @@
 
 from statistics import median
 
+import scene
+
 OURS = "vspc-gateway"
 
 # What the gateway's CPU per request may be at most, as a part of another's, by connections.
-CPU_BARS = {("nginx", 64): 0.9, ("nginx", 512): 1.0, ("haproxy-tcp", 64): 1.35}
+CPU_BARS = {("nginx", 64): 0.9, ("nginx", 512): 1.0, ("haproxy-tcp", 64): 1.35, ("envoy", 64): 0.4}
+
+# The same with TLS on both sides.
+TLS_BAR = 1.0
+
+# The load in which each request has a connection of its own.
+HANDSHAKES = "handshakes"
+HANDSHAKE_CONNECTIONS = 32
 
 # Bytes of an idle connection that has done a few requests.
 IDLE_BAR = 12 * 1024
@@ -14,6 +23,23 @@ IDLE_BAR = 12 * 1024
 MOST_OTHERS = 0.1
 MOST_STOLEN = 0.02
 MOST_SPREAD = 0.15
+
+
+def load_of(kind):
+    """How many connections, and whether each is for one request only."""
+    return (HANDSHAKE_CONNECTIONS, True) if kind == HANDSHAKES else (kind, False)
+
+
+def title(kind):
+    if kind == HANDSHAKES:
+        return f"{HANDSHAKE_CONNECTIONS} connections, a new one for each request"
+    return f"{kind} connections, keep-alive, each sends when it is answered"
+
+
+def bar_of(name, kind):
+    if scene.TLS:
+        return TLS_BAR if name == "nginx" else None
+    return CPU_BARS.get((name, kind))
 
 
 def summarize(runs, idle, connections):
@@ -52,7 +78,7 @@ def ratios(runs, count):
         if name == OURS:
             continue
         each = [a["cpu_us"] / b["cpu_us"] for a, b in zip(ours, theirs[count])]
-        bar = CPU_BARS.get((name, count))
+        bar = bar_of(name, count)
         found.append(
             {
                 "against": name,
@@ -79,7 +105,7 @@ def noise(summary, load_before):
         found.append(f"the load average was {load_before:.2f} before the start")
     for table in summary["load"]:
         for name, one in table["contenders"].items():
-            where = f"{name} at {table['connections']} connections"
+            where = f"{name}, {title(table['connections'])}"
             if one["others"] > MOST_OTHERS:
                 found.append(f"other programs used {one['others']:.2f} processors beside {where}")
             if one["stolen"] > MOST_STOLEN:
@@ -109,7 +135,7 @@ def print_all(result):
 
 
 def print_load(table):
-    print(f"\n{table['connections']} connections, keep-alive, each sends when it is answered")
+    print(f"\n{title(table['connections'])}{' (TLS on both sides)' if scene.TLS else ''}")
     heads = ("CPU/request", "spread", "cores", "requests/s", "p50", "p99")
     print("  {:14} {:>12} {:>7} {:>6} {:>11} {:>9} {:>9}".format("", *heads))
     for name, one in table["contenders"].items():

@@ -8,10 +8,18 @@ import hashlib
 import http.client
 import json
 import os
+import ssl
+import subprocess
 import time
 import urllib.parse
 
 from process import Group, wait_until
+
+# Whether both sides speak TLS: callers with contenders, and contenders with the console.
+TLS = os.environ.get("COMPARE_TLS", "0") == "1"
+SCHEME = "https" if TLS else "http"
+# What the console's certificate says.
+ORIGIN_NAME = "localhost"
 
 ORIGIN_PORT = 19290
 SIMULATOR_PORT = 19291
@@ -42,7 +50,8 @@ http {{
     uwsgi_temp_path origin-uwsgi;
     scgi_temp_path origin-scgi;
     server {{
-        listen 127.0.0.1:{origin} backlog=4096;
+        listen 127.0.0.1:{origin}{ssl} backlog=4096;
+        {certificate}
         location = {call} {{ return 200 '{answer}'; }}
         location = {echo} {{
             return 200 '{{"authorization":"$http_authorization","key":"$http_x_api_key","tenant":"$http_x_tenant"}}';
@@ -73,6 +82,8 @@ class Scene:
         self.tokens = []
 
     def start(self):
+        if TLS:
+            make_certificates(self.folder)
         self._run(
             "simulator",
             [
@@ -86,7 +97,12 @@ class Scene:
         configuration = self.folder / "origin.conf"
         configuration.write_text(
             ORIGIN.format(
-                origin=ORIGIN_PORT, simulator=SIMULATOR_PORT, call=CALL, echo=ECHO, answer=answer()
+                origin=ORIGIN_PORT,
+                **nginx_tls(self.folder),
+                simulator=SIMULATOR_PORT,
+                call=CALL,
+                echo=ECHO,
+                answer=answer(),
             )
         )
         self._run("origin", ["nginx", "-p", str(self.folder), "-c", str(configuration)])
@@ -141,9 +157,19 @@ def grant(kind, **form):
     return json.loads(body)
 
 
+def connect(port):
+    """A connection to whatever listens on a port. Certificates are not looked at: it is this machine."""
+    if not TLS or port == SIMULATOR_PORT:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+
+
 def get(port, path, headers):
     """One GET on a connection of its own: status, headers, body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = connect(port)
     try:
         connection.request("GET", path, headers=headers)
         reply = connection.getresponse()
@@ -154,6 +180,32 @@ def get(port, path, headers):
 
 def headers_for(number):
     return {"X-Api-Key": KEY, "X-Tenant": tenant(number), "Accept": "application/json"}
+
+
+def make_certificates(folder):
+    """An authority, and a certificate by it for everybody: ECDSA over P-256, as is usual."""
+    script = f"""
+        set -e
+        openssl ecparam -name prime256v1 -genkey -noout -out ca.key
+        openssl req -x509 -new -key ca.key -subj /CN=compare -days 30 -out ca.pem
+        openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out tls.key
+        chmod 600 tls.key ca.key
+        openssl req -new -key tls.key -subj /CN={ORIGIN_NAME} -out tls.csr
+        printf 'subjectAltName=DNS:{ORIGIN_NAME},IP:127.0.0.1' > tls.ext
+        openssl x509 -req -in tls.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile tls.ext -out tls.pem
+    """
+    done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, check=False, text=True)
+    if done.returncode:
+        raise SystemExit(f"openssl failed: {done.stderr}")
+
+
+def nginx_tls(folder):
+    """What follows the address in nginx's `listen`, and the lines of its certificate."""
+    if not TLS:
+        return {"ssl": "", "certificate": ""}
+    certificate = f"ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.key;"
+    certificate += " ssl_protocols TLSv1.2 TLSv1.3;"
+    return {"ssl": " ssl", "certificate": certificate}
 
 
 def refuse_taken(port):

@@ -35,7 +35,8 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port}{ssl} backlog=4096;
+        {certificate}
         access_log access.log audit{log_options};
         add_header X-Gateway-Request-Id $request_id always;
         location / {{ return 403; }}
@@ -52,7 +53,12 @@ http {{
             proxy_set_header Forwarded "";
             proxy_set_header X-Forwarded-For "";
             proxy_hide_header Set-Cookie;
-            proxy_pass http://console;
+            proxy_pass {scheme}://console;
+            proxy_ssl_verify {verify};
+            proxy_ssl_name {origin_name};
+            proxy_ssl_server_name on;
+            proxy_ssl_protocols TLSv1.3;
+            {trust}
         }}
     }}
 }}
@@ -72,7 +78,14 @@ class Contender(Base):
         ]
         scene.write_private(self.folder / "tokens.map", "".join(lines))
         text = CONFIGURATION.format(
-            port=self.port, origin=scene.ORIGIN_PORT, log_options=self.log_options
+            port=self.port,
+            origin=scene.ORIGIN_PORT,
+            origin_name=scene.ORIGIN_NAME,
+            log_options=self.log_options,
+            **scene.nginx_tls(self.place.folder),
+            scheme=scene.SCHEME,
+            verify="on" if scene.TLS else "off",
+            trust=f"proxy_ssl_trusted_certificate {self.place.folder}/ca.pem;" if scene.TLS else "",
         )
         (self.folder / "nginx.conf").write_text(text)
 

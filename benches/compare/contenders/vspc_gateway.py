@@ -8,6 +8,7 @@ from contenders import Base
 CONFIGURATION = """
 [server]
 listen = ["127.0.0.1:{port}"]
+{tls}
 
 [log]
 level = "warn"
@@ -17,7 +18,8 @@ directory = "audit"
 
 [[consoles]]
 name  = "main"
-url   = "http://127.0.0.1:{origin}"
+url   = "{scheme}://127.0.0.1:{origin}"
+{trust}
 login = {{ grant = "password", username = '{user}', password = {{ file = "password" }} }}
 
 [mapping]
@@ -42,10 +44,14 @@ class Contender(Base):
 
     def prepare(self):
         user, password = scene.ACCOUNT
+        folder = self.place.folder
         scene.write_private(self.folder / "password", password + "\n")
         text = CONFIGURATION.format(
             port=self.port,
             origin=scene.ORIGIN_PORT,
+            scheme=scene.SCHEME,
+            tls=f'tls = {{ certificate = "{folder}/tls.pem", key = "{folder}/tls.key" }}' if scene.TLS else "",
+            trust=f'tls = {{ ca = "{folder}/ca.pem" }}' if scene.TLS else "",
             user=user,
             client=scene.CLIENT,
             digest=scene.KEY_DIGEST,
