@@ -90,7 +90,7 @@ impl Book {
             }
             let asks_more = |other: &Rule| rule.reason > other.reason || rule.access > other.access;
             let mut before = self.rules.allow.iter().take(index);
-            let other = before.find(|other| other.includes(rule) && asks_more(other))?;
+            let other = before.find(|other| asks_more(other) && other.includes(rule))?;
             Some(format!(
                 "{} asks for nothing: {} stands before it and allows all of it without",
                 rule.name, other.name

@@ -45,7 +45,7 @@ impl Hours {
     /// # Errors
     /// Refuses a time that is none.
     pub fn new(days: u8, from: u16, to: u16, ahead: i16) -> Result<Self, HoursFault> {
-        if from % DAY == to % DAY && to.abs_diff(from) != DAY {
+        if from % DAY == to % DAY && (from, to) != (0, DAY) {
             return Err(HoursFault::Empty);
         }
         let days = if days == 0 { ALL_DAYS } else { days };
@@ -240,7 +240,7 @@ mod tests {
             assert_eq!(Hours::zone(bad), Err(HoursFault::Zone), "{bad}");
         }
         assert_eq!(Hours::new(1, 60, 60, 0), Err(HoursFault::Empty));
-        assert_eq!(Hours::new(1, DAY, 0, 0).is_ok(), true);
+        assert_eq!(Hours::new(1, DAY, 0, 0), Err(HoursFault::Empty));
         assert!(Hours::new(0, 0, DAY, 0).unwrap().hold(Timestamp(0)));
         assert_eq!(Hours::days("sat-mon"), Ok(0b110_0001));
     }

@@ -41,7 +41,7 @@ static KEYS: Road = Road {
 static TOKENS: Road = Road {
     name: "roads.tokens",
     road: "DELETE /api/v3/users/*/tokens",
-    why: "it ends all sessions of a user, the gateway's own among them, and is costly for the console",
+    why: "it ends all sessions of a user, whoever holds them, and is costly for the console",
 };
 
 /// Ways past the gateway.

@@ -46,10 +46,15 @@ async fn assert_refused(world: &World, answer: &Answer, code: &str, rule: Value,
         "{told}"
     );
     let record = world.outcome(answer).await;
-    assert_eq!(record["code"], code);
-    assert_eq!(record["rule"], rule, "{record}");
-    assert_eq!(record["detail"], detail);
-    assert_eq!(record["attempts"], 0);
+    for (member, expected) in [
+        ("code", json!(code)),
+        ("rule", rule),
+        ("detail", json!(detail)),
+        ("attempts", json!(0)),
+    ] {
+        let said = record.get(member).cloned().unwrap_or_default();
+        assert_eq!(said, expected, "{member}: {record}");
+    }
 }
 
 #[tokio::test]
@@ -86,7 +91,7 @@ async fn roads_are_closed_until_a_rule_names_them() {
             format!("/api/v3/users/{ACME}/tokens"),
             "roads.tokens",
             "dangerous road not named: DELETE /api/v3/users/*/tokens; it ends all sessions of a \
-             user, the gateway's own among them, and is costly for the console",
+             user, whoever holds them, and is costly for the console",
         ),
         (
             "POST",

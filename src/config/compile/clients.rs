@@ -70,12 +70,17 @@ pub(super) fn clients(
         section.finish();
         policies.push(rules);
     }
-    let policy = Policy::new(policies, logins, reasons);
+    let policy = policy(root, Policy::new(policies, logins, reasons));
+    (directory, policy)
+}
+
+/// Reports rules that need reasons where nothing says how to give one.
+fn policy(root: &Section<'_>, policy: Policy) -> Policy {
     if let (None, Some(rule)) = (policy.reason_header(), policy.asking()) {
         let message = format!("is missing: {rule} needs reasons");
         root.fault("mapping.reason_header", message);
     }
-    (directory, policy)
+    policy
 }
 
 fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {

@@ -115,7 +115,8 @@ fn passthrough(
         None => Some(default_rules(&name)),
         Some(item) => item.section().map(|mut section| {
             let rules = rules::rules(&mut section, &name, &Whose::Logins);
-            if rules.allow.is_empty() {
+            let is_empty = |item: Item<'_>| item.raw().as_array().is_some_and(|it| it.is_empty());
+            if section.optional("allow").is_none_or(is_empty) {
                 section.fault("allow", "is missing: nothing listed is nothing allowed");
             }
             section.finish();

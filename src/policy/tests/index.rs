@@ -304,7 +304,7 @@ fn a_decision_looks_at_few_of_many_rules() {
 
     // A wildcard in the middle leads to two branches, not to all.
     let starred = |number: usize| {
-        let first = if number % 2 == 0 { "*" } else { "a" };
+        let first = if number.is_multiple_of(2) { "*" } else { "a" };
         let path = format!("/api/v3/{first}/kind{number}");
         rule(&format!("r{number}"), &[Method::GET], &[&path])
     };
