@@ -181,7 +181,7 @@ fn compiled(rules: &[Plain], list: &str) -> Vec<Rule> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// The index, a second reading rule by rule, and the explanation agree.
     #[test]
