@@ -27,6 +27,7 @@ use vspc_gateway::audit::Writer;
 use vspc_gateway::client::{Holder, LoginId, Peer};
 use vspc_gateway::clock::Timestamp;
 use vspc_gateway::gateway::{Gateway, inject};
+use vspc_gateway::policy::{Moment, Reason};
 use vspc_gateway::request::RequestHead;
 use vspc_gateway::upstream::Console;
 use vspc_gateway::upstream::share::Party;
@@ -39,14 +40,25 @@ const PEER: Peer = Peer::plain(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const LARGE: Scale = Scale {
     clients: 1_000,
     tenants: 10_000,
+    rules: 0,
+};
+/// One client with a rule for each kind of operation and each large customer.
+const RULED: Scale = Scale {
+    clients: 1,
+    tenants: 10_000,
+    rules: 1_000,
 };
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let runtime = Runtime::new().unwrap();
     let _in_runtime = runtime.enter();
-    let scenes = [("3_tenants", SMALL), ("10000_tenants", LARGE)]
-        .map(|(name, scale)| (name, runtime.block_on(Warm::start(scale))));
+    let scenes = [
+        ("3_tenants", SMALL),
+        ("10000_tenants", LARGE),
+        ("1000_rules", RULED),
+    ]
+    .map(|(name, scale)| (name, runtime.block_on(Warm::start(scale))));
     for (name, warm) in &scenes {
         count_allocations(name, warm);
     }
@@ -90,7 +102,10 @@ async fn warm(gateway: &Gateway, tenant: usize) {
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
     let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
-    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
+    let permit = gateway
+        .policy
+        .authorize(&who, &whom, &head, WHENEVER)
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     gateway.broker.lease(&permit, deadline).await.unwrap();
 }
@@ -105,7 +120,10 @@ fn count_allocations(name: &str, warm: &Warm) {
     let head = RequestHead::parse(parts, limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
-    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
+    let permit = gateway
+        .policy
+        .authorize(&who, &whom, &head, WHENEVER)
+        .unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
     count(
         "parse",
@@ -121,7 +139,7 @@ fn count_allocations(name: &str, warm: &Warm) {
             let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
             gateway
                 .policy
-                .authorize(&who, &whom, &head)
+                .authorize(&who, &whom, &head, WHENEVER)
                 .unwrap()
                 .bearer()
         }),
@@ -145,7 +163,10 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let head = RequestHead::parse(parts, limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
-    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
+    let permit = gateway
+        .policy
+        .authorize(&who, &whom, &head, WHENEVER)
+        .unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
 
     let mut group = criterion.benchmark_group(format!("decision/{name}"));
@@ -167,7 +188,10 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
             let whom = mapping
                 .resolve(black_box(head.headers), &who, tenants)
                 .unwrap();
-            let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
+            let permit = gateway
+                .policy
+                .authorize(&who, &whom, &head, WHENEVER)
+                .unwrap();
             black_box(permit.bearer())
         });
     });
@@ -218,7 +242,10 @@ fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
         .mapping
         .resolve(head.headers, &who, &gateway.tenants)
         .unwrap();
-    let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
+    let permit = gateway
+        .policy
+        .authorize(&who, &whom, &head, WHENEVER)
+        .unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
     inject(&parts.headers, &gateway.owned, Some(&lease))
 }
@@ -273,3 +300,7 @@ fn measure_tokens(criterion: &mut Criterion, name: &str, warm: &Warm) {
 
 /// Nothing that is measured here ends.
 const NOW: Timestamp = Timestamp(0);
+const WHENEVER: Moment<'_> = Moment {
+    now: NOW,
+    reason: Reason::NotTaken,
+};

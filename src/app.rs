@@ -201,7 +201,9 @@ fn assemble(
     let gateway = Gateway {
         limits: settings.server.limits,
         clients,
-        owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
+        owned: OwnedHeaders::new(
+            (settings.mapping.tenant_header.iter()).chain(settings.policy.reason_header()),
+        ),
         mapping: settings.mapping,
         tenants: settings.tenants,
         roster,

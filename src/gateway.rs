@@ -140,6 +140,8 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let head = RequestHead::parse(&parts, &self.limits)?;
         exchange.saw_head(&head, parts.uri.query());
+        let reason = self.policy.reason(head.headers);
+        exchange.saw_reason(reason);
 
         if head.operation == Operation::Token {
             return Box::pin(self.log_in(exchange, &head, &parts, body)).await;
@@ -150,7 +152,7 @@ impl Gateway {
         exchange.saw_caller(&who, &self.broker);
         self.refuse_frozen(&who)?;
 
-        let (whom, permit) = self.authorize(exchange, &who, &head).await?;
+        let (whom, permit) = self.authorize(exchange, &who, &head, reason).await?;
         self.refuse_frozen_tenant(&whom)?;
         self.claim_action(&head, &whom, &permit)?;
 

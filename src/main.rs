@@ -121,6 +121,9 @@ fn main() -> ExitCode {
 fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
     let settings = load(file)?;
     start_logging(&settings.log);
+    for warning in settings.policy.warnings() {
+        tracing::warn!("{warning}");
+    }
     let start = if upgrade {
         Start::Upgrade
     } else {
@@ -135,9 +138,10 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let shortages = settings.server.shortages.iter();
+    let shortages = settings.server.shortages.iter().map(ToString::to_string);
     let warnings: String = shortages
-        .map(|shortage| format!("\nwarning: {shortage}"))
+        .chain(settings.policy.warnings())
+        .map(|warning| format!("\nwarning: {warning}"))
         .collect();
     print(&format!(
         "{} is in order\n{prospect}{warnings}",

@@ -1,18 +1,36 @@
 //! May they: client × tenant × operation → [`Permit`]. What no rule allows is denied.
 
+mod book;
+mod denied;
+mod explain;
+mod hours;
+mod index;
 mod pattern;
+mod reason;
+mod road;
+mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use denied::Denied;
+pub use explain::{Effect, Finding, Unmet};
+pub use hours::{Hours, HoursFault};
 pub use pattern::{PathPattern, PatternFault};
+pub use reason::{NotAReason, REASON_LENGTH, Reason, ReasonFault, Reasons};
+pub use road::Road;
+pub use rule::{Demand, Methods, OperationFault, OperationPattern, Rule, Rules};
 
 use std::sync::Arc;
 
-use http::Method;
+use http::header::{HeaderMap, HeaderName};
+
+use book::Book;
+use rule::{Facts, READING, bit};
 
 use crate::client::{Aim, Caller, Client, SessionKey};
+use crate::clock::Timestamp;
 use crate::request::{Operation, RequestHead};
-use crate::tenant::{AccountKey, Gone, Named, Target, TokenKey};
+use crate::tenant::{AccountKey, Named, Target, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -79,80 +97,62 @@ impl Permit<'_> {
     }
 }
 
+/// When a request came, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The wall time.
+    pub now: Timestamp,
+    /// What the caller says.
+    pub reason: Reason<'a>,
+}
+
 /// What each client may do.
 #[derive(Debug)]
 pub struct Policy {
     /// By [`Client::index`].
-    clients: Vec<Rules>,
+    clients: Vec<Book>,
     /// Of those who logged in at a console and act as themselves.
-    logins: Rules,
+    logins: Book,
+    /// How callers say why they ask.
+    reasons: Option<Reasons>,
     /// What allows a log-in, as records name it.
     log_in: Arc<str>,
 }
 
-/// The rules of one client. A matching `deny` wins over every `allow`.
-#[derive(Debug, Default)]
-pub struct Rules {
-    /// What is denied.
-    pub deny: Vec<Rule>,
-    /// What is allowed.
-    pub allow: Vec<Rule>,
-}
-
-/// Methods and paths.
-#[derive(Debug)]
-pub struct Rule {
-    /// How the rule is called in audit records.
-    pub name: Arc<str>,
-    /// The methods it is about; `GET` covers `HEAD`.
-    pub methods: Methods,
-    /// The paths it is about.
-    pub paths: Vec<PathPattern>,
-}
-
-/// The methods a rule is about.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Methods {
-    /// All that are served.
-    Any,
-    /// These.
-    Listed(Vec<Method>),
-}
-
-/// Why a request is not allowed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Denied {
-    /// The tenant acts as another user than when the token was issued.
-    Moved,
-    /// No rule allows the operation, or one denies it: which.
-    Operation(Option<Arc<str>>),
-    /// The tenant exists, but not for this client. The caller gets the same answer as for an
-    /// unknown one; the audit record tells them apart.
-    ForeignTenant(Arc<str>),
-    /// Nobody can act for the tenant at the console.
-    Gone(Gone),
-    /// Who acts for the tenant is not known yet.
-    NotYet,
-    /// The tenant's tokens, or those of the log-in, are read-only.
-    ReadOnly,
-    /// The client may not name this user.
-    Target(Subject),
-    /// `/token` and its like are answered by the gateway or not at all.
-    Token,
-    /// No tenant has the name.
-    UnknownTenant,
-}
-
 impl Policy {
     /// A policy from the rules of each client, in the order of [`Client::index`], and those of
-    /// callers who act as themselves.
-    pub fn new(clients: Vec<Rules>, logins: Rules) -> Self {
+    /// callers who act as themselves; `reasons` says how callers say why they ask.
+    pub fn new(clients: Vec<Rules>, logins: Rules, reasons: Option<Reasons>) -> Self {
         let log_in = Arc::from("token");
         Self {
-            clients,
-            logins,
+            clients: clients.into_iter().map(Book::new).collect(),
+            logins: Book::new(logins),
+            reasons,
             log_in,
         }
+    }
+
+    /// The header by which callers say why they ask, where there is one.
+    pub fn reason_header(&self) -> Option<&HeaderName> {
+        self.reasons.as_ref().map(Reasons::header)
+    }
+
+    /// Why a caller asks.
+    pub fn reason<'a>(&'a self, headers: &'a HeaderMap) -> Reason<'a> {
+        let reasons = self.reasons.as_ref();
+        reasons.map_or(Reason::NotTaken, |reasons| reasons.read(headers))
+    }
+
+    /// A rule that asks for a reason, by its name, if one does.
+    pub fn asking(&self) -> Option<&str> {
+        let books = self.clients.iter().chain([&self.logins]);
+        books.filter_map(|book| book.asking()).next()
+    }
+
+    /// What of the configuration does nothing, for whoever wrote it.
+    pub fn warnings(&self) -> Vec<String> {
+        let books = self.clients.iter().chain([&self.logins]);
+        books.flat_map(Book::idle).collect()
     }
 
     /// Decides whether a caller may act for a tenant on what a request asks.
@@ -164,24 +164,21 @@ impl Policy {
         caller: &Caller<'_>,
         named: &Named,
         head: &RequestHead<'_>,
+        moment: Moment<'_>,
     ) -> Result<Permit<'a>, Denied> {
-        let (acting, rules) = match caller {
-            Caller::Client(who) => {
-                let acting = acting(who.client(), named, who.aim(), who.access())?;
-                let rules = self.clients.get(who.client().index);
-                (acting, rules.ok_or(Denied::Operation(None))?)
-            }
-            Caller::Login(_, session) => (Acting::Itself(session.clone()), &self.logins),
-        };
-        let rule = rules.judge(head)?;
-        let access = match &acting {
-            Acting::Account(_, access) => *access,
-            Acting::For(key) => key.access,
-            Acting::Itself(session) => session.access,
-        };
-        let safe = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if access == Access::ReadOnly && !safe {
-            return Err(Denied::ReadOnly);
+        let (acting, book) = self.acts(caller, named)?;
+        if head.operation == Operation::Token {
+            return Err(Denied::Token);
+        }
+        let (facts, road) = facts(&acting, named, head, moment.now);
+        let rule = book.judge(&facts, road).0?;
+        let acting = acting.at_most(rule.access);
+        if acting.access() == Access::ReadOnly && facts.method & READING == 0 {
+            return Err(Denied::ReadOnly(Arc::clone(&rule.name)));
+        }
+        if book.demands_reason() || rule.reason == Demand::Required {
+            let needed = moment.reason.needed();
+            needed.map_err(|fault| Denied::Reason(Arc::clone(&rule.name), Box::new(fault)))?;
         }
         let bearer = match head.operation {
             Operation::TokenFree => Bearer::Nobody,
@@ -194,9 +191,38 @@ impl Policy {
         Ok(Permit {
             is_own: is_own(named, &acting),
             acting,
-            rule,
+            rule: &rule.name,
             bearer,
         })
+    }
+
+    /// What each rule of a caller says of a request: those that deny, then those that allow, in
+    /// their order. The first that denies decides, else the first that allows. Nothing where the
+    /// caller cannot act for the tenant at all.
+    pub fn explain(
+        &self,
+        caller: &Caller<'_>,
+        named: &Named,
+        head: &RequestHead<'_>,
+        now: Timestamp,
+    ) -> Vec<Finding> {
+        let Ok((acting, book)) = self.acts(caller, named) else {
+            return Vec::new();
+        };
+        let (facts, road) = facts(&acting, named, head, now);
+        book.explain(&facts, road)
+    }
+
+    /// As whom a caller acts, and by which rules.
+    fn acts(&self, caller: &Caller<'_>, named: &Named) -> Result<(Acting, &Book), Denied> {
+        match caller {
+            Caller::Client(who) => {
+                let acting = acting(who.client(), named, who.aim(), who.access())?;
+                let book = self.clients.get(who.client().index);
+                Ok((acting, book.ok_or(Denied::Operation(None))?))
+            }
+            Caller::Login(_, session) => Ok((Acting::Itself(session.clone()), &self.logins)),
+        }
     }
 
     /// Decides whether a client may log in for a tenant, and as whom.
@@ -288,39 +314,53 @@ fn account(own: &Arc<AccountKey>, aim: Aim, access: Access) -> Result<Acting, De
 /// The target of those who impersonate nobody.
 pub const NOBODY: Subject = Subject(uuid::Uuid::nil());
 
-impl Rules {
-    /// The rule that allows a request.
-    fn judge(&self, head: &RequestHead<'_>) -> Result<&Arc<str>, Denied> {
-        if head.operation == Operation::Token {
-            return Err(Denied::Token);
-        }
-        if let Some(rule) = self.deny.iter().find(|rule| rule.denies(head)) {
-            return Err(Denied::Operation(Some(Arc::clone(&rule.name))));
-        }
-        let allowing = self.allow.iter().find(|rule| rule.allows(head));
-        allowing
-            .map(|rule| &rule.name)
-            .ok_or(Denied::Operation(None))
-    }
-}
-
-impl Rule {
-    fn allows(&self, head: &RequestHead<'_>) -> bool {
-        self.methods.cover(head.method) && self.paths.iter().any(|path| path.allows(&head.path))
-    }
-
-    fn denies(&self, head: &RequestHead<'_>) -> bool {
-        self.methods.cover(head.method) && self.paths.iter().any(|path| path.covers(&head.path))
-    }
-}
-
-impl Methods {
-    fn cover(&self, method: &Method) -> bool {
+impl Acting {
+    /// What the request may do.
+    fn access(&self) -> Access {
         match self {
-            Self::Any => true,
-            Self::Listed(listed) => listed
-                .iter()
-                .any(|one| one == method || (*one == Method::GET && *method == Method::HEAD)),
+            Self::Account(_, access) => *access,
+            Self::For(key) => key.access,
+            Self::Itself(session) => session.access,
         }
     }
+
+    /// The same with a token that may do no more than this. Who acts as itself has the token that
+    /// it logged in for.
+    fn at_most(self, most: Access) -> Self {
+        let access = self.access().max(most);
+        match self {
+            Self::Account(account, _) => Self::Account(account, access),
+            Self::For(key) if key.access != access => Self::For(Arc::new(TokenKey {
+                console: key.console.clone(),
+                target: key.target,
+                access,
+            })),
+            Self::For(_) | Self::Itself(_) => self,
+        }
+    }
+}
+
+/// What rules look at, and the closed road that the request is on.
+fn facts<'a>(
+    acting: &Acting,
+    named: &'a Named,
+    head: &'a RequestHead<'_>,
+    now: Timestamp,
+) -> (Facts<'a>, Option<&'static Road>) {
+    let road = Road::of(head);
+    let facts = Facts {
+        method: bit(head.method),
+        path: &head.path,
+        tenant: match named {
+            Named::Known(tenant) => Some(tenant),
+            Named::Nobody | Named::Unknown => None,
+        },
+        target: match acting {
+            Acting::For(key) => Some(key.target),
+            Acting::Account(..) | Acting::Itself(_) => None,
+        },
+        now,
+        must_spell: road.map_or(0, |(_, places)| places),
+    };
+    (facts, road.map(|(road, _)| road))
 }

@@ -17,6 +17,8 @@ use vspc_simulator::{Settings as SimulatorSettings, Simulator, Switches, generat
 pub(crate) struct Scale {
     pub(crate) clients: usize,
     pub(crate) tenants: usize,
+    /// Rules of each client that stand before those that allow the requests.
+    pub(crate) rules: usize,
 }
 
 /// What a small provider has.
@@ -24,6 +26,7 @@ pub(crate) struct Scale {
 pub(crate) const SMALL: Scale = Scale {
     clients: 3,
     tenants: 3,
+    rules: 0,
 };
 
 /// The path that requests ask for.
@@ -74,6 +77,7 @@ url = "{console}"
 login = {{ grant = "password", username = 'VSPC\svc-gateway', password = {{ file = "password" }} }}
 [mapping]
 tenant_header = "X-Tenant"
+reason_header = "X-Audit-Reason"
 "#
     );
     for number in 0..scale.tenants {
@@ -92,17 +96,32 @@ tenant_header = "X-Tenant"
 name = "client-{client}"
 api_keys = ["{digest}"]
 tenants = ["*"]
-deny = [{{ paths = ["/api/v3/authentication/keys/**"] }}]
+deny = [{{ paths = ["/api/v3/organizations/*/keys"] }}]
 allow = [
-  {{ methods = ["POST", "DELETE"], paths = ["/api/v3/users/*/logins/**"] }},
+{}  {{ methods = ["POST", "DELETE"], paths = ["/api/v3/users/*/logins/**"] }},
   {{ methods = ["GET"], paths = ["/api/v3/users/**", "/api/v3/infrastructure/**"] }},
   {{ methods = ["*"], paths = ["/api/v3/**"] }},
 ]
-"#
+"#,
+            further_rules(scale)
         )
         .unwrap();
     }
     text
+}
+
+/// Rules about operations of other kinds, and about the same as is asked for, of other tenants.
+fn further_rules(scale: Scale) -> String {
+    let rule = |number| match number % 2 {
+        0 => format!(
+            "{{ methods = [\"GET\"], paths = [\"/api/v3/kind{number}/*/items/**\"], reason = \"required\" }},\n"
+        ),
+        _ => format!(
+            "{{ methods = [\"GET\"], paths = [\"{PATH}\"], tenants = [\"{}\"], read_only = true }},\n",
+            tenant(number % (scale.tenants / 2))
+        ),
+    };
+    (0..scale.rules).map(rule).collect()
 }
 
 /// Puts a gateway together before a console.

@@ -9,7 +9,7 @@ use vspc_gateway::client::Peer;
 use vspc_gateway::clock::Timestamp;
 use vspc_gateway::config::Settings;
 use vspc_gateway::gateway::{OwnedHeaders, inject};
-use vspc_gateway::policy::Permit;
+use vspc_gateway::policy::{Moment, Permit, Reason};
 use vspc_gateway::request::RequestHead;
 use vspc_gateway::token::{Broker, RefreshPolicy, SessionStore};
 
@@ -32,6 +32,7 @@ impl Town {
         let scale = Scale {
             clients: 1,
             tenants,
+            rules: 0,
         };
         let console = "http://127.0.0.1:9";
         let text = scene::configuration(folder.path(), console, "127.0.0.1:0", scale);
@@ -62,7 +63,10 @@ impl Town {
             .unwrap();
         let (mapping, tenants) = (&self.settings.mapping, &self.settings.tenants);
         let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
-        self.settings.policy.authorize(&who, &whom, &head).unwrap()
+        self.settings
+            .policy
+            .authorize(&who, &whom, &head, WHENEVER)
+            .unwrap()
     }
 
     /// The permits of the first tenants, in an order without rhyme.
@@ -80,7 +84,10 @@ impl Town {
             .mapping
             .resolve(head.headers, &who, &settings.tenants)
             .unwrap();
-        let permit = settings.policy.authorize(&who, &whom, &head).unwrap();
+        let permit = settings
+            .policy
+            .authorize(&who, &whom, &head, WHENEVER)
+            .unwrap();
         let lease = broker.try_lease(&permit).unwrap();
         inject(&parts.headers, &self.owned, Some(&lease))
     }
@@ -124,3 +131,7 @@ pub(crate) fn shuffled(count: usize) -> Vec<usize> {
 
 /// Nothing that is measured here ends.
 const NOW: Timestamp = Timestamp(0);
+const WHENEVER: Moment<'_> = Moment {
+    now: NOW,
+    reason: Reason::NotTaken,
+};

@@ -2,10 +2,12 @@
 
 mod addresses;
 mod clients;
+mod conditions;
 mod connections;
 pub(super) mod consoles;
 mod login;
 pub(super) mod operations;
+mod reason;
 mod rules;
 pub(super) mod server;
 mod shares;
@@ -46,9 +48,9 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     }
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
-    let mapping = tenants::mapping(root);
+    let (mapping, reasons) = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);
-    let clients = clients::clients(root, &tenants, &mapping, consoles.rules);
+    let clients = clients::clients(root, &tenants, &mapping, (consoles.rules, reasons));
     root.finish();
 
     let (clients, policy) = clients;

@@ -1,3 +1,5 @@
+mod policy;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -932,11 +934,14 @@ fn the_reference_example_has_every_key() {
         "tokens",
         "clients",
         "rules",
+        "conditions",
+        "reason",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
         for call in [
             "required(\"",
+            "minute(\"",
             "optional(\"",
             ".or(\"",
             "sections(\"",

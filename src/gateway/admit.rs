@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Exchange, Gateway, Rejection};
 use crate::client::{Aim, Caller, Client, TenantClaim};
-use crate::policy::{Denied, Permit};
+use crate::policy::{Denied, Moment, Permit, Reason};
 use crate::request::RequestHead;
 use crate::tenant::{Named, Unresolved};
 use crate::upstream::ConsoleId;
@@ -28,6 +28,7 @@ impl Gateway {
         exchange: &mut Exchange,
         who: &Caller<'_>,
         head: &RequestHead<'_>,
+        reason: Reason<'_>,
     ) -> Result<(Named, Permit<'a>), Rejection> {
         let followed = self.tenant_of_action(head);
         let judge = || {
@@ -39,14 +40,18 @@ impl Gateway {
                 }
                 (resolved, _) => resolved?,
             };
-            let permit = self.policy.authorize(who, &whom, head);
+            let now = self.clock.now();
+            let moment = Moment { now, reason };
+            let permit = self.policy.authorize(who, &whom, head, moment);
             Ok((whom, permit))
         };
         let client = match who {
             Caller::Client(who) => Some(&**who.client()),
             Caller::Login(..) => None,
         };
-        self.settle(exchange, client, judge).await
+        let settled = self.settle(exchange, client, judge).await?;
+        reason.refuse_faulty().map_err(Rejection::Reason)?;
+        Ok(settled)
     }
 
     /// The same for a log-in; `claim` is the tenant that the credential names.

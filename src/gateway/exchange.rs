@@ -13,7 +13,7 @@ use super::rejection::{Rejection, Shape};
 use super::{Gateway, REQUEST_ID};
 use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
 use crate::client::{Caller, Client, LoginId, Peer};
-use crate::policy::{Acting, Bearer, Permit};
+use crate::policy::{Acting, Bearer, Permit, Reason};
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
 use crate::tenant::Named;
@@ -87,6 +87,13 @@ impl Exchange {
         if let Operation::Logins(call) = &head.operation {
             record.subject = Some(Box::new(subject::of_request(call, query)));
             self.logins = Some(call.clone());
+        }
+    }
+
+    /// Why the caller asks, where it says so in a way that can be recorded.
+    pub(super) fn saw_reason(&mut self, reason: Reason<'_>) {
+        if let (Some(entry), Some(text)) = (&mut self.entry, reason.given()) {
+            entry.record().reason = Some(text.to_owned());
         }
     }
 
@@ -272,6 +279,9 @@ impl Exchange {
         };
         let record = entry.record();
         record.detail = rejection.detail().map(Cow::Owned);
+        if let Some(rule) = rejection.rule() {
+            record.rule = Some(rule);
+        }
         if rejection.hides_target() {
             record.path = Some("~hidden".to_owned());
         }

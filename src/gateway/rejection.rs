@@ -6,6 +6,7 @@ mod shape;
 pub(super) use shape::Shape;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use super::answer::AnswerBody;
 use crate::audit::Unavailable;
 use crate::client::Unidentified;
 use crate::freeze::{Scope, Stopped};
-use crate::policy::Denied;
+use crate::policy::{Denied, ReasonFault};
 use crate::request::{HeadFault, METHODS};
 use crate::state::StateError;
 use crate::tenant::Unresolved;
@@ -66,6 +67,9 @@ pub enum Rejection {
     /// It is not the request's turn, or nobody's.
     #[error(transparent)]
     NoTurn(#[from] NoTurn),
+    /// What came as a reason is none.
+    #[error("{0}")]
+    Reason(ReasonFault),
     /// The console refused even a fresh token.
     #[error("the console refused a fresh token")]
     RefusedToken,
@@ -116,9 +120,12 @@ impl Rejection {
                 Denied::ForeignTenant(_) | Denied::UnknownTenant => {
                     ("tenant_denied", StatusCode::FORBIDDEN)
                 }
-                Denied::Operation(_) | Denied::ReadOnly | Denied::Token => {
-                    ("operation_denied", StatusCode::FORBIDDEN)
-                }
+                Denied::Operation(_)
+                | Denied::ReadOnly(_)
+                | Denied::Road(_)
+                | Denied::Token
+                | Denied::Unmet(_) => ("operation_denied", StatusCode::FORBIDDEN),
+                Denied::Reason(..) => ("reason_required", StatusCode::FORBIDDEN),
                 Denied::Gone(gone) => gone_code(*gone),
                 Denied::Moved => BAD_CREDENTIALS,
                 Denied::NotYet => DIRECTORY_UNAVAILABLE,
@@ -126,7 +133,7 @@ impl Rejection {
             },
             Self::Directory { .. } => DIRECTORY_UNAVAILABLE,
             Self::ForeignAction => ("action_denied", StatusCode::FORBIDDEN),
-            Self::Form(_) => ("bad_request", StatusCode::BAD_REQUEST),
+            Self::Form(_) | Self::Reason(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Frozen(_) => ("frozen", StatusCode::FORBIDDEN),
             Self::Head(fault) => head_code(*fault),
             Self::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
@@ -182,8 +189,13 @@ impl Rejection {
             Self::Denied(Denied::NotYet) | Self::Directory { .. } => {
                 "the console's companies and users are not known yet".into()
             }
-            Self::Denied(Denied::Operation(_)) => "no rule of this client allows it".into(),
-            Self::Denied(Denied::ReadOnly) => "this tenant, or this token, is read-only".into(),
+            Self::Denied(Denied::Operation(_) | Denied::Road(_) | Denied::Unmet(_)) => {
+                "no rule of this client allows it".into()
+            }
+            Self::Denied(Denied::Reason(_, fault)) => {
+                format!("this needs a reason in the request: {fault}").into()
+            }
+            Self::Denied(Denied::ReadOnly(_)) => "this tenant, or this token, is read-only".into(),
             Self::Denied(Denied::Moved) => {
                 "the tenant acts as another user since this token was issued: log in again".into()
             }
@@ -215,21 +227,18 @@ impl Rejection {
         }
     }
 
+    /// The rule that refuses it, in the audit record.
+    pub(super) fn rule(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Denied(denied) => denied.rule(),
+            _ => None,
+        }
+    }
+
     /// What the operator is told, in the audit record.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Denied(denied) => Some(match denied {
-                Denied::ForeignTenant(_) => "the tenant is not among the client's".to_owned(),
-                Denied::Gone(gone) => gone.text().to_owned(),
-                Denied::NotYet => "the directory was never read".to_owned(),
-                Denied::Moved => "the tenant's user is another one now".to_owned(),
-                Denied::Operation(Some(rule)) => format!("denied by {rule}"),
-                Denied::Operation(None) => "no rule allows it".to_owned(),
-                Denied::ReadOnly => "the tenant, or the token, is read-only".to_owned(),
-                Denied::Target(target) => format!("the user {target} is not among its targets"),
-                Denied::Token => "the token endpoint is never forwarded".to_owned(),
-                Denied::UnknownTenant => "no tenant has that name".to_owned(),
-            }),
+            Self::Denied(denied) => Some(denied.detail()),
             Self::Frozen(Stopped(hold)) => Some(format!("frozen: {hold}")),
             Self::NoTurn(none) => Some(none.to_string()),
             Self::Directory { .. } => Some(self.to_string()),

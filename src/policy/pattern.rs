@@ -7,9 +7,8 @@ use crate::request::CanonicalPath;
 /// A pattern over canonical paths: literal segments, `*` (or `{name}`) for any one segment, and a
 /// final `**` for everything from there on, the path itself included.
 ///
-/// In a rule that allows, a wildcard reaches outside `/api/v3` only where the pattern spells out the
-/// first segment (two below `/api`): VSPC has roads there that act with the highest rights, and a
-/// broad rule must not open them. A rule that denies reaches everywhere.
+/// In a rule that allows, no wildcard leads to a [`Road`](super::Road): what makes one must be
+/// spelled out. A rule that denies reaches everywhere.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PathPattern {
     segments: Vec<Segment>,
@@ -42,6 +41,9 @@ pub enum PatternFault {
     /// It holds a query, a fragment or a blank, and would match nothing.
     #[error("a path pattern has no query, fragment or blank: those never take part in a decision")]
     NotOnlyAPath,
+    /// It has too many segments.
+    #[error("a path pattern has at most {SEGMENTS} segments")]
+    TooDeep,
     /// A `*` within a segment.
     #[error("`*` stands for a whole segment: write /a/*/b, or /a/** for everything below /a")]
     PartialWildcard,
@@ -71,23 +73,44 @@ impl PathPattern {
                 literal => segments.push(Segment::Literal(literal.into())),
             }
         }
+        if segments.len() > SEGMENTS {
+            return Err(PatternFault::TooDeep);
+        }
         Ok(Self { segments, rest })
     }
 
-    /// Whether a rule that allows is about a path.
-    pub fn allows(&self, path: &CanonicalPath) -> bool {
-        // Outside the API, the part of the path that leads there must be spelled out.
-        let spelled = match path.segment_bytes().next() {
-            _ if path.is_in_api() => 0,
-            Some(b"api") => 2,
-            _ => 1,
-        };
-        let literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
-        let leads = self.segments.iter().take_while(|s| literal(s)).count();
-        leads >= spelled && self.covers(path)
+    /// The segments from the left, `None` for any one; [`Self::is_open`] says whether more may come.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Option<&str>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Any => None,
+            Segment::Literal(literal) => Some(&**literal),
+        })
     }
 
-    /// Whether the pattern is about a path, wherever that is: what a rule denies.
+    /// Whether it ends in `**`.
+    pub(super) fn is_open(&self) -> bool {
+        self.rest == Rest::Anything
+    }
+
+    /// The places of the segments that it spells out, a bit each, the first the lowest.
+    pub(super) fn spelled(&self) -> u32 {
+        let places = self.steps().zip(0_u32..);
+        let literal = places.filter(|(step, _)| step.is_some());
+        literal.fold(0, |places, (_, place)| places | 1 << place)
+    }
+
+    /// Whether it covers every path that another covers.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let mut theirs = other.steps();
+        let begins = self.steps().all(|own| match (own, theirs.next()) {
+            (None, Some(_)) => true,
+            (Some(own), Some(Some(their))) => own == their,
+            _ => false,
+        });
+        begins && (self.is_open() || (theirs.next().is_none() && !other.is_open()))
+    }
+
+    /// Whether the pattern is about a path.
     pub fn covers(&self, path: &CanonicalPath) -> bool {
         let mut actual = path.segment_bytes();
         for expected in &self.segments {
@@ -100,6 +123,9 @@ impl PathPattern {
         self.rest == Rest::Anything || actual.next().is_none()
     }
 }
+
+/// The most segments of a pattern; VSPC's own paths have less than a dozen.
+const SEGMENTS: usize = 32;
 
 impl fmt::Debug for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

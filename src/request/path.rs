@@ -71,6 +71,11 @@ impl CanonicalPath {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// The same as bytes, which need no check.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The segments, without the slashes. The root has none.
     pub fn segments(&self) -> impl Iterator<Item = &str> + Clone {
         // By hand: they are short, and the search that `split` sets up for each costs more.

@@ -445,13 +445,13 @@ allow = [{{ methods = ["GET"], paths = ["/api/v3/**"] }}]
 name = "billing"
 api_keys = ["{}"]
 tenants = ["acme"]
-allow = [{{ methods = ["*"], paths = ["/api/v3/**"] }}]
+allow = [{{ methods = ["*"], paths = ["/api/v3/**", "/api/v3/users/*/logins/**", "/api/v3/users/*/tokens"] }}]
 [[clients]]
 name = "admin"
 api_keys = ["{}"]
 tenants = ["*"]
 targets = ["{GLOBEX}"]
-allow = [{{ methods = ["*"], paths = ["/api/v3/**", "/**"] }}]
+allow = [{{ methods = ["*"], paths = ["/api/v3/**", "/**", "/api/v3/users/*/logins/**"] }}]
 deny = [{{ paths = ["/api/v3/authentication/keys/**"] }}]
 "#,
         vspc_simulator::seed::ACME_DISABLED.uid,

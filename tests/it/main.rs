@@ -34,6 +34,7 @@ mod login;
 mod login_misuse;
 mod login_passed;
 mod own_logins;
+mod policy;
 mod process;
 mod query;
 mod refusals;

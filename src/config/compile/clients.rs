@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::conditions::{Whose, demand};
 use super::consoles::name;
 use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject, uid};
 use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
-use crate::policy::{Policy, Rules};
+use crate::policy::{Policy, Reasons, Rules};
 use crate::secret::KeyDigest;
 use crate::tenant::Mapping;
 
@@ -16,7 +17,7 @@ pub(super) fn clients(
     root: &mut Section<'_>,
     tenants: &AllTenants,
     mapping: &Mapping,
-    logins: Rules,
+    (logins, reasons): (Rules, Option<Reasons>),
 ) -> (Directory, Policy) {
     let mut directory = Directory::default();
     let mut policies = Vec::new();
@@ -47,14 +48,15 @@ pub(super) fn clients(
         let keys = section.required("api_keys");
         let targets = section
             .optional("targets")
-            .and_then(|item| targets(&item))
-            .unwrap_or_default();
-        let rules = rules(&mut section, &format!("clients.{name}"));
+            .map_or(Some(Targets::None), |item| targets(&item));
+        let whose = Whose::Client(tenants, scope.as_ref(), targets.as_ref());
+        let mut rules = rules(&mut section, &format!("clients.{name}"), &whose);
+        rules.reason = demand(&mut section).unwrap_or_default();
         let client = Arc::new(Client {
             name: Arc::from(name),
             index: policies.len(),
             tenants: scope.unwrap_or_else(|| Tenants::Named(HashSet::new())),
-            targets,
+            targets: targets.unwrap_or_default(),
         });
         directory.keys_of(&client);
         let keys = keys.inspect(|item| {
@@ -68,7 +70,17 @@ pub(super) fn clients(
         section.finish();
         policies.push(rules);
     }
-    (directory, Policy::new(policies, logins))
+    let policy = policy(root, Policy::new(policies, logins, reasons));
+    (directory, policy)
+}
+
+/// Reports rules that need reasons where nothing says how to give one.
+fn policy(root: &Section<'_>, policy: Policy) -> Policy {
+    if let (None, Some(rule)) = (policy.reason_header(), policy.asking()) {
+        let message = format!("is missing: {rule} needs reasons");
+        root.fault("mapping.reason_header", message);
+    }
+    policy
 }
 
 fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {

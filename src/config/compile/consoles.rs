@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use http::uri::{Authority, Scheme};
 
+use super::conditions::Whose;
 use super::login::login;
 use super::{addresses, rules, shares};
 use crate::config::reader::{Item, Section};
 use crate::config::value::{Time, path};
 use crate::config::{Console, Passthrough};
-use crate::policy::{Methods, PathPattern, Rule, Rules};
+use crate::policy::{PathPattern, Rule, Rules};
 use crate::roster::{self, RestAccess};
 use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
 
@@ -114,8 +114,9 @@ fn passthrough(
     let rules = match rules {
         None => Some(default_rules(&name)),
         Some(item) => item.section().map(|mut section| {
-            let rules = rules::rules(&mut section, &name);
-            if rules.allow.is_empty() {
+            let rules = rules::rules(&mut section, &name, &Whose::Logins);
+            let is_empty = |item: Item<'_>| item.raw().as_array().is_some_and(|it| it.is_empty());
+            if section.optional("allow").is_none_or(is_empty) {
                 section.fault("allow", "is missing: nothing listed is nothing allowed");
             }
             section.finish();
@@ -131,33 +132,16 @@ fn passthrough(
     (passthrough, rules.filter(|_| on))
 }
 
-/// Whatever the console allows its user, less the roads that give out keys, which would lead round
-/// the gateway, or log everybody out.
+/// Whatever the console allows its user, less the roads that must be named.
 fn default_rules(name: &str) -> Rules {
-    let rule = |rule: &str, methods, paths: &[&str]| Rule {
-        name: Arc::from(format!("{name}.{rule}")),
-        methods,
-        // Patterns that are written here can be read.
-        paths: paths
-            .iter()
-            .flat_map(|path| PathPattern::parse(path))
-            .collect(),
-    };
     Rules {
-        deny: vec![
-            rule("deny[0]", Methods::Any, &["/api/v3/authentication/keys/**"]),
-            rule(
-                "deny[1]",
-                Methods::Listed(vec![Method::DELETE]),
-                &["/api/v3/users/*/tokens"],
-            ),
-            rule(
-                "deny[2]",
-                Methods::Listed(vec![Method::POST]),
-                &["/api/v3/users/*/logins/**"],
-            ),
-        ],
-        allow: vec![rule("allow[0]", Methods::Any, &["/api/v3/**"])],
+        allow: vec![Rule {
+            name: Arc::from(format!("{name}.allow[0]")),
+            // A pattern that is written here can be read.
+            paths: PathPattern::parse("/api/v3/**").into_iter().collect(),
+            ..Rule::default()
+        }],
+        ..Rules::default()
     }
 }
 

@@ -9,8 +9,10 @@ use uuid::Uuid;
 
 use super::consoles::{Consoles, name};
 use super::login::login;
+use super::reason::reasons;
 use crate::client::API_KEY;
 use crate::config::reader::{Item, Section};
+use crate::policy::Reasons;
 use crate::tenant::{Directory, IdentityId, Mapping, Tenant, Whom};
 use crate::token::Login;
 use crate::upstream::ConsoleId;
@@ -27,19 +29,20 @@ pub(super) struct Tenants {
     pub(super) has_directory: bool,
 }
 
-pub(super) fn mapping(root: &mut Section<'_>) -> Mapping {
+pub(super) fn mapping(root: &mut Section<'_>) -> (Mapping, Option<Reasons>) {
     let Some(mut section) = root.optional("mapping").and_then(|item| item.section()) else {
-        return Mapping::default();
+        return (Mapping::default(), None);
     };
     let tenant_header = section
         .optional("tenant_header")
         .and_then(|item| item.read_with(|text: String| mapping_header(&text)));
+    let reasons = reasons(&mut section, &tenant_header);
     section.finish();
-    Mapping { tenant_header }
+    (Mapping { tenant_header }, reasons)
 }
 
 /// A header that a mapping may use: not one that means something to HTTP or to the gateway.
-fn mapping_header(text: &str) -> Result<HeaderName, String> {
+pub(super) fn mapping_header(text: &str) -> Result<HeaderName, String> {
     let name = HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| format!("{text:?} is not a header name"))?;
     let taken = [
@@ -58,16 +61,18 @@ fn mapping_header(text: &str) -> Result<HeaderName, String> {
         HeaderName::from_static("x-request-id"),
         HeaderName::from_static("x-client-version"),
     ];
-    let letters = |name: &HeaderName| -> String {
-        let letters = name.as_str().chars().filter(char::is_ascii_alphanumeric);
-        letters.collect()
-    };
     if taken.iter().any(|other| letters(other) == letters(&name)) {
         return Err(format!(
             "{text} has another meaning and would be taken from every request"
         ));
     }
     Ok(name)
+}
+
+/// A name as the gateway compares it: whatever its separators are.
+pub(super) fn letters(name: &HeaderName) -> String {
+    let letters = name.as_str().chars().filter(char::is_ascii_alphanumeric);
+    letters.collect()
 }
 
 pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {

@@ -45,7 +45,7 @@ impl Setup {
             home.append(&format!(
                 "[[clients]]\nname = \"{name}\"\napi_keys = [\"{digest}\"]\n\
                  tenants = [\"{tenant}\"]\n{more}\
-                 allow = [{{ methods = [\"*\"], paths = [\"/api/v3/**\"] }}]\n"
+                 allow = [{{ methods = [\"*\"], paths = [\"/api/v3/**\", \"/api/v3/users/*/logins/**\"] }}]\n"
             ));
         }
         home.append("[log]\nlevel = \"debug\"\n");

@@ -1,0 +1,236 @@
+//! Why a caller asks: a ticket, or a sentence.
+
+use std::fmt;
+
+use http::header::{HeaderMap, HeaderName};
+use regex::{Regex, RegexBuilder};
+
+/// The most characters of a reason.
+pub const REASON_LENGTH: usize = 200;
+
+/// The most bytes of one: what a record has room for.
+const REASON_BYTES: usize = 512;
+
+/// How callers say why they ask.
+#[derive(Debug)]
+pub struct Reasons {
+    /// The header that says it.
+    header: HeaderName,
+    /// What all of it must be.
+    pattern: Option<Regex>,
+}
+
+/// The reason that a request gives.
+#[derive(Clone, Copy, Debug)]
+pub enum Reason<'a> {
+    /// None that can be taken, and why.
+    Faulty(&'a HeaderName, NotAReason),
+    /// This one.
+    Given(&'a str),
+    /// The gateway takes none.
+    NotTaken,
+}
+
+/// What is wrong with a reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotAReason {
+    /// It is not there.
+    Missing,
+    /// Empty, of several lines, not UTF-8, or with characters that cannot be seen.
+    NotText,
+    /// Not what the operator wants to see.
+    Pattern,
+    /// Too long to be kept.
+    TooLong,
+    /// More than one.
+    Twice,
+}
+
+/// A reason that cannot be taken, and where it was looked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReasonFault {
+    header: Option<HeaderName>,
+    what: NotAReason,
+}
+
+impl Reasons {
+    /// Takes reasons from a header; `pattern` is a regular expression that all of one must match.
+    ///
+    /// # Errors
+    /// Refuses a pattern that cannot be understood, or is too large.
+    pub fn new(header: HeaderName, pattern: Option<&str>) -> Result<Self, regex::Error> {
+        let compile = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_SIZE).build();
+        let whole = |text: &str| {
+            // By itself first: else `a)|(b` would not be held together by what is put around it.
+            compile(text)?;
+            compile(&format!(r"\A(?:{text})\z"))
+        };
+        let pattern = pattern.map(whole).transpose()?;
+        Ok(Self { header, pattern })
+    }
+
+    /// The header that says it.
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// The reason that a request gives.
+    pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> Reason<'a> {
+        let mut lines = headers.get_all(&self.header).iter();
+        let read = match (lines.next(), lines.next()) {
+            (None, _) => Err(NotAReason::Missing),
+            (Some(_), Some(_)) => Err(NotAReason::Twice),
+            (Some(line), None) => self.judge(line.as_bytes()),
+        };
+        match read {
+            Ok(text) => Reason::Given(text),
+            Err(what) => Reason::Faulty(&self.header, what),
+        }
+    }
+
+    fn judge<'t>(&self, line: &'t [u8]) -> Result<&'t str, NotAReason> {
+        let text = std::str::from_utf8(line).map_err(|_| NotAReason::NotText)?;
+        if text.trim().is_empty() || text.contains(is_unseen) {
+            return Err(NotAReason::NotText);
+        }
+        if text.len() > REASON_BYTES || text.chars().nth(REASON_LENGTH).is_some() {
+            return Err(NotAReason::TooLong);
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.is_match(text) => Err(NotAReason::Pattern),
+            _ => Ok(text),
+        }
+    }
+}
+
+impl<'a> Reason<'a> {
+    /// The reason, where there is one.
+    pub fn given(self) -> Option<&'a str> {
+        match self {
+            Self::Given(text) => Some(text),
+            Self::Faulty(..) | Self::NotTaken => None,
+        }
+    }
+
+    /// Why there is none, for a request that needs one.
+    pub(super) fn needed(self) -> Result<(), ReasonFault> {
+        let (header, what) = match self {
+            Self::Given(_) => return Ok(()),
+            Self::Faulty(header, what) => (Some(header.clone()), what),
+            Self::NotTaken => (None, NotAReason::Missing),
+        };
+        Err(ReasonFault { header, what })
+    }
+
+    /// Refuses what was sent as a reason but is none: it would be missing from the record.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn refuse_faulty(self) -> Result<(), ReasonFault> {
+        match self {
+            Self::Faulty(_, NotAReason::Missing) | Self::Given(_) | Self::NotTaken => Ok(()),
+            Self::Faulty(..) => self.needed(),
+        }
+    }
+}
+
+impl fmt::Display for ReasonFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(header) = &self.header else {
+            return f.write_str("the gateway has no header for reasons");
+        };
+        let what = match self.what {
+            NotAReason::Missing => "is missing",
+            NotAReason::NotText => "is empty, or not one line of UTF-8 text",
+            NotAReason::Pattern => "does not have the form that is asked for",
+            NotAReason::TooLong => "is longer than 200 characters or 512 bytes",
+            NotAReason::Twice => "comes twice",
+        };
+        write!(f, "{header} {what}")
+    }
+}
+
+/// Whether a reader of the log would not see a character, or see something else.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || c == '\u{feff}'
+}
+
+/// The most memory of a compiled pattern.
+const PATTERN_SIZE: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const TICKETS: &str = "^(INC|CHG)[0-9]{4,}$";
+
+    fn read(pattern: Option<&str>, lines: &[&[u8]]) -> Result<String, NotAReason> {
+        let header = HeaderName::from_static("x-audit-reason");
+        let reasons = Reasons::new(header, pattern).unwrap();
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let value = HeaderValue::from_bytes(line).unwrap();
+            headers.append("x-audit-reason", value);
+        }
+        match reasons.read(&headers) {
+            Reason::Given(text) => Ok(text.to_owned()),
+            Reason::Faulty(_, what) => Err(what),
+            Reason::NotTaken => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_line_of_visible_text() {
+        let good = |line: &str| assert_eq!(read(None, &[line.as_bytes()]), Ok(line.to_owned()));
+        good("INC0042");
+        good("Störung beim Kunden, siehe Anruf");
+        good(&"x".repeat(REASON_LENGTH));
+        good(&"ü".repeat(REASON_LENGTH));
+        assert_eq!(read(None, &[]), Err(NotAReason::Missing));
+        assert_eq!(read(None, &[b"a", b"a"]), Err(NotAReason::Twice));
+        for bad in [
+            &b""[..],
+            b" ",
+            b"a\tb",
+            b"\xff",
+            b"a\xc2\x85b",
+            "a\u{2028}b".as_bytes(),
+            "a\u{202e}b".as_bytes(),
+            "a\u{200b}b".as_bytes(),
+        ] {
+            assert_eq!(read(None, &[bad]), Err(NotAReason::NotText), "{bad:?}");
+        }
+        for long in ["x".repeat(REASON_LENGTH + 1), "\u{10348}".repeat(129)] {
+            let read = read(None, &[long.as_bytes()]);
+            assert_eq!(read, Err(NotAReason::TooLong));
+        }
+    }
+
+    #[test]
+    fn all_of_a_reason_matches_the_pattern() {
+        assert!(read(Some(TICKETS), &[b"CHG12345"]).is_ok());
+        for bad in [&b"INC123"[..], b"xINC1234", b"INC1234 ", b"inc1234"] {
+            let read = read(Some(TICKETS), &[bad]);
+            assert_eq!(read, Err(NotAReason::Pattern), "{bad:?}");
+        }
+        // Whether the pattern says so or not, and with each of its branches.
+        for pattern in ["a|ab", "(?m)^ab$", "(?i)AB"] {
+            assert!(read(Some(pattern), &[b"ab"]).is_ok(), "{pattern}");
+            assert!(read(Some(pattern), &[b"abc"]).is_err(), "{pattern}");
+            assert!(read(Some(pattern), &[b"xab"]).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_gets_out_of_its_bounds_is_refused() {
+        for bad in ["a)|(b", "(", "(?x)a #", "a{1000}{1000}"] {
+            let header = HeaderName::from_static("x-audit-reason");
+            assert!(Reasons::new(header, Some(bad)).is_err(), "{bad}");
+        }
+    }
+}
