@@ -6,6 +6,7 @@ mod connections;
 pub(super) mod consoles;
 mod login;
 pub(super) mod operations;
+mod quotas;
 mod rules;
 pub(super) mod server;
 mod shares;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use super::reader::Section;
 use super::{AdminAddress, Settings};
+use crate::quota;
 
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
 /// when there is a value.
@@ -47,8 +49,11 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
     let mapping = tenants::mapping(root);
-    let tenants = tenants::tenants(root, &consoles);
-    let clients = clients::clients(root, &tenants, &mapping, consoles.rules);
+    let mut quotas = quota::Settings::default();
+    let tenants = tenants::tenants(root, &consoles, &mut quotas.tenants);
+    let (limits, rules) = (&mut quotas.clients, consoles.rules);
+    let clients = clients::clients(root, &tenants, &mapping, rules, limits);
+    quotas.guesses = server.as_ref().and_then(|server| server.guesses);
     root.finish();
 
     let (clients, policy) = clients;
@@ -65,5 +70,6 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         tenant_logins: tenants.logins,
         mapping,
         policy,
+        quotas,
     })
 }

@@ -35,7 +35,9 @@ mod login_passed;
 mod own_logins;
 mod process;
 mod query;
+mod rates;
 mod refusals;
+mod sources;
 mod state_commands;
 
 mod tokens;

@@ -1,14 +1,16 @@
 //! `[[clients]]` and their rules.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::consoles::name;
+use super::quotas::allowance;
 use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject, uid};
 use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
 use crate::policy::{Policy, Rules};
+use crate::quota::Allowance;
 use crate::secret::KeyDigest;
 use crate::tenant::Mapping;
 
@@ -17,6 +19,7 @@ pub(super) fn clients(
     tenants: &AllTenants,
     mapping: &Mapping,
     logins: Rules,
+    limits: &mut HashMap<Arc<str>, Allowance>,
 ) -> (Directory, Policy) {
     let mut directory = Directory::default();
     let mut policies = Vec::new();
@@ -50,6 +53,7 @@ pub(super) fn clients(
             .and_then(|item| targets(&item))
             .unwrap_or_default();
         let rules = rules(&mut section, &format!("clients.{name}"));
+        let allowance = allowance(&mut section);
         let client = Arc::new(Client {
             name: Arc::from(name),
             index: policies.len(),
@@ -57,6 +61,7 @@ pub(super) fn clients(
             targets,
         });
         directory.keys_of(&client);
+        limits.insert(Arc::clone(&client.name), allowance);
         let keys = keys.inspect(|item| {
             if item.raw().as_array().is_some_and(|keys| keys.is_empty()) {
                 item.fault("an empty list would let nobody call");
