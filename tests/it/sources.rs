@@ -209,10 +209,11 @@ fn request(path: &str, more: &str) -> Vec<u8> {
 
 const CLOSE: &str = "Connection: close\r\n";
 
-async fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
+/// None where it is closed before it is there.
+async fn try_from(source: &str, to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
-    socket.connect(to).await.unwrap()
+    socket.connect(to).await.ok()
 }
 
 /// What comes back on a connection until it ends; nothing where it is reset.
@@ -338,9 +339,10 @@ async fn a_connection_without_its_proxy_header_is_closed_without_a_word_and_coun
     // Who only looks whether somebody listens has done nothing wrong.
     drop(TcpStream::connect(world.address).await.unwrap());
     // A proxy that is not trusted does not even get to say it.
-    let mut stranger = connect_from("127.0.0.2", world.address).await;
-    stranger.write_all(&line("127.0.0.1")).await.ok();
-    assert_eq!(all(&mut stranger).await, "");
+    if let Some(mut stranger) = try_from("127.0.0.2", world.address).await {
+        stranger.write_all(&line("127.0.0.1")).await.ok();
+        assert_eq!(all(&mut stranger).await, "");
+    }
     let text = metrics(&world).await;
     assert!(text.contains("vspc_gateway_connections_refused_total{reason=\"untrusted\"} 1\n"));
     assert!(text.contains(&dropped));
@@ -406,9 +408,12 @@ async fn a_trusted_proxy_may_have_more_connections_than_one_source() {
     // Nobody else may.
     let mut others = Vec::new();
     for _ in 0..3 {
-        others.push(connect_from("127.0.0.2", world.address).await);
+        others.push(try_from("127.0.0.2", world.address).await);
     }
-    assert!(is_closed(others.last_mut().unwrap()).await);
+    assert!(others[..2].iter().all(Option::is_some));
+    if let Some(third) = others.last_mut().unwrap() {
+        assert!(is_closed(third).await);
+    }
     let records = world.records();
     assert!(
         records

@@ -139,3 +139,158 @@ fn network(text: &str) -> Result<IpNet, String> {
 const MINUTE: Duration = Duration::from_secs(60);
 const MOST_AT_ONCE: u32 = 1_000_000;
 const NETWORKS: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    /// The faults of lines of `[server]`, of a tenant and of a client.
+    fn faults(server: &str, tenant: &str, client: &str) -> Vec<String> {
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n{server}\n[[tenants]]\n{tenant}\n[[clients]]\n{client}"
+        );
+        let Err(faults) = Settings::parse(&text, Path::new("/")) else {
+            panic!("it is no whole file");
+        };
+        let told = faults.iter().map(ToString::to_string);
+        let keys = [
+            "prox",
+            "forwarded",
+            "failed_auth",
+            "rate_limit",
+            "burst",
+            "concurrency",
+        ];
+        told.filter(|fault| keys.iter().any(|key| fault.contains(key)))
+            .filter(|fault| !fault.contains("known are"))
+            .collect()
+    }
+
+    #[test]
+    fn faults_of_the_server_say_what_would_be_right() {
+        for (line, expected) in [
+            (
+                "trusted_proxies = [\"10.0.0.0/8\", \"192.0.2.1\", \"fd00::/8\", \"::1\"]",
+                None,
+            ),
+            (
+                "trusted_proxies = \"10.0.0.0/8\"",
+                Some("trusted_proxies: expected an array"),
+            ),
+            (
+                "trusted_proxies = [\"10.0.0.1/8\"]",
+                Some("write \"10.0.0.0/8\""),
+            ),
+            (
+                "trusted_proxies = [\"lb.example.net\"]",
+                Some("is not a network such as"),
+            ),
+            (
+                "trusted_proxies = [\"10.0.0.0/33\"]",
+                Some("is not a network such as"),
+            ),
+            ("trusted_proxies = [\"0.0.0.0/0\"]", Some("is everybody")),
+            ("trusted_proxies = [\"::/0\"]", Some("is everybody")),
+            (
+                "trusted_proxies = [\"::ffff:10.0.0.0/104\"]",
+                Some("write it as IPv4"),
+            ),
+            (
+                "trusted_proxies = [\"10.0.0.5\"]\nproxy_protocol = true",
+                None,
+            ),
+            (
+                "proxy_protocol = true",
+                Some("server.proxy_protocol: needs trusted_proxies"),
+            ),
+            (
+                "trusted_proxies = []\nproxy_protocol = true",
+                Some("needs trusted_proxies"),
+            ),
+            (
+                "proxy_protocol = \"v2\"",
+                Some("server.proxy_protocol: expected true or false"),
+            ),
+            ("forwarded_headers = \"append\"", None),
+            (
+                "forwarded_headers = \"keep\"",
+                Some("must be \"strip\" or \"append\""),
+            ),
+            ("failed_auth_limit = \"off\"", None),
+            ("failed_auth_limit = \"10/m\"\nfailed_auth_burst = 5", None),
+            ("failed_auth_burst = 5", None),
+            (
+                "failed_auth_limit = \"0/s\"",
+                Some("must be a rate above zero"),
+            ),
+            ("failed_auth_limit = 5", Some("expected text")),
+            (
+                "failed_auth_burst = 0",
+                Some("must be between 1 and 1000000"),
+            ),
+            (
+                "failed_auth_limit = \"off\"\nfailed_auth_burst = 5",
+                Some("stands beside failed_auth_limit"),
+            ),
+        ] {
+            let found = faults(line, "", "");
+            match expected {
+                None => assert_eq!(found, Vec::<String>::new(), "{line}"),
+                Some(expected) => {
+                    assert_eq!(found.len(), 1, "{line}: {found:?}");
+                    assert!(found[0].contains(expected), "{line}: {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn faults_of_an_allowance_say_what_would_be_right() {
+        for (lines, expected) in [
+            ("rate_limit = \"50/s\"\nburst = 100\nconcurrency = 20", None),
+            ("concurrency = 0", Some("must be above zero")),
+            ("rate_limit = \"fast\"", Some("must be a rate above zero")),
+            ("burst = 5", Some("stands beside rate_limit only")),
+            (
+                "rate_limit = \"1/s\"\nburst = 0",
+                Some("must be between 1 and"),
+            ),
+            (
+                "rate_limit = \"1/s\"\nburst = 1000001",
+                Some("must be between 1 and"),
+            ),
+        ] {
+            for found in [faults("", lines, ""), faults("", "", lines)] {
+                match expected {
+                    None => assert_eq!(found, Vec::<String>::new(), "{lines}"),
+                    Some(expected) => {
+                        assert_eq!(found.len(), 1, "{lines}: {found:?}");
+                        assert!(found[0].contains(expected), "{lines}: {found:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn guessing_is_limited_unless_it_is_said_otherwise() {
+        let rate = |count, burst| {
+            let rate = Rate::new(NonZeroU32::new(count)?, MINUTE)?;
+            Some(rate.with_burst(NonZeroU32::new(burst)?))
+        };
+        for (lines, expected) in [
+            ("", rate(60, 20)),
+            ("failed_auth_burst = 7", rate(60, 7)),
+            ("failed_auth_limit = \"10/m\"", rate(10, 20)),
+            ("failed_auth_limit = \"off\"", None),
+        ] {
+            let table = toml::de::DeTable::parse(lines).unwrap();
+            let list = crate::config::reader::FaultList::default();
+            let mut section = Section::root(lines, table.get_ref(), &list);
+            assert_eq!(guesses(&mut section), expected, "{lines}");
+        }
+    }
+}

@@ -45,6 +45,10 @@ pub(super) enum Malformed {
 /// Looks at what has come so far. Whoever reads as much as this calls for, and of a line no further
 /// than its first LF, never reads beyond the header.
 pub(super) fn look(bytes: &[u8]) -> Result<Look, Malformed> {
+    if bytes.is_empty() {
+        // Of whichever version: the shortest line has 15 bytes.
+        return Ok(Look::Needs(SIGNATURE.len()));
+    }
     if begins(bytes, &SIGNATURE) {
         return binary(bytes);
     }
@@ -63,7 +67,6 @@ fn begins(bytes: &[u8], expected: &[u8]) -> bool {
 /// Version 1: `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n`.
 fn line(bytes: &[u8]) -> Result<Look, Malformed> {
     if let Some(less) = SIGNATURE.len().checked_sub(bytes.len()).filter(|n| *n > 0) {
-        // The shortest line is longer than the signature of version 2.
         return Ok(Look::Needs(less));
     }
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
