@@ -145,9 +145,10 @@ impl Gateway {
         request: Request<Incoming>,
     ) -> Result<Answer, Rejection> {
         let (parts, body) = request.into_parts();
-        self.trace(exchange, &parts.headers)?;
+        let traced = self.trace(exchange, &parts.headers);
         let head = RequestHead::parse(&parts, &self.limits)?;
         exchange.saw_head(&head, parts.uri.query());
+        traced?;
 
         if head.operation == Operation::Token {
             return Box::pin(self.log_in(exchange, &head, &parts, body)).await;

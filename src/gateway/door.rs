@@ -5,17 +5,19 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::{Exchange, Gateway, Rejection};
-use crate::client::{Caller, Client, TokenFault, Unidentified};
+use crate::client::{Caller, Client, TokenFault, Unidentified, Untraceable};
 use crate::quota::{Attempt, Exceeded, Permit};
 use crate::tenant::Named;
 
 impl Gateway {
-    /// Finds out where a request comes from that a trusted proxy has passed on.
+    /// Finds out where a request comes from that a trusted proxy has passed on: first of all, so that
+    /// each refusal has its source. That it cannot be found out is not the first thing to refuse for,
+    /// as there may be a key in the path, which then must not be recorded.
     pub(super) fn trace(
         &self,
         exchange: &mut Exchange,
         headers: &HeaderMap,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Untraceable> {
         if let Some(sender) = self.proxies.sender(headers, &exchange.peer)? {
             exchange.saw_sender(sender);
         }

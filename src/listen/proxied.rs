@@ -63,7 +63,8 @@ pub(super) async fn source(
     if !proxies.protocol {
         return Some(address);
     }
-    match read(stream, place.limits()).await {
+    // Boxed, so that the many connections without it have no room for it.
+    match Box::pin(read(stream, place.limits())).await {
         Ok(Some(source)) => place.is_of(source).then_some(source),
         Ok(None) => Some(address),
         Err(Fault::Absent) => None,

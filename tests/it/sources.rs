@@ -112,6 +112,13 @@ async fn a_trusted_proxy_that_cannot_be_understood_is_refused() {
         let detail = record["detail"].as_str().unwrap();
         assert!(detail.contains("X-Forwarded-For"), "{detail}");
     }
+    // A key where logs would keep it is the graver matter.
+    let path = format!("/api/v3/{ZABBIX}");
+    let answer = world
+        .call("GET", &path, &[("x-forwarded-for", "unknown")], "")
+        .await;
+    assert_eq!(answer.code(), "key_in_query");
+    assert_eq!(world.outcome(&answer).await["path"], "~hidden");
     assert!(world.reached().is_empty());
 }
 
