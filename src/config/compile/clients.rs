@@ -53,7 +53,6 @@ pub(super) fn clients(
             .and_then(|item| targets(&item))
             .unwrap_or_default();
         let rules = rules(&mut section, &format!("clients.{name}"));
-        let allowance = allowance(&mut section);
         let client = Arc::new(Client {
             name: Arc::from(name),
             index: policies.len(),
@@ -61,7 +60,7 @@ pub(super) fn clients(
             targets,
         });
         directory.keys_of(&client);
-        limits.insert(Arc::clone(&client.name), allowance);
+        limits.insert(Arc::clone(&client.name), allowance(&mut section));
         let keys = keys.inspect(|item| {
             if item.raw().as_array().is_some_and(|keys| keys.is_empty()) {
                 item.fault("an empty list would let nobody call");
