@@ -21,6 +21,7 @@ use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
 use crate::listen::{Connections, Drain, descriptors};
+use crate::quota::Quotas;
 use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
@@ -219,6 +220,9 @@ fn assemble(
         telemetry,
         clock,
         public_url: settings.server.public_url,
+        proxies: settings.server.proxies,
+        quotas: Quotas::new(settings.quotas, None),
+        forwarded: settings.server.forwarded,
         replay_limit: settings.server.replay_limit,
         body_pace: settings.server.body_pace,
         token_wait: settings.server.token_wait,

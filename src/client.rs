@@ -6,6 +6,7 @@ mod certificate;
 mod claims;
 mod keyring;
 mod peer;
+mod proxies;
 mod remembered;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use caller::{Caller, Identified, TenantClaim, split_user};
 pub use certificate::{Certificate, SubjectName};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use peer::Peer;
+pub use proxies::{Proxies, Untraceable};
 pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
 
 use std::collections::{HashMap, HashSet};

@@ -18,8 +18,10 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
+use crate::gateway::Forwarded;
 use crate::listen;
 use crate::policy::Policy;
+use crate::quota;
 use crate::request::Limits;
 use crate::roster;
 use crate::secret::Secret;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub mapping: tenant::Mapping,
     /// The rules of `[[clients]]`
     pub policy: Policy,
+    /// The limits at the door
+    pub quotas: quota::Settings,
 }
 
 /// The listening side.
@@ -73,6 +77,12 @@ pub struct Server {
     pub shortages: Vec<listen::Shortage>,
     /// How slowly a request body may come.
     pub body_pace: upstream::Pace,
+    /// Whom proxies in front are believed to speak for.
+    pub proxies: client::Proxies,
+    /// Whether consoles are told where requests come from.
+    pub forwarded: Forwarded,
+    /// How often a source may show a wrong credential.
+    pub guesses: Option<quota::Rate>,
     /// How many bytes of a request body are kept for a second sending.
     pub replay_limit: usize,
     /// The most time a request waits for a token.

@@ -3,8 +3,10 @@
 mod actions;
 mod admit;
 mod answer;
+mod door;
 mod exchange;
 mod forward;
+mod forwarded;
 mod frozen;
 mod headers;
 mod inject;
@@ -18,6 +20,7 @@ mod turn;
 
 pub use actions::Actions;
 pub use answer::{AnswerBody, AnswerCut};
+pub use forwarded::Forwarded;
 pub use headers::OwnedHeaders;
 pub use inject::inject;
 pub use login::Passthrough;
@@ -33,10 +36,11 @@ use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::audit::Auditor;
-use crate::client::{GatewayTokens, Peer};
+use crate::client::{GatewayTokens, Peer, Proxies};
 use crate::clock::Clock;
 use crate::freeze::Freezer;
 use crate::policy::Policy;
+use crate::quota::Quotas;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::roster::Roster;
 use crate::telemetry::Telemetry;
@@ -45,6 +49,7 @@ use crate::upstream::{Console, ConsoleId, Pace};
 use crate::{client, tenant, wire};
 
 use answer::Answer;
+use door::tool;
 use exchange::Exchange;
 use forward::Outbound;
 
@@ -59,6 +64,12 @@ pub const GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
 pub struct Gateway {
     /// Bounds on request heads and bodies.
     pub limits: Limits,
+    /// Whom proxies in front are believed to speak for.
+    pub proxies: Proxies,
+    /// How much clients and tenants may use, and how often a source may guess.
+    pub quotas: Quotas,
+    /// Whether consoles are told where requests come from.
+    pub forwarded: Forwarded,
     /// Who may call.
     pub clients: client::Directory,
     /// How requests name their tenant.
@@ -138,23 +149,25 @@ impl Gateway {
         request: Request<Incoming>,
     ) -> Result<Answer, Rejection> {
         let (parts, body) = request.into_parts();
+        let traced = self.trace(exchange, &parts.headers);
         let head = RequestHead::parse(&parts, &self.limits)?;
         exchange.saw_head(&head, parts.uri.query());
+        traced?;
         let reason = self.policy.reason(head.headers);
         exchange.saw_reason(reason);
 
         if head.operation == Operation::Token {
             return Box::pin(self.log_in(exchange, &head, &parts, body)).await;
         }
-        let who = self
-            .clients
-            .identify(head.headers, &exchange.peer, self.clock.now())?;
+        let who = self.identify(exchange, head.headers)?;
         exchange.saw_caller(&who, &self.broker);
         self.refuse_frozen(&who)?;
+        self.meter(exchange, tool(&who))?;
 
         let (whom, permit) = self.authorize(exchange, &who, &head, reason).await?;
         self.refuse_frozen_tenant(&whom)?;
         self.claim_action(&head, &whom, &permit)?;
+        self.meter_tenant(exchange, tool(&who), &whom)?;
 
         let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;
         self.refuse_stopped(&who, &whom)?;

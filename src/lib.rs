@@ -14,6 +14,8 @@ pub mod freeze;
 
 pub mod telemetry;
 
+pub mod quota;
+
 pub mod wire;
 
 pub mod request;

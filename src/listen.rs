@@ -6,6 +6,7 @@ mod frames;
 mod guard;
 mod limits;
 mod protocol;
+mod proxied;
 mod socket;
 mod streams;
 mod unread;
@@ -62,7 +63,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, from)) => {
-                let Some(place) = connections.place(from.ip()) else {
+                let Some(place) = proxied::admit(connections, &gateway.proxies, from.ip()) else {
                     refuse(stream);
                     continue;
                 };
@@ -99,12 +100,19 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(mut self, stream: TcpStream, from: SocketAddr) {
+    async fn serve(mut self, mut stream: TcpStream, from: SocketAddr) {
         // Without it small answers wait for the caller's acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let peer = Peer::plain(from.ip().to_canonical());
+        let (place, from) = (&mut self.place, from.ip().to_canonical());
+        let said = proxied::source(&mut stream, place, &self.gateway.proxies, from);
+        let address = tokio::select! {
+            address = said => address,
+            () = late(&mut self.draining) => None,
+        };
+        let Some(address) = address else { return };
+        let peer = Peer::plain(address);
         let protocol = tokio::select! {
             protocol = spoken(&stream, self.place.limits()) => protocol,
             () = late(&mut self.draining) => None,

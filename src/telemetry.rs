@@ -37,6 +37,7 @@ struct Inner {
     connections_limit: Gauge,
     connections_refused: Family<ReasonLabel, Counter>,
     connections_dropped: Family<ReasonLabel, Counter>,
+    limits_met: Family<LimitLabels, Counter>,
     tenants: Family<TenantLabels, Gauge>,
     readings: Family<ReadingLabels, Counter>,
 }
@@ -69,6 +70,12 @@ struct LoginLabels {
 struct TurnLabels {
     console: String,
     why: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LimitLabels {
+    client: String,
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -113,6 +120,11 @@ impl Telemetry {
             "Requests that got no turn at their console, by what was short",
             inner.refused_turns.clone(),
         );
+        registry.register(
+            "limits_met",
+            "Requests refused at the door, by client (empty where it is not known) and limit",
+            inner.limits_met.clone(),
+        );
         self.register_connections(registry);
         self.register_directories(registry);
     }
@@ -136,7 +148,8 @@ impl Telemetry {
         );
         registry.register(
             "connections_refused",
-            "Connections closed before anything was read, by which limit was met: all or source",
+            "Connections closed before anything was read, by reason: all or source (a limit was \
+             met), untrusted (no proxy that may connect)",
             inner.connections_refused.clone(),
         );
         registry.register(
@@ -145,11 +158,11 @@ impl Telemetry {
             inner.connections_dropped.clone(),
         );
         // An alert on a rate needs the time series from the start.
-        for reason in ["all", "source"] {
+        for reason in ["all", "source", "untrusted"] {
             let refused = &inner.connections_refused;
             drop(refused.get_or_create(&ReasonLabel { reason }));
         }
-        for reason in ["unread", "head", "excess"] {
+        for reason in ["unread", "head", "excess", "proxy_header"] {
             let dropped = &inner.connections_dropped;
             drop(dropped.get_or_create(&ReasonLabel { reason }));
         }
@@ -267,6 +280,14 @@ impl Telemetry {
         let console = console.to_owned();
         let labels = TurnLabels { console, why };
         self.0.refused_turns.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request that was refused at the door; `client` is empty where nobody knows whose it
+    /// is.
+    pub fn limit_met(&self, client: &str, limit: &'static str) {
+        let client = client.to_owned();
+        let labels = LimitLabels { client, limit };
+        self.0.limits_met.get_or_create(&labels).inc();
     }
 
     /// Counts a request that was sent once more.

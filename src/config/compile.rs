@@ -7,6 +7,7 @@ mod connections;
 pub(super) mod consoles;
 mod login;
 pub(super) mod operations;
+mod quotas;
 mod reason;
 mod rules;
 pub(super) mod server;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use super::reader::Section;
 use super::{AdminAddress, Settings};
+use crate::quota;
 
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
 /// when there is a value.
@@ -49,8 +51,11 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
     let (mapping, reasons) = tenants::mapping(root);
-    let tenants = tenants::tenants(root, &consoles);
-    let clients = clients::clients(root, &tenants, &mapping, (consoles.rules, reasons));
+    let mut quotas = quota::Settings::default();
+    let tenants = tenants::tenants(root, &consoles, &mut quotas.tenants);
+    let rules = (consoles.rules, reasons);
+    let clients = clients::clients(root, &tenants, &mapping, rules, &mut quotas.clients);
+    quotas.guesses = server.as_ref().and_then(|server| server.guesses);
     root.finish();
 
     let (clients, policy) = clients;
@@ -67,5 +72,6 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         tenant_logins: tenants.logins,
         mapping,
         policy,
+        quotas,
     })
 }

@@ -930,6 +930,7 @@ fn the_reference_example_has_every_key() {
         "addresses",
         "login",
         "shares",
+        "quotas",
         "tenants",
         "tokens",
         "clients",

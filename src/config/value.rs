@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::reader::{FromItem, Item};
+use crate::quota;
 use crate::secret::{Secret, SecretSource};
 use crate::upstream::share::Rate;
 
@@ -90,7 +91,19 @@ impl FromItem for Size {
 impl FromItem for Rate {
     fn from_item(item: &Item<'_>) -> Option<Self> {
         item.read_with(|text: String| {
-            parse_rate(&text).ok_or(r#"must be a rate above zero such as "100/s" or "6000/m""#)
+            parse_rate(&text)
+                .and_then(|(count, span)| Self::new(count, span))
+                .ok_or(RATE)
+        })
+    }
+}
+
+impl FromItem for quota::Rate {
+    fn from_item(item: &Item<'_>) -> Option<Self> {
+        item.read_with(|text: String| {
+            parse_rate(&text)
+                .and_then(|(count, span)| Self::new(count, span))
+                .ok_or(RATE)
         })
     }
 }
@@ -181,7 +194,7 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(bytes)
 }
 
-fn parse_rate(text: &str) -> Option<Rate> {
+fn parse_rate(text: &str) -> Option<(NonZeroU32, Duration)> {
     let (count, unit) = split_unit(text)?;
     let span = match unit {
         "/s" => 1,
@@ -190,7 +203,7 @@ fn parse_rate(text: &str) -> Option<Rate> {
         _ => return None,
     };
     let count = NonZeroU32::new(u32::try_from(count).ok()?)?;
-    Rate::new(count, Duration::from_secs(span))
+    Some((count, Duration::from_secs(span)))
 }
 
 fn split_unit(text: &str) -> Option<(u64, &str)> {
@@ -198,3 +211,5 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     let (number, unit) = text.split_at_checked(end)?;
     Some((number.parse().ok()?, unit))
 }
+
+const RATE: &str = r#"must be a rate above zero such as "100/s" or "6000/m""#;

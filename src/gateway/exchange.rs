@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::answer::{Answer, AnswerBody, ConsoleAnswer};
@@ -14,6 +15,7 @@ use super::{Gateway, REQUEST_ID};
 use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
 use crate::client::{Caller, Client, LoginId, Peer};
 use crate::policy::{Acting, Bearer, Permit, Reason};
+use crate::quota;
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
 use crate::tenant::Named;
@@ -38,6 +40,8 @@ pub(super) struct Exchange {
     logins: Option<LoginsCall>,
     attempts: u32,
     vspc_errors: bool,
+    /// The places that it has at the door, until it ends.
+    held: SmallVec<[quota::Permit; 2]>,
 }
 
 impl Exchange {
@@ -69,6 +73,7 @@ impl Exchange {
             logins: None,
             attempts: 0,
             vspc_errors: gateway.vspc_errors,
+            held: SmallVec::new(),
         })
     }
 
@@ -77,6 +82,19 @@ impl Exchange {
         let record = entry.record();
         record.method = Some(request.method().clone());
         record.path = Some(request.uri().path().to_owned());
+    }
+
+    /// Who sends it, where a proxy has passed it on.
+    pub(super) fn saw_sender(&mut self, sender: Peer) {
+        if let Some(entry) = &mut self.entry {
+            entry.record().source = Some(sender.address);
+        }
+        self.peer = sender;
+    }
+
+    /// Keeps a place until the request has been answered, or has come to another end.
+    pub(super) fn hold(&mut self, permit: quota::Permit) {
+        self.held.push(permit);
     }
 
     pub(super) fn saw_head(&mut self, head: &RequestHead<'_>, query: Option<&str>) {

@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::inject::inject;
 use super::throttled::Throttled;
 use super::{Gateway, Rejection, headers, location};
-use crate::client::{Caller, TokenFault};
+use crate::client::{Caller, Peer, TokenFault};
 use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
 use crate::tenant::Named;
@@ -319,7 +319,7 @@ impl<'a> Outbound<'a> {
         turn: &Turn,
         lease: Option<&Lease>,
     ) -> Result<Response<Incoming>, Rejection> {
-        let request = self.request(body, lease)?;
+        let request = self.request(body, lease, &exchange.peer)?;
         self.gateway.refuse_stopped(self.who, self.whom)?;
         exchange.sending();
         let started = Instant::now();
@@ -335,6 +335,7 @@ impl<'a> Outbound<'a> {
         &self,
         body: RequestBody,
         lease: Option<&Lease>,
+        peer: &Peer,
     ) -> Result<Request<RequestBody>, UpstreamError> {
         let slash = || PathAndQuery::from_static("/");
         let target = self
@@ -351,6 +352,9 @@ impl<'a> Outbound<'a> {
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = inject(&self.parts.headers, &self.gateway.owned, lease);
+        let (headers, origin) = (request.headers_mut(), self.gateway.public_url.as_deref());
+        let host = Some(self.head.host).filter(|_| !self.gateway.limits.names.is_empty());
+        self.gateway.forwarded.add(headers, peer, origin, host);
         if let Operation::Logins(_) = self.head.operation {
             // The identity is read from the answer, which must not be packed for that.
             let identity = HeaderValue::from_static("identity");

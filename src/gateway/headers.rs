@@ -155,7 +155,7 @@ static NEVER_TRAILERS: [HeaderName; 10] = [
     WWW_AUTHENTICATE,
 ];
 
-const BUILT_IN: [&str; 21] = [
+const BUILT_IN: [&str; 24] = [
     "cf-connecting-ip",
     "client-ip",
     "true-client-ip",
@@ -176,7 +176,10 @@ const BUILT_IN: [&str; 21] = [
     "x-api-key",
     "x-http-method",
     "x-method-override",
+    "x-originating-ip",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
 ];
 
 const PREFIXES: [&[u8]; 8] = [

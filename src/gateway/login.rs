@@ -68,7 +68,9 @@ impl Gateway {
                 self.pass_step(exchange, &log_in).await
             }
         };
-        reply.map(Answer::Token)
+        reply
+            .map(Answer::Token)
+            .map_err(|refused| self.note_guess(exchange, refused))
     }
 
     /// `grant_type=password`: a client with its key, or else one of the console's own users.
@@ -93,6 +95,7 @@ impl Gateway {
         // Whose key it is, also where the name is wrong: it may be stolen.
         exchange.saw_login_of(client, "password", &key.label());
         self.freezer.check_caller(Some(&client.name))?;
+        self.meter(exchange, Some(client))?;
         let name = name.filter(|(_, name)| *name == &*client.name);
         let (tenant, _) = name.ok_or(Unidentified::Bad)?;
 
@@ -220,6 +223,7 @@ impl Gateway {
             .ok_or(TokenFault::Revoked)?;
         exchange.saw_login_of(client, "refresh", key.get(..8).unwrap_or(key));
         self.freezer.check_caller(Some(&client.name))?;
+        self.meter(exchange, Some(client))?;
         let claim = Some(TenantClaim::Name(tenant));
         self.admitted(exchange, log_in.head, client, claim, (aim, access))
             .await?;
@@ -238,6 +242,7 @@ impl Gateway {
     ) -> Result<(String, Subject), Rejection> {
         let (whom, permit) = self.admit(exchange, head, client, claim, aim).await?;
         self.refuse_frozen_tenant(&whom)?;
+        self.meter_tenant(exchange, Some(client), &whom)?;
         self.lease(exchange, &permit).await?;
         // It may have been a wait.
         self.freezer.check_caller(Some(&client.name))?;

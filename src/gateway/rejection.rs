@@ -17,15 +17,16 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use codes::{
-    BAD_CREDENTIALS, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, gone_code, head_code, upstream_code,
-    wire_code,
+    BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, RATE_LIMITED,
+    gone_code, head_code, upstream_code, wire_code,
 };
 
 use super::answer::AnswerBody;
 use crate::audit::Unavailable;
-use crate::client::Unidentified;
+use crate::client::{Unidentified, Untraceable};
 use crate::freeze::{Scope, Stopped};
 use crate::policy::{Denied, ReasonFault};
+use crate::quota::{Exceeded, Short};
 use crate::request::{HeadFault, METHODS};
 use crate::state::StateError;
 use crate::tenant::Unresolved;
@@ -49,6 +50,9 @@ pub enum Rejection {
         /// When it makes sense to ask again.
         retry_after: Duration,
     },
+    /// A client or a tenant has had its share at the door.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// It is about an asynchronous action that somebody else started.
     #[error("this action was started for another tenant, or as another user")]
     ForeignAction,
@@ -58,6 +62,12 @@ pub enum Rejection {
     /// An operator has stopped it.
     #[error("an operator has stopped it")]
     Frozen(Stopped),
+    /// Too many credentials were wrong.
+    #[error("too many credentials were wrong: wait before the next")]
+    Guessing {
+        /// When the next may be tried.
+        retry_after: Duration,
+    },
     /// The request itself is malformed or not served.
     #[error(transparent)]
     Head(#[from] HeadFault),
@@ -91,6 +101,9 @@ pub enum Rejection {
     /// Nobody knows for whom.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
+    /// A trusted proxy does not say for whom it speaks.
+    #[error(transparent)]
+    Untraceable(#[from] Untraceable),
     /// The console did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -133,13 +146,18 @@ impl Rejection {
             },
             Self::Directory { .. } => DIRECTORY_UNAVAILABLE,
             Self::ForeignAction => ("action_denied", StatusCode::FORBIDDEN),
-            Self::Form(_) | Self::Reason(_) => ("bad_request", StatusCode::BAD_REQUEST),
+            Self::Exceeded(exceeded) => match exceeded.short {
+                Short::Places => CONCURRENCY_LIMITED,
+                Short::Rate => RATE_LIMITED,
+            },
+            Self::Guessing { .. } => RATE_LIMITED,
+            Self::Form(_) | Self::Reason(_) | Self::Untraceable(_) => {
+                ("bad_request", StatusCode::BAD_REQUEST)
+            }
             Self::Frozen(_) => ("frozen", StatusCode::FORBIDDEN),
             Self::Head(fault) => head_code(*fault),
             Self::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
-            Self::NoTurn(NoTurn::Share(refused)) if refused.why.is_the_tenants() => {
-                ("rate_limited", StatusCode::TOO_MANY_REQUESTS)
-            }
+            Self::NoTurn(NoTurn::Share(refused)) if refused.why.is_the_tenants() => RATE_LIMITED,
             Self::NoTurn(NoTurn::Share(_)) => ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoTurn(NoTurn::Unwell(_)) => ("console_unwell", StatusCode::SERVICE_UNAVAILABLE),
             Self::RefusedToken => ("upstream_refused_token", StatusCode::BAD_GATEWAY),
@@ -241,7 +259,10 @@ impl Rejection {
             Self::Denied(denied) => Some(denied.detail()),
             Self::Frozen(Stopped(hold)) => Some(format!("frozen: {hold}")),
             Self::NoTurn(none) => Some(none.to_string()),
-            Self::Directory { .. } => Some(self.to_string()),
+            Self::Directory { .. }
+            | Self::Exceeded(_)
+            | Self::Guessing { .. }
+            | Self::Untraceable(_) => Some(self.to_string()),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
@@ -255,7 +276,10 @@ impl Rejection {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Audit(_) | Self::Denied(Denied::NotYet) => Some(1),
-            Self::Directory { retry_after } => Some(whole_seconds(*retry_after)),
+            Self::Directory { retry_after } | Self::Guessing { retry_after } => {
+                Some(whole_seconds(*retry_after))
+            }
+            Self::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after)),
             Self::State(_) | Self::TokenRenewed => Some(1),
             Self::NoTurn(NoTurn::Share(refused)) => Some(whole_seconds(refused.retry_after)),
             Self::NoTurn(NoTurn::Unwell(open)) => Some(whole_seconds(open.retry_after)),
@@ -318,6 +342,7 @@ impl Rejection {
             Self::Denied(Denied::Moved) | Self::Unidentified(_) => "invalid_grant",
             Self::Form(FormFault::Grant | FormFault::NotHere) => "unsupported_grant_type",
             Self::Frozen(_) => "unauthorized_client",
+            Self::Exceeded(_) | Self::Guessing { .. } => "temporarily_unavailable",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
             Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
             _ => "invalid_request",

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::quota::Source;
 use crate::telemetry::Telemetry;
 
 /// Bounds on the connections of callers.
@@ -118,23 +119,8 @@ struct Unsaid {
 /// A place among the connections, free again when it is dropped.
 pub(super) struct Place {
     connections: Arc<Connections>,
-    source: Source,
-}
-
-/// Which connections count as one caller's.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Source(IpAddr);
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & NETWORK;
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
+    /// Whose it is; nobody's yet, or nobody's for good, where a trusted proxy has made it.
+    source: Option<Source>,
 }
 
 impl Connections {
@@ -155,23 +141,40 @@ impl Connections {
 
     /// Finds a place for a connection; without one it is counted as refused.
     pub(super) fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
-        let source = Source::of(from);
-        let mut open = self.open.lock();
-        match open.take(source, &self.limits) {
+        self.find(from, Some(Source::of(from)))
+    }
+
+    /// The same for a connection of a trusted proxy, which counts as nobody's, or as nobody's before
+    /// its source is known.
+    pub(super) fn place_of_proxy(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+        self.find(from, None)
+    }
+
+    /// Where connections are counted.
+    pub(super) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn find(self: &Arc<Self>, from: IpAddr, source: Option<Source>) -> Option<Place> {
+        let taken = self.open.lock().take(source, &self.limits);
+        match taken {
             Ok(()) => Some(Place {
                 connections: Arc::clone(self),
                 source,
             }),
             Err(reason) => {
-                let is_first = open.unsaid.add(reason, from);
-                drop(open);
-                self.telemetry.connection_refused(reason);
-                if is_first {
-                    self.tell();
-                    tokio::spawn(tell_the_rest(Arc::downgrade(self)));
-                }
+                self.refused(reason, from);
                 None
             }
+        }
+    }
+
+    fn refused(self: &Arc<Self>, reason: &'static str, from: IpAddr) {
+        let is_first = self.open.lock().unsaid.add(reason, from);
+        self.telemetry.connection_refused(reason);
+        if is_first {
+            self.tell();
+            tokio::spawn(tell_the_rest(Arc::downgrade(self)));
         }
     }
 
@@ -206,22 +209,30 @@ impl Connections {
 }
 
 impl Open {
-    fn take(&mut self, source: Source, limits: &Limits) -> Result<(), &'static str> {
+    fn take(&mut self, source: Option<Source>, limits: &Limits) -> Result<(), &'static str> {
         if self.all >= limits.connections {
             return Err("all");
         }
-        match self.by_source.entry(source) {
-            Entry::Occupied(full) if *full.get() >= limits.connections_per_source => {
-                return Err("source");
-            }
-            entry => *entry.or_default() += 1,
+        if let Some(source) = source {
+            self.take_of(source, limits)?;
         }
         self.all += 1;
         Ok(())
     }
 
-    fn give_back(&mut self, source: Source) {
+    fn take_of(&mut self, source: Source, limits: &Limits) -> Result<(), &'static str> {
+        match self.by_source.entry(source) {
+            Entry::Occupied(full) if *full.get() >= limits.connections_per_source => Err("source"),
+            entry => {
+                *entry.or_default() += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn give_back(&mut self, source: Option<Source>) {
         self.all = self.all.saturating_sub(1);
+        let Some(source) = source else { return };
         if let Entry::Occupied(mut entry) = self.by_source.entry(source) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -270,6 +281,19 @@ impl Place {
     pub(super) fn telemetry(&self) -> &Telemetry {
         &self.connections.telemetry
     }
+
+    /// From now on the connection counts as one of the source that a proxy tells. False where that
+    /// has as many as it may have; it is counted as refused then.
+    pub(super) fn is_of(&mut self, address: IpAddr) -> bool {
+        let source = Source::of(address);
+        let limits = &self.connections.limits;
+        let taken = self.connections.open.lock().take_of(source, limits);
+        match taken {
+            Ok(()) => self.source = Some(source),
+            Err(reason) => self.connections.refused(reason, address),
+        }
+        taken.is_ok()
+    }
 }
 
 impl Drop for Place {
@@ -291,9 +315,6 @@ const MOST_BY_DEFAULT: usize = 32_768;
 
 /// Descriptors for listeners, operators, the log, the state and the runtime.
 const RESERVE: usize = 128;
-
-/// The part of an IPv6 address that names a network.
-const NETWORK: u128 = !(u64::MAX as u128);
 
 #[cfg(test)]
 mod tests {
@@ -343,14 +364,27 @@ mod tests {
         assert_eq!(full.sources(), 0);
     }
 
-    #[test]
-    fn a_source_is_an_address_or_a_network_of_ipv6() {
-        let same = |one, other| Source::of(address(one)) == Source::of(address(other));
-        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
-        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
-        assert!(!same("192.0.2.1", "192.0.2.2"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
-        assert!(!same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+    #[tokio::test]
+    async fn connections_of_a_proxy_count_as_those_of_whom_it_speaks_for() {
+        let connections = connections(5, 1);
+        let (proxy, caller) = (address("10.0.0.1"), address("192.0.2.1"));
+        let place = || connections.place_of_proxy(proxy).unwrap();
+        let (mut first, mut second, own) = (place(), place(), place());
+        assert!(first.is_of(caller));
+        assert!(!second.is_of(caller), "a source has its share");
+        assert!(second.is_of(address("192.0.2.2")));
+        assert_eq!(connections.sources(), 2);
+        assert!(connections.place(caller).is_none());
+        drop((first, own));
+        assert!(connections.place(caller).is_some());
+        drop(second);
+        assert_eq!(connections.sources(), 0);
+        let all: Vec<_> = (0..5).map(|_| place()).collect();
+        assert!(
+            connections.place_of_proxy(proxy).is_none(),
+            "there are so many in all"
+        );
+        drop(all);
     }
 
     #[test]

@@ -407,6 +407,7 @@ listen = "{listen}"
 replay_limit = "64KiB"
 body_limit = "64MiB"
 unread_timeout = "60s"
+failed_auth_limit = "off"
 drain = "10s"
 [audit]
 directory = "audit"

@@ -37,7 +37,9 @@ mod own_logins;
 mod policy;
 mod process;
 mod query;
+mod rates;
 mod refusals;
+mod sources;
 mod state_commands;
 
 mod tokens;

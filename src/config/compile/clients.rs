@@ -1,15 +1,17 @@
 //! `[[clients]]` and their rules.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::conditions::{Whose, demand};
 use super::consoles::name;
+use super::quotas::allowance;
 use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject, uid};
 use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
 use crate::policy::{Policy, Reasons, Rules};
+use crate::quota::Allowance;
 use crate::secret::KeyDigest;
 use crate::tenant::Mapping;
 
@@ -18,6 +20,7 @@ pub(super) fn clients(
     tenants: &AllTenants,
     mapping: &Mapping,
     (logins, reasons): (Rules, Option<Reasons>),
+    limits: &mut HashMap<Arc<str>, Allowance>,
 ) -> (Directory, Policy) {
     let mut directory = Directory::default();
     let mut policies = Vec::new();
@@ -59,6 +62,7 @@ pub(super) fn clients(
             targets: targets.unwrap_or_default(),
         });
         directory.keys_of(&client);
+        limits.insert(Arc::clone(&client.name), allowance(&mut section));
         let keys = keys.inspect(|item| {
             if item.raw().as_array().is_some_and(|keys| keys.is_empty()) {
                 item.fault("an empty list would let nobody call");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::connections;
+use super::{connections, quotas};
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
@@ -34,6 +34,9 @@ pub(super) fn server(
     let vspc_errors = section.or("vspc_errors", false);
     let connections = connections::connections(&mut section, consoles);
     let body_pace = connections::body_pace(&mut section);
+    let proxies = quotas::proxies(&mut section);
+    let forwarded = quotas::forwarded(&mut section);
+    let guesses = quotas::guesses(&mut section);
     let drain = section.or("drain", Duration::from_secs(30));
     let upgrade_socket = match section.optional("upgrade_socket") {
         Some(item) => path(&item, folder),
@@ -54,6 +57,9 @@ pub(super) fn server(
         connections,
         shortages,
         body_pace: body_pace?,
+        proxies: proxies?,
+        forwarded: forwarded?,
+        guesses,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
         token_wait: token_wait?.0,
         lifetimes: lifetimes?,

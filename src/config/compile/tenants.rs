@@ -9,10 +9,12 @@ use uuid::Uuid;
 
 use super::consoles::{Consoles, name};
 use super::login::login;
+use super::quotas::allowance;
 use super::reason::reasons;
 use crate::client::API_KEY;
 use crate::config::reader::{Item, Section};
 use crate::policy::Reasons;
+use crate::quota::Allowance;
 use crate::tenant::{Directory, IdentityId, Mapping, Tenant, Whom};
 use crate::token::Login;
 use crate::upstream::ConsoleId;
@@ -75,15 +77,21 @@ pub(super) fn letters(name: &HeaderName) -> String {
     letters.collect()
 }
 
-pub(super) fn tenants(root: &mut Section<'_>, consoles: &Consoles) -> Tenants {
+pub(super) fn tenants(
+    root: &mut Section<'_>,
+    consoles: &Consoles,
+    limits: &mut HashMap<Arc<str>, Allowance>,
+) -> Tenants {
     let mut all = Tenants {
         has_directory: consoles.has_directory,
         ..Tenants::default()
     };
-    for section in root.sections("tenants") {
+    for mut section in root.sections("tenants") {
+        let allowance = allowance(&mut section);
         let Some((tenant, aliases, login)) = tenant(section, consoles, &mut all.names) else {
             continue;
         };
+        limits.insert(Arc::clone(&tenant.id), allowance);
         if let (Some(login), Some(account)) = (login, tenant.account()) {
             all.logins.insert(account.identity.clone(), login);
         }

@@ -11,6 +11,7 @@ use crate::client::{
     GatewayTokens, Holder, KEY_LENGTH, LoginId, SessionKey, TokenFault, Unidentified,
 };
 use crate::clock::Timestamp;
+use crate::quota::Attempt;
 use crate::request::KEY_START;
 use crate::token::{Given, Known, Logins, Place, TokenError, Turn};
 use crate::upstream::{Console, UpstreamError};
@@ -91,9 +92,10 @@ impl Gateway {
         if let Some(reply) = self.reply_known(exchange, &place).await? {
             return Ok(reply);
         }
+        let attempt = self.attempt(exchange, Some(&user))?;
         let mut visitor = Visitor::new(access, Some(user))?;
         visitor.place = Arc::downgrade(&place);
-        let asked = Some((Arc::clone(&place), turn));
+        let asked = (Some((Arc::clone(&place), turn)), attempt);
         let asking = self.ask(exchange, passthrough, log_in, deadline, asked);
         let (answer, _turn) = asking.await?;
         self.welcome(exchange, passthrough, &answer, visitor).await
@@ -113,9 +115,10 @@ impl Gateway {
         let user = step.and_then(|step| passthrough.logins.of_second_step(step));
         exchange.saw_visitor(passthrough.console.id(), user.as_ref());
         self.freezer.check_caller(None)?;
+        let attempt = self.attempt(exchange, user.as_deref())?;
         let visitor = Visitor::new(access, user)?;
         let deadline = Instant::now() + self.token_wait;
-        let asking = self.ask(exchange, passthrough, log_in, deadline, None);
+        let asking = self.ask(exchange, passthrough, log_in, deadline, (None, attempt));
         let (answer, _turn) = asking.await?;
         self.welcome(exchange, passthrough, &answer, visitor).await
     }
@@ -144,7 +147,7 @@ impl Gateway {
             place: Weak::new(),
         };
         let deadline = Instant::now() + self.token_wait;
-        let asking = self.ask(exchange, passthrough, log_in, deadline, None);
+        let asking = self.ask(exchange, passthrough, log_in, deadline, (None, None));
         let (answer, _turn) = asking.await?;
         self.welcome(exchange, passthrough, &answer, visitor).await
     }
@@ -219,7 +222,7 @@ impl Gateway {
         passthrough: &Passthrough,
         log_in: &LogIn<'_>,
         deadline: Instant,
-        place: Option<(Arc<Place>, Turn)>,
+        (place, attempt): (Option<(Arc<Place>, Turn)>, Option<Attempt>),
     ) -> Result<Asked, Rejection> {
         let (console, logins) = (&passthrough.console, &passthrough.logins);
         let visit = self.broker.visitor_turn(console.id(), deadline).await?;
@@ -241,7 +244,14 @@ impl Gateway {
             drop(visit);
             match (answer.read(), &place) {
                 (Verdict::Throttled(so_long), _) => logins.pause(Arc::clone(&answer), so_long),
-                (Verdict::Refused, Some((place, _))) => place.wrong(Arc::clone(&answer)),
+                (Verdict::Refused, place) => {
+                    if let Some(attempt) = attempt {
+                        attempt.was_wrong();
+                    }
+                    if let Some((place, _)) = place {
+                        place.wrong(Arc::clone(&answer));
+                    }
+                }
                 _ => {}
             }
             Ok::<_, UpstreamError>((answer, place))

@@ -88,6 +88,8 @@ pub(super) const BODY_TOO_LARGE: (&str, StatusCode) =
     ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE);
 pub(super) const BAD_CREDENTIALS: (&str, StatusCode) =
     ("bad_credentials", StatusCode::UNAUTHORIZED);
+pub(super) const CONCURRENCY_LIMITED: (&str, StatusCode) =
+    ("concurrency_limited", StatusCode::TOO_MANY_REQUESTS);
 pub(super) const DIRECTORY_UNAVAILABLE: (&str, StatusCode) =
     ("directory_unavailable", StatusCode::SERVICE_UNAVAILABLE);
 pub(super) const HEAD_TOO_LARGE: (&str, StatusCode) = (
@@ -96,6 +98,7 @@ pub(super) const HEAD_TOO_LARGE: (&str, StatusCode) = (
 );
 pub(super) const METHOD_REFUSED: (&str, StatusCode) =
     ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
+pub(super) const RATE_LIMITED: (&str, StatusCode) = ("rate_limited", StatusCode::TOO_MANY_REQUESTS);
 pub(super) const REQUEST_TIMEOUT: (&str, StatusCode) =
     ("request_timeout", StatusCode::REQUEST_TIMEOUT);
 pub(super) const TARGET_TOO_LONG: (&str, StatusCode) =

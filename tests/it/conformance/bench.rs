@@ -179,6 +179,7 @@ fn configuration(upstream: &Upstream, server: &str) -> String {
 listen = "127.0.0.1:0"
 names = ["gw.example", "192.0.2.7", "[2001:db8::7]"]
 body_limit = "64KiB"
+failed_auth_limit = "off"
 drain = "1s"
 {server}
 [audit]

@@ -42,8 +42,8 @@ async fn metric(home: &Home, name: &str) -> u64 {
 
 const REFUSED: &str = "vspc_gateway_connections_refused_total{reason=\"all\"}";
 const EVERY_REASON: [(&str, &[&str]); 2] = [
-    ("refused", &["all", "source"]),
-    ("dropped", &["unread", "head", "excess"]),
+    ("refused", &["all", "source", "untrusted"]),
+    ("dropped", &["unread", "head", "excess", "proxy_header"]),
 ];
 const OPEN: &str = "vspc_gateway_connections ";
 
