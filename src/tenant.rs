@@ -189,6 +189,7 @@ mod tests {
             index: 0,
             tenants: Tenants::Named(tenants),
             targets: Targets::None,
+            terms: crate::client::Terms::default(),
         };
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -317,6 +318,7 @@ mod tests {
             index: 0,
             tenants: Tenants::Named([Arc::from(name)].into()),
             targets: Targets::None,
+            terms: crate::client::Terms::default(),
         };
         assert!(company.is_of(&client("Böhm")));
         assert!(company.is_of(&client(&uid.to_string())));

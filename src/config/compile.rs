@@ -4,6 +4,7 @@ mod addresses;
 mod clients;
 mod connections;
 pub(super) mod consoles;
+pub(super) mod credentials;
 mod login;
 pub(super) mod operations;
 mod rules;

@@ -931,6 +931,7 @@ fn the_reference_example_has_every_key() {
         "tenants",
         "tokens",
         "clients",
+        "credentials",
         "rules",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));

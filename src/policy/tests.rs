@@ -52,6 +52,7 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
         index: 0,
         tenants: Tenants::Named(names),
         targets: Targets::None,
+        terms: crate::client::Terms::default(),
     });
     let mut clients = crate::client::Directory::default();
     let digest = KeyDigest::of(KEY.as_bytes());
@@ -138,6 +139,7 @@ fn admit(
         index: 0,
         tenants: Tenants::Named(["acme".into(), "viewed".into()].into()),
         targets,
+        terms: crate::client::Terms::default(),
     };
     let policy = Policy::new(vec![Rules::default()], Rules::default());
     let permit = policy.admit(&client, &Named::Known(Arc::clone(tenant)), aim, access)?;

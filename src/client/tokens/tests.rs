@@ -14,6 +14,7 @@ fn lifetimes() -> Lifetimes {
     Lifetimes {
         access: Duration::from_secs(3600),
         refresh: Duration::from_secs(48 * 3600),
+        keys: Some(Duration::from_secs(30 * 24 * 3600)),
     }
 }
 
