@@ -277,6 +277,3 @@ fn is_dns(name: &str) -> bool {
 
 /// The most certificates that are remembered.
 const LIMIT: usize = 16_384;
-
-#[cfg(test)]
-mod tests;

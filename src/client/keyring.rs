@@ -54,8 +54,8 @@ impl Keyring {
         })
     }
 
-    /// The same with a new key in any case, unless the newest was made within `gap` seconds: then
-    /// none. Blocks.
+    /// The same with a new key in any case, unless the newest has taken another's place within the
+    /// last `gap` seconds: then none. Blocks.
     pub(super) fn rotate(
         state: &State,
         now: Timestamp,
@@ -65,8 +65,9 @@ impl Keyring {
         let now = seconds(now);
         state.change(Table::TokenKeys, |change| {
             let mut keys = read(change.all()?);
-            let newest = keys.last().map_or(i64::MIN, |key| key.made);
-            if (newest..newest.saturating_add(gap)).contains(&now) {
+            if let [_, .., newest] = keys.as_slice()
+                && (newest.made..newest.made.saturating_add(gap)).contains(&now)
+            {
                 return Ok(None);
             }
             turn(change, &mut keys, now, Some(needs.life))?;

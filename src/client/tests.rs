@@ -134,7 +134,7 @@ fn one_key_cannot_belong_to_two_clients() {
     let refused = directory
         .add(KeyDigest::of(ZABBIX.as_bytes()), &other)
         .unwrap_err();
-    assert_eq!(refused.0, "zabbix");
+    assert_eq!(refused, KeyFault::Shared("zabbix".to_owned()));
 }
 
 const DAY: i64 = 24 * 3600 * 1_000_000;

@@ -7,6 +7,8 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine as _;
 use tempfile::TempDir;
 
+mod credentials;
+
 use super::*;
 use crate::tenant::Whom;
 

@@ -36,9 +36,12 @@ pub enum RotateError {
 /// The keys of the gateway's tokens.
 pub(super) struct Signing {
     held: ArcSwap<Keyring>,
-    /// The second of the last look for keys that another process made.
-    looked: Mutex<i64>,
+    /// The second of the last look for keys that another process made, and how many there were in
+    /// it.
+    looked: Mutex<(i64, u32)>,
     state: Arc<State>,
+    #[cfg(test)]
+    looks: std::sync::atomic::AtomicUsize,
 }
 
 impl Signing {
@@ -50,9 +53,17 @@ impl Signing {
     ) -> Result<Self, StateError> {
         Ok(Self {
             held: ArcSwap::from_pointee(Keyring::open(&state, now, lifetimes.needs())?),
-            looked: Mutex::new(seconds(now)),
+            looked: Mutex::new((seconds(now), 0)),
             state,
+            #[cfg(test)]
+            looks: std::sync::atomic::AtomicUsize::new(0),
         })
+    }
+
+    /// How many times the disk was read.
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> usize {
+        self.looks.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Makes a new key. Blocks.
@@ -78,9 +89,9 @@ impl Signing {
     pub(super) fn keys(&self, lifetimes: Lifetimes, now: Timestamp) -> Arc<Keyring> {
         let second = seconds(now);
         if let Some(mut looked) = self.looked.try_lock()
-            && looked.abs_diff(second) >= LOOK_EVERY
+            && looked.0.abs_diff(second) >= LOOK_EVERY
         {
-            *looked = second;
+            *looked = (second, 1);
             self.look();
         }
         let needs = lifetimes.needs();
@@ -99,9 +110,9 @@ impl Signing {
     }
 
     /// The keys to verify with. Where this one is not there, another process may have made it, as
-    /// one that takes over does: it is looked for, once a second at most, since anybody can name a
-    /// key that is not there. A key is there for some seconds before it signs, so that a look within
-    /// this second has found it.
+    /// one that takes over does: it is looked for, some times a second at most, since anybody can
+    /// name a key that is not there. A key is there for some seconds before it signs, so that a look
+    /// within this second has found it; but where lifetimes were made longer it may sign at once.
     pub(super) fn keys_with(&self, kid: &str, now: Timestamp) -> Option<Arc<Keyring>> {
         let held = self.held.load_full();
         if held.get(kid).is_some() {
@@ -114,14 +125,18 @@ impl Signing {
             return Some(held);
         }
         let second = seconds(now);
-        if *looked == second {
+        let before = if looked.0 == second { looked.1 } else { 0 };
+        if before >= LOOKS {
             return None;
         }
-        *looked = second;
+        *looked = (second, before + 1);
         self.look()
     }
 
     fn look(&self) -> Option<Arc<Keyring>> {
+        #[cfg(test)]
+        self.looks
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match Keyring::look(&self.state) {
             Ok(keyring) => {
                 let keyring = Arc::new(keyring);
@@ -152,5 +167,7 @@ impl Lifetimes {
 
 /// How often whoever signs looks for keys of another process, in seconds.
 const LOOK_EVERY: u64 = 60;
+/// How often keys that are not there are looked for in a second.
+const LOOKS: u32 = 20;
 /// How many seconds lie between two keys that are made by hand, at least.
 const ROTATION_GAP: i64 = 60;
