@@ -60,13 +60,13 @@ impl Keyring {
         state: &State,
         now: Timestamp,
         needs: Needs,
-        gap: i64,
+        gap: u64,
     ) -> Result<Option<Self>, StateError> {
         let now = seconds(now);
         state.change(Table::TokenKeys, |change| {
             let mut keys = read(change.all()?);
             if let [_, .., newest] = keys.as_slice()
-                && (newest.made..newest.made.saturating_add(gap)).contains(&now)
+                && newest.made.abs_diff(now) < gap
             {
                 return Ok(None);
             }

@@ -170,4 +170,4 @@ const LOOK_EVERY: u64 = 60;
 /// How often keys that are not there are looked for in a second.
 const LOOKS: u32 = 20;
 /// How many seconds lie between two keys that are made by hand, at least.
-const ROTATION_GAP: i64 = 60;
+const ROTATION_GAP: u64 = 60;
