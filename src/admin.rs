@@ -142,6 +142,7 @@ impl Admin {
         }
     }
 
+    /// Whether whoever asks has the admin token. `Secret` compares digests, in constant time.
     fn trusts<B>(&self, request: &Request<B>) -> bool {
         let Some(token) = &self.token else {
             return true;

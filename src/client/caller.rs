@@ -81,7 +81,8 @@ impl<'a> Identified<'a> {
         };
         let credential = Arc::clone(&shown.credential);
         let Some(client) = client else {
-            let lack = Lack::Owner(certificate.subject.clone());
+            // Whoever has one signed may have put a book into it.
+            let lack = Lack::Owner(certificate.subject.chars().take(SUBJECT).collect());
             return Err(Unidentified::Unfit(Arc::new(Unfit {
                 client: None,
                 credential,
@@ -243,3 +244,6 @@ pub fn split_user(user: &str) -> (Option<&str>, &str) {
         None => (None, user),
     }
 }
+
+/// The most characters of a certificate's subject in a record.
+const SUBJECT: usize = 200;
