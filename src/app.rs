@@ -90,14 +90,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
     let state = open_state(&settings.state, start, &auditor)?;
     let limits = settings.server.connections;
-    let asks_for_certificates = settings.server.asks_for_certificates();
     let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
-    for warning in gateway
-        .clients
-        .warnings(gateway.clock.now(), asks_for_certificates)
-    {
-        tracing::warn!("{warning}");
-    }
 
     let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
     let data = server.add_service(DataPlane::new(
