@@ -2,6 +2,7 @@
 
 mod freeze;
 mod gauges;
+mod keys;
 mod operator;
 mod ready;
 mod reply;
@@ -133,6 +134,7 @@ impl Admin {
                 match other {
                     "/tokens/renew" => self.renew_tokens(&who, &body).await,
                     "/tokens/drop" => self.drop_tokens(&who, &body).await,
+                    "/tokens/rotate-key" => self.rotate_key(&who, &body).await,
                     "/freeze" => self.freeze(&who, &body).await,
                     _ => self.thaw(&who, &body).await,
                 }
@@ -140,6 +142,7 @@ impl Admin {
         }
     }
 
+    /// Whether whoever asks has the admin token. `Secret` compares digests, in constant time.
     fn trusts<B>(&self, request: &Request<B>) -> bool {
         let Some(token) = &self.token else {
             return true;
@@ -177,7 +180,9 @@ impl Admin {
 fn by_hand(path: &str) -> Option<Method> {
     match path {
         "/tokens" | "/frozen" => Some(Method::GET),
-        "/tokens/renew" | "/tokens/drop" | "/freeze" | "/thaw" => Some(Method::POST),
+        "/tokens/renew" | "/tokens/drop" | "/tokens/rotate-key" | "/freeze" | "/thaw" => {
+            Some(Method::POST)
+        }
         _ => None,
     }
 }

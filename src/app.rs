@@ -15,8 +15,8 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 
 use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
-use crate::client::GatewayTokens;
-use crate::clock::Clock;
+use crate::client::{self, GatewayTokens};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
@@ -181,6 +181,7 @@ fn assemble(
     let lifetimes = settings.server.lifetimes;
     let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
     let tokens = Arc::new(tokens);
+    warn_of(&settings.clients, &settings.server, clock.now());
     let Connected {
         consoles,
         accounts,
@@ -228,6 +229,13 @@ fn assemble(
         token_wait: settings.server.token_wait,
     };
     Ok((Arc::new(gateway), settings.admin))
+}
+
+/// Tells in the log what `check` would: which keys end soon, and what nobody can prove itself with.
+fn warn_of(clients: &client::Directory, server: &config::Server, now: Timestamp) {
+    for warning in clients.warnings(now, server.asks_for_certificates()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Opens the state, and records what became of the one before.

@@ -1,26 +1,41 @@
-//! Who is calling: API keys, as a header of their own, as a bearer, or as a Basic password; and the
-//! gateway's own tokens.
+//! Who is calling: API keys, as a header of their own, as a bearer, or as a Basic password; the
+//! gateway's own tokens; and certificates.
+//!
+//! No credential is compared with another letter by letter: a key, a bearer and a certificate are
+//! found by their SHA-256 digests, and a token's signature is checked in constant time.
 
 mod caller;
 mod certificate;
+mod certificates;
 mod claims;
 mod keyring;
+mod keys;
 mod peer;
 mod proxies;
+mod register;
 mod remembered;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tool;
+mod unfit;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
 pub use certificate::{Certificate, SubjectName};
+pub use certificates::{CertificateTerms, SharedCertificate, read_name};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
+pub use keys::{KeyEnd, KeyFault, KeyTerms};
 pub use peer::Peer;
 pub use proxies::{Proxies, Untraceable};
-pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
+pub use terms::{Networks, Require, Terms};
+pub use tokens::{
+    GatewayTokens, Lifetimes, Pair, Presented, RotateError, Rotated, TokenFault, TurnError,
+};
+pub use tool::{Client, Targets, Tenants};
+pub use unfit::{Lack, Unfit};
 
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -31,76 +46,16 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::secret::{KeyDigest, Secret};
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::Subject;
 use caller::{ClientToken, Proof, Verified, VerifiedHolder, agree};
-use remembered::{DigestHasher, Remembered};
+use certificates::{Certificates, Shown};
+use keys::Keys;
+use remembered::Remembered;
 
 /// The header that carries an API key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The fewest characters of a key; a shorter one is nobody's, whatever the configuration says.
 pub const KEY_LENGTH: usize = 32;
-
-/// A tool that may call the gateway.
-#[derive(Debug)]
-pub struct Client {
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// Its place among the clients; policies are kept by it.
-    pub index: usize,
-    /// The tenants it may act for.
-    pub tenants: Tenants,
-    /// The users it may name itself, beyond the tenants' own.
-    pub targets: Targets,
-}
-
-/// The tenants a client may act for.
-#[derive(Debug)]
-pub enum Tenants {
-    /// Every tenant.
-    All,
-    /// The tenants of these names.
-    Named(HashSet<Arc<str>>),
-}
-
-/// The users that a client may name itself.
-#[derive(Debug, Default)]
-pub enum Targets {
-    /// Every user.
-    All,
-    /// These.
-    Listed(HashSet<Subject>),
-    /// Nobody: it acts as the tenant's own target.
-    #[default]
-    None,
-}
-
-impl Client {
-    /// Whether the client may act for a tenant.
-    pub fn may_act_for(&self, tenant: &str) -> bool {
-        match &self.tenants {
-            Tenants::All => true,
-            Tenants::Named(names) => names.contains(tenant),
-        }
-    }
-
-    /// Whether the client may name a user to act as.
-    pub fn may_name(&self, target: Subject) -> bool {
-        match &self.targets {
-            Targets::All => true,
-            Targets::Listed(listed) => listed.contains(&target),
-            Targets::None => false,
-        }
-    }
-
-    /// The client's tenant, when it has exactly one.
-    pub fn only_tenant(&self) -> Option<&str> {
-        match &self.tenants {
-            Tenants::Named(names) if names.len() == 1 => names.iter().next().map(AsRef::as_ref),
-            Tenants::All | Tenants::Named(_) => None,
-        }
-    }
-}
 
 /// Which way a key came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -114,28 +69,31 @@ enum Way {
 }
 
 /// Why a caller is not known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unidentified {
     /// A credential that no client has.
-    #[error("the credential is not known here")]
+    #[error("{}", unfit::BAD)]
     Bad,
     /// Two credentials that do not name the same client.
     #[error("the request carries credentials that do not name one client: send exactly one")]
     Conflicting,
     /// No credential at all.
-    #[error("send the client's key in the X-Api-Key header (or as a bearer, or as Basic)")]
+    #[error("{}", unfit::MISSING)]
     Missing,
     /// A token of the gateway that is not good any more.
     #[error(transparent)]
     Token(TokenFault),
+    /// A credential that is known, and does not suffice.
+    #[error("{}", .0.told())]
+    Unfit(Arc<Unfit>),
 }
 
-/// All clients by the digests of their keys.
+/// All clients, by what they prove who they are with.
 #[derive(Debug, Default)]
 pub struct Directory {
-    keys: HashMap<KeyDigest, Known, BuildHasherDefault<DigestHasher>>,
-    /// The ids of each client's keys: what a token names must still be there.
-    names: HashMap<Arc<str>, (Arc<Client>, HashSet<String>)>,
+    keys: Keys,
+    certificates: Certificates,
+    names: HashMap<Arc<str>, Arc<Client>>,
     /// The console whose own users may log in through the gateway.
     passthrough: Option<ConsoleId>,
     tokens: Option<Arc<GatewayTokens>>,
@@ -145,45 +103,7 @@ pub struct Directory {
     exposed: Remembered,
 }
 
-#[derive(Debug)]
-struct Known {
-    client: Arc<Client>,
-    /// As records name it, by the way it came: header, Basic, bearer.
-    credentials: [Arc<str>; 3],
-}
-
-/// Two clients share one key.
-#[derive(Debug, thiserror::Error)]
-#[error("this key already belongs to client {0}")]
-pub struct SharedKey(pub String);
-
 impl Directory {
-    /// Adds a key of a client.
-    ///
-    /// # Errors
-    /// Refuses a key that is already there: it would not say who is calling.
-    pub fn add(&mut self, digest: KeyDigest, client: &Arc<Client>) -> Result<(), SharedKey> {
-        if let Some(known) = self.keys.get(&digest) {
-            return Err(SharedKey(known.client.name.to_string()));
-        }
-        let credentials = ["api_key", "basic", "bearer"]
-            .map(|way| Arc::from(format!("{way}:{}", digest.label())));
-        let known = Known {
-            client: Arc::clone(client),
-            credentials,
-        };
-        self.keys.insert(digest, known);
-        self.keys_of(client).insert(digest.id());
-        Ok(())
-    }
-
-    /// The ids of a client's keys; from now on its name is known, whether it has keys or not.
-    pub fn keys_of(&mut self, client: &Arc<Client>) -> &mut HashSet<String> {
-        let named = self.names.entry(Arc::clone(&client.name));
-        let (_, keys) = named.or_insert_with(|| (Arc::clone(client), HashSet::new()));
-        keys
-    }
-
     /// From now on knows callers by the gateway's own tokens too; `passthrough` is the console
     /// whose own users may log in.
     pub fn accept(&mut self, tokens: Arc<GatewayTokens>, passthrough: Option<ConsoleId>) {
@@ -194,10 +114,12 @@ impl Directory {
     /// Finds out who is calling.
     ///
     /// A presented key is hashed and looked up by its digest, so that the time taken says nothing
-    /// about how much of a key was right. A bearer that is no key is read as a token.
+    /// about how much of a key was right. A bearer that is no key is read as a token. A certificate
+    /// that names nobody is no credential, and is in no other's way.
     ///
     /// # Errors
-    /// Refuses missing and unknown credentials, and two that do not name the same client.
+    /// Refuses missing and unknown credentials, those whose time is over, and two that do not name
+    /// the same client.
     pub fn identify(
         &self,
         headers: &HeaderMap,
@@ -206,12 +128,13 @@ impl Directory {
     ) -> Result<Caller<'_>, Unidentified> {
         let mut found: Option<Caller<'_>> = None;
         let mut presented = 0_usize;
+        let mut fault = Unidentified::Bad;
         for value in headers.get_all(API_KEY) {
             presented += 1;
-            let identified = self.look_up(value.as_bytes(), Way::ApiKey);
+            let identified = self.look_up(value.as_bytes(), Way::ApiKey, now);
+            let identified = identified.map_err(|why| fault = why).ok();
             found = agree(found, identified.map(Caller::Client), presented)?;
         }
-        let mut fault = Unidentified::Bad;
         let mut authorizations = 0_usize;
         for value in headers.get_all(AUTHORIZATION) {
             authorizations += 1;
@@ -220,34 +143,32 @@ impl Directory {
             let identified = read.map_err(|why| fault = why).ok();
             found = agree(found, identified, presented)?;
         }
+        let shown = self.shown(peer);
+        let of_certificate = match (&shown, &peer.certificate) {
+            (Some(shown), Some(certificate)) => shown.client(certificate, now)?,
+            _ => None,
+        };
         match found {
             // Of two, one would be taken and the other not.
             Some(_) if authorizations > 1 => Err(Unidentified::Conflicting),
-            Some(caller) => Ok(caller.on(peer)),
-            None if presented == 0 => Err(Unidentified::Missing),
-            None => Err(fault),
+            Some(caller) => caller.beside(of_certificate, peer),
+            None if presented > 0 && of_certificate.is_some() => Err(Unidentified::Conflicting),
+            None if presented > 0 => Err(fault),
+            None => Identified::by_certificate(of_certificate, shown.as_deref(), peer),
         }
-    }
-
-    /// The client of a key that came as the password of a log-in.
-    pub fn of_key(&self, key: &[u8]) -> Option<(&Arc<Client>, KeyDigest)> {
-        let digest = KeyDigest::of(key);
-        let known = self.keys.get(&digest).filter(|_| key.len() >= KEY_LENGTH)?;
-        Some((&known.client, digest))
     }
 
     /// The client of a name.
     pub fn named(&self, name: &str) -> Option<&Arc<Client>> {
-        self.names.get(name).map(|(client, _)| client)
+        self.names.get(name)
     }
 
     /// Whether what a token is bound to is still there: its client with that key, or its console.
     pub fn still_knows(&self, holder: &Holder) -> bool {
         match holder {
             Holder::Client { name, key, .. } => self
-                .names
-                .get(name.as_str())
-                .is_some_and(|(_, keys)| keys.contains(key)),
+                .named(name)
+                .is_some_and(|client| self.keys.of_token(&client.name, key).is_some()),
             Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
         }
     }
@@ -272,25 +193,34 @@ impl Directory {
         self.exposed.insert(digest, Arc::new(verified), now);
     }
 
-    fn look_up(&self, key: &[u8], way: Way) -> Option<Identified<'_>> {
-        self.look_up_digest(&KeyDigest::of(key), key.len(), way)
+    /// The certificate of a connection, where there is one and clients have any.
+    fn shown(&self, peer: &Peer) -> Option<Arc<Shown>> {
+        let certificate = peer.certificate.as_ref()?;
+        Some(self.certificates.look_up(certificate))
     }
 
+    fn look_up(
+        &self,
+        key: &[u8],
+        way: Way,
+        now: Timestamp,
+    ) -> Result<Identified<'_>, Unidentified> {
+        let found = self.look_up_digest(&KeyDigest::of(key), key.len(), way, now);
+        found.unwrap_or(Err(Unidentified::Bad))
+    }
+
+    /// None for what is no key.
     fn look_up_digest(
         &self,
         digest: &KeyDigest,
         length: usize,
         way: Way,
-    ) -> Option<Identified<'_>> {
-        // Hashed whatever its length, so that the time says nothing.
-        let known = self.keys.get(digest).filter(|_| length >= KEY_LENGTH)?;
-        let [api_key, basic, bearer] = &known.credentials;
-        let credential = match way {
-            Way::ApiKey => api_key,
-            Way::Basic => basic,
-            Way::Bearer => bearer,
-        };
-        Some(Identified::by(Proof::Key(&known.client, credential)))
+        now: Timestamp,
+    ) -> Option<Result<Identified<'_>, Unidentified>> {
+        let known = self.keys.get(digest, length)?;
+        let credential = known.credential(way);
+        let in_time = known.in_time(now, || Arc::clone(credential));
+        Some(in_time.map(|()| Identified::new(Proof::Key(&known.client, credential))))
     }
 
     fn read_authorization(&self, value: &[u8], now: Timestamp) -> Result<Caller<'_>, Unidentified> {
@@ -301,18 +231,16 @@ impl Directory {
             return self.read_bearer(rest, now);
         }
         if scheme.eq_ignore_ascii_case(b"basic") {
-            return self
-                .read_basic(rest)
-                .map(Caller::Client)
-                .ok_or(Unidentified::Bad);
+            return self.read_basic(rest, now).map(Caller::Client);
         }
         Err(Unidentified::Bad)
     }
 
     fn read_bearer(&self, bearer: &[u8], now: Timestamp) -> Result<Caller<'_>, Unidentified> {
         let digest = KeyDigest::of(bearer);
-        if let Some(identified) = self.look_up_digest(&digest, bearer.len(), Way::Bearer) {
-            return Ok(Caller::Client(identified));
+        // Here is the place for further kinds of bearers: each says whether it is one of its own.
+        if let Some(found) = self.look_up_digest(&digest, bearer.len(), Way::Bearer, now) {
+            return found.map(Caller::Client);
         }
         let remembered = self.verified.get(&digest);
         let verified = match remembered.or_else(|| self.exposed.get(&digest)) {
@@ -329,7 +257,7 @@ impl Directory {
         Ok(match &verified.holder {
             VerifiedHolder::Client(token) => {
                 let token = token.clone();
-                Caller::Client(Identified::by(Proof::Token(verified, token)))
+                Caller::Client(Identified::new(Proof::Token(verified, token)))
             }
             VerifiedHolder::Login(session) => {
                 let session = session.clone();
@@ -355,6 +283,14 @@ impl Directory {
         if !self.still_knows(&read.holder) {
             return Err(Unidentified::Token(TokenFault::Revoked));
         }
+        // It ends with the key that it was issued for.
+        let expires = match &read.holder {
+            Holder::Client { name, key, .. } => self
+                .named(name)
+                .and_then(|client| self.keys.of_token(&client.name, key)?.expires)
+                .map_or(read.expires, |end| end.min(read.expires)),
+            Holder::Login(_) => read.expires,
+        };
         let holder = match read.holder {
             Holder::Client {
                 name,
@@ -370,7 +306,7 @@ impl Directory {
             Holder::Login(session) => VerifiedHolder::Login(session),
         };
         let verified = Arc::new(Verified {
-            expires: read.expires,
+            expires,
             credential: Arc::from(format!("token:{}", digest.label())),
             login: read.login,
             access: read.access,
@@ -381,17 +317,19 @@ impl Directory {
     }
 
     /// Basic: the user name must be the client's own, or `tenant\client`.
-    fn read_basic(&self, encoded: &[u8]) -> Option<Identified<'_>> {
-        let decoded = Zeroizing::new(STANDARD.decode(encoded).ok()?);
-        let colon = decoded.iter().position(|byte| *byte == b':')?;
-        let (user, key) = decoded.split_at(colon);
-        let user = std::str::from_utf8(user).ok()?;
-        let mut identified = self.look_up(key.get(1..)?, Way::Basic)?;
+    fn read_basic(&self, encoded: &[u8], now: Timestamp) -> Result<Identified<'_>, Unidentified> {
+        let decoded = STANDARD.decode(encoded).map_err(|_| Unidentified::Bad)?;
+        let decoded = Zeroizing::new(decoded);
+        let colon = decoded.iter().position(|byte| *byte == b':');
+        let (user, key) = decoded.split_at(colon.ok_or(Unidentified::Bad)?);
+        let user = std::str::from_utf8(user).map_err(|_| Unidentified::Bad)?;
+        let key = key.get(1..).unwrap_or_default();
+        let mut identified = self.look_up(key, Way::Basic, now)?;
         let (tenant, name) = split_user(user);
         if name != identified.client().name.as_ref() {
-            return None;
+            return Err(Unidentified::Bad);
         }
         identified.tenant = tenant.map(str::to_owned);
-        Some(identified)
+        Ok(identified)
     }
 }

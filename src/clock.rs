@@ -26,6 +26,21 @@ impl Timestamp {
         put(&mut text, 20, 6, micros);
         text
     }
+
+    /// The stamp without its microseconds, e.g. `2026-12-31T00:00:00Z`.
+    pub fn in_seconds(self) -> String {
+        let text = self.text();
+        let seconds = text.iter().take(19).map(|byte| char::from(*byte));
+        seconds.chain(std::iter::once('Z')).collect()
+    }
+
+    /// Reads a stamp of RFC 3339, which says its offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        let format = &time::format_description::well_known::Rfc3339;
+        let at = time::OffsetDateTime::parse(text, format).ok()?;
+        let micros = at.unix_timestamp_nanos().div_euclid(1000);
+        i64::try_from(micros).ok().map(Self)
+    }
 }
 
 /// Where wall time comes from.
@@ -86,5 +101,20 @@ mod tests {
         assert_eq!(text(1_772_600_767_000_089), "2026-03-04T05:06:07.000089Z");
         assert_eq!(text(-1), "1969-12-31T23:59:59.999999Z");
         assert_eq!(text(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn stamps_read_back_what_they_print() {
+        let parsed = Timestamp::parse("2026-12-31T01:00:00+01:00").unwrap();
+        assert_eq!(parsed.in_seconds(), "2026-12-31T00:00:00Z");
+        assert_eq!(Timestamp::parse(&parsed.in_seconds()), Some(parsed));
+        for none in [
+            "2026-12-31",
+            "2026-12-31T00:00:00",
+            "2026-02-30T00:00:00Z",
+            "",
+        ] {
+            assert_eq!(Timestamp::parse(none), None, "{none}");
+        }
     }
 }

@@ -99,6 +99,13 @@ pub struct Server {
     pub upgrade_socket: PathBuf,
 }
 
+impl Server {
+    /// Whether a listener asks callers for certificates: none does yet.
+    pub const fn asks_for_certificates(&self) -> bool {
+        false
+    }
+}
+
 /// The operators' listener.
 #[derive(Debug)]
 pub struct AdminListener {
@@ -220,6 +227,11 @@ impl Settings {
     /// Whether a name may be a client's, a tenant's or a console's.
     pub fn is_name(text: &str) -> bool {
         compile::consoles::name(text.to_owned()).is_ok()
+    }
+
+    /// Whether a text may be the label of a key.
+    pub fn is_label(text: &str) -> bool {
+        compile::credentials::label(text.to_owned()).is_ok()
     }
 
     /// Compiles a configuration; `folder` is what relative paths are relative to.

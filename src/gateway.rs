@@ -36,7 +36,7 @@ use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::audit::Auditor;
-use crate::client::{GatewayTokens, Peer, Proxies};
+use crate::client::{Caller, Client, GatewayTokens, Peer, Proxies};
 use crate::clock::Clock;
 use crate::freeze::Freezer;
 use crate::policy::Policy;
@@ -161,6 +161,7 @@ impl Gateway {
         }
         let who = self.identify(exchange, head.headers)?;
         exchange.saw_caller(&who, &self.broker);
+        refuse_source(&who, &exchange.peer)?;
         self.refuse_frozen(&who)?;
         self.meter(exchange, tool(&who))?;
 
@@ -177,6 +178,22 @@ impl Gateway {
         }
         let outbound = Outbound::new(self, &head, &parts, (&who, &whom, &permit))?;
         outbound.forward(exchange, body, turn, lease).await
+    }
+}
+
+/// Refuses a client that calls from elsewhere than it may, whatever it asks for.
+fn refuse_source(who: &Caller<'_>, peer: &Peer) -> Result<(), Rejection> {
+    match who {
+        Caller::Client(who) => refuse_source_of(who.client(), peer),
+        Caller::Login(..) => Ok(()),
+    }
+}
+
+fn refuse_source_of(client: &Client, peer: &Peer) -> Result<(), Rejection> {
+    if client.terms.networks.have(peer.address) {
+        Ok(())
+    } else {
+        Err(Rejection::Source)
     }
 }
 

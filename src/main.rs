@@ -10,12 +10,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
 use commands::freeze::{self, FreezeArguments, ThawArguments};
+use commands::keys::{self, KeysCommand};
 use commands::state::{self, StateCommand};
 use commands::tokens::{self, TokensCommand};
 use vspc_gateway::app::{self, Start};
+use vspc_gateway::clock::Clock;
 use vspc_gateway::config::{Log, LogFormat, Settings};
 use vspc_gateway::freeze::Freezer;
-use vspc_gateway::secret::{KeyDigest, new_api_key};
 
 /// hyper keeps two buffers of 8 KiB for a connection, of which one that has done little has touched
 /// a page each. This allocator gives them pages of their own; the C library's hands out chunks whose
@@ -64,15 +65,6 @@ enum Command {
     Thaw(ThawArguments),
 }
 
-#[derive(Subcommand)]
-enum KeysCommand {
-    /// Print a new key once, and the digest for the configuration file.
-    New {
-        /// The client the key is for.
-        client: String,
-    },
-}
-
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration file.
@@ -101,7 +93,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { file, upgrade } => run(&file, upgrade),
         Command::Check { file } => check(&file),
-        Command::Keys(KeysCommand::New { client }) => keys_new(&client),
+        Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(command),
         Command::State(command) => state::run(command),
         Command::Tokens(command) => tokens::run(command),
@@ -139,27 +131,17 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
     let shortages = settings.server.shortages.iter().map(ToString::to_string);
+    let clients = settings
+        .clients
+        .warnings(Clock::System.now(), settings.server.asks_for_certificates());
     let warnings: String = shortages
+        .chain(clients)
         .chain(settings.policy.warnings())
         .map(|warning| format!("\nwarning: {warning}"))
         .collect();
     print(&format!(
         "{} is in order\n{prospect}{warnings}",
         file.config.display()
-    ))
-}
-
-fn keys_new(client: &str) -> Result<(), Failure> {
-    if !Settings::is_name(client) {
-        let message = format!("{client:?} cannot be a client's name: letters, digits, - _ and .");
-        return Err(Failure(message, BAD_USAGE));
-    }
-    let key = new_api_key()?;
-    let digest = KeyDigest::of(key.expose().as_bytes());
-    print(&format!(
-        "key for client {client}, shown only now:\n  {}\nfor the configuration file:\n  \
-         api_keys = [\"{digest}\"]\n",
-        key.expose()
     ))
 }
 

@@ -48,7 +48,9 @@ impl fmt::Debug for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        // By digests, so that the time does not tell the length either.
+        let digest = |secret: &Self| KeyDigest::of(secret.expose().as_bytes());
+        digest(self).0.ct_eq(&digest(other).0).into()
     }
 }
 
@@ -179,6 +181,22 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "Secret(..)");
         assert_eq!(format!("{:?}", Some(&secret)), "Some(Secret(..))");
         assert!(!format!("{} {0:?}", secret.fingerprint()).contains("canary"));
+    }
+
+    #[test]
+    fn secrets_are_equal_where_their_whole_texts_are() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        assert_eq!(secret("admin-token"), secret("admin-token"));
+        for other in [
+            "",
+            "a",
+            "admin-toke",
+            "admin-tokem",
+            "admin-token ",
+            "Admin-token",
+        ] {
+            assert_ne!(secret("admin-token"), secret(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -194,6 +194,7 @@ mod tests {
             index: 0,
             tenants: Tenants::Named(tenants),
             targets: Targets::None,
+            terms: crate::client::Terms::default(),
         };
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -322,6 +323,7 @@ mod tests {
             index: 0,
             tenants: Tenants::Named([Arc::from(name)].into()),
             targets: Targets::None,
+            terms: crate::client::Terms::default(),
         };
         assert!(company.is_of(&client("Böhm")));
         assert!(company.is_of(&client(&uid.to_string())));

@@ -29,6 +29,13 @@ pub(super) struct Gauges {
     session_expires: Family<ConsoleLabel, Gauge>,
     turns_waiting: Family<ConsoleLabel, Gauge>,
     address_healthy: Family<AddressLabel, Gauge>,
+    key_expires: Family<KeyLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KeyLabel {
+    client: String,
+    key: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -148,6 +155,24 @@ impl Gauges {
             "1 while the address of the console works, as its checks say; 0 while it does not",
             self.address_healthy.clone(),
         );
+        registry.register(
+            "client_key_expires_timestamp_seconds",
+            "When the key of the client expires, by its label, or the first digits of its digest; \
+             only of keys that do",
+            self.key_expires.clone(),
+        );
+    }
+
+    fn read_keys(&self, gateway: &Gateway) {
+        self.key_expires.clear();
+        for end in gateway.clients.key_ends() {
+            let label = KeyLabel {
+                client: end.client.to_string(),
+                key: end.key.to_string(),
+            };
+            let gauge = self.key_expires.get_or_create(&label);
+            gauge.set(end.at.0.div_euclid(1_000_000));
+        }
     }
 
     fn read_consoles(&self, gateway: &Gateway) {
@@ -194,6 +219,7 @@ impl Gauges {
         set(&self.token_followers, tokens.followers);
         set(&self.frozen, gateway.freezer.state().0 as u64);
         self.read_consoles(gateway);
+        self.read_keys(gateway);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Aim, Certificate, Client, LoginId, Peer, SessionKey, Unidentified};
+use super::certificates::Shown;
+use super::unfit::{Lack, Unfit};
+use super::{Aim, Certificate, Client, LoginId, Peer, Require, SessionKey, Unidentified};
 use crate::clock::Timestamp;
 use crate::vspc::grant::Access;
 
@@ -27,6 +29,7 @@ pub struct Identified<'a> {
 
 #[derive(Debug)]
 pub(super) enum Proof<'a> {
+    Certificate(Arc<Client>, Arc<str>),
     Key(&'a Arc<Client>, &'a Arc<str>),
     Token(Arc<Verified>, ClientToken),
 }
@@ -59,8 +62,7 @@ pub(super) struct ClientToken {
 }
 
 impl<'a> Identified<'a> {
-    /// A client that proved who it is in one way.
-    pub(super) fn by(proof: Proof<'a>) -> Self {
+    pub(super) fn new(proof: Proof<'a>) -> Self {
         Self {
             proof,
             tenant: None,
@@ -68,18 +70,50 @@ impl<'a> Identified<'a> {
         }
     }
 
+    /// A caller that sent nothing but perhaps showed a certificate.
+    pub(super) fn by_certificate(
+        client: Option<&Arc<Client>>,
+        shown: Option<&Shown>,
+        peer: &Peer,
+    ) -> Result<Caller<'a>, Unidentified> {
+        let (Some(shown), Some(certificate)) = (shown, &peer.certificate) else {
+            return Err(Unidentified::Missing);
+        };
+        let credential = Arc::clone(&shown.credential);
+        let Some(client) = client else {
+            // Whoever has one signed may have put a book into it.
+            let lack = Lack::Owner(certificate.subject.chars().take(SUBJECT).collect());
+            return Err(Unidentified::Unfit(Arc::new(Unfit {
+                client: None,
+                credential,
+                lack,
+            })));
+        };
+        if client.terms.require == Require::All {
+            return Err(Unfit::of(client, credential, Lack::Key));
+        }
+        let mut identified = Self::new(Proof::Certificate(Arc::clone(client), credential));
+        identified.certificate = Some(Arc::clone(certificate));
+        Ok(Caller::Client(identified))
+    }
+}
+
+impl Identified<'_> {
     /// The client.
     pub fn client(&self) -> &Arc<Client> {
         match &self.proof {
+            Proof::Certificate(client, _) => client,
             Proof::Key(client, _) => client,
             Proof::Token(_, token) => &token.client,
         }
     }
 
-    /// How it proved it, as records name it: `api_key:`, `basic:`, `bearer:` or `token:` and the
-    /// first digits of the digest, which tell the keys of one client apart.
+    /// How it proved it, as records name it: `api_key:`, `basic:`, `bearer:`, `token:` or
+    /// `certificate:` and the first digits of the digest, which tell the keys of one client apart,
+    /// and behind them the label of the key, where it has one: `api_key:7cc4a7ac(2026-Q4)`.
     pub fn credential(&self) -> &Arc<str> {
         match &self.proof {
+            Proof::Certificate(_, credential) => credential,
             Proof::Key(_, credential) => credential,
             Proof::Token(verified, _) => &verified.credential,
         }
@@ -88,7 +122,9 @@ impl<'a> Identified<'a> {
     /// The tenant that the credential names, if it names one.
     pub fn tenant(&self) -> Option<TenantClaim<'_>> {
         match &self.proof {
-            Proof::Key(..) => self.tenant.as_deref().map(TenantClaim::NameOrAlias),
+            Proof::Certificate(..) | Proof::Key(..) => {
+                self.tenant.as_deref().map(TenantClaim::NameOrAlias)
+            }
             Proof::Token(_, token) => Some(TenantClaim::Name(&token.tenant)),
         }
     }
@@ -101,7 +137,7 @@ impl<'a> Identified<'a> {
     /// As which user of the tenant the credential acts.
     pub fn aim(&self) -> Aim {
         match &self.proof {
-            Proof::Key(..) => Aim::Own,
+            Proof::Certificate(..) | Proof::Key(..) => Aim::Own,
             Proof::Token(_, token) => token.aim,
         }
     }
@@ -109,19 +145,31 @@ impl<'a> Identified<'a> {
     /// What the credential may do at most.
     pub fn access(&self) -> Access {
         match &self.proof {
-            Proof::Key(..) => Access::Full,
+            Proof::Certificate(..) | Proof::Key(..) => Access::Full,
             Proof::Token(verified, _) => verified.access,
         }
     }
 }
 
 impl Caller<'_> {
-    /// The caller, with what its connection says of it.
-    pub(super) fn on(mut self, peer: &Peer) -> Self {
-        if let Self::Client(who) = &mut self {
-            who.certificate = peer.certificate.clone();
+    /// The caller, on a connection whose certificate names a client, or nobody.
+    pub(super) fn beside(
+        mut self,
+        of_certificate: Option<&Arc<Client>>,
+        peer: &Peer,
+    ) -> Result<Self, Unidentified> {
+        match &mut self {
+            Self::Client(who) => {
+                suffices(who.client(), of_certificate, || {
+                    Arc::clone(who.credential())
+                })?;
+                who.certificate = peer.certificate.clone();
+                Ok(self)
+            }
+            // Who acts as itself is no client.
+            Self::Login(..) if of_certificate.is_some() => Err(Unidentified::Conflicting),
+            Self::Login(..) => Ok(self),
         }
-        self
     }
 
     /// How it proved who it is, as records name it.
@@ -174,6 +222,21 @@ pub(super) fn agree<'a>(
     }
 }
 
+/// Whether a key or token of a client is enough, beside what the certificate of the connection says.
+pub(super) fn suffices(
+    client: &Arc<Client>,
+    of_certificate: Option<&Arc<Client>>,
+    credential: impl FnOnce() -> Arc<str>,
+) -> Result<(), Unidentified> {
+    match of_certificate {
+        Some(other) if !Arc::ptr_eq(other, client) => Err(Unidentified::Conflicting),
+        None if client.terms.require == Require::All => {
+            Err(Unfit::of(client, credential(), Lack::Certificate))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Takes a user name apart that is `client` or `tenant\client`.
 pub fn split_user(user: &str) -> (Option<&str>, &str) {
     match user.split_once('\\') {
@@ -181,3 +244,6 @@ pub fn split_user(user: &str) -> (Option<&str>, &str) {
         None => (None, user),
     }
 }
+
+/// The most characters of a certificate's subject in a record.
+const SUBJECT: usize = 200;

@@ -1,13 +1,15 @@
 //! The gateway's own tokens: useless at a console, bound to what they were issued for.
 
+mod signing;
 mod turns;
+
+pub use signing::{RotateError, Rotated};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
@@ -15,20 +17,19 @@ use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::Deserialize;
 
 use super::claims::{Claims, Holder, LoginId, Purpose, WrittenHolder, random_uuid};
-use super::keyring::{Keyring, seconds};
+use super::keyring::{LONGEST_LIFE, seconds};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, SecretError};
 use crate::state::{State, StateError};
 use crate::vspc::grant::Access;
+use signing::Signing;
 
 /// Issues tokens and reads them.
 pub struct GatewayTokens {
     /// Log-ins that have ended before their tokens did.
     ended: DashMap<LoginId, i64>,
-    keyring: ArcSwap<Keyring>,
     lifetimes: Lifetimes,
-    /// The second of the last look for keys that another process made.
-    looked: AtomicI64,
+    signing: Signing,
     state: Arc<State>,
     /// The second of the last time that what has ended was cleared away.
     swept: AtomicI64,
@@ -42,6 +43,8 @@ pub struct Lifetimes {
     pub access: Duration,
     /// A refresh token.
     pub refresh: Duration,
+    /// The key that signs both, until another is made; none is until an operator wants another.
+    pub keys: Option<Duration>,
 }
 
 /// What a log-in is answered with.
@@ -115,7 +118,7 @@ impl GatewayTokens {
         lifetimes: Lifetimes,
         now: Timestamp,
     ) -> Result<Self, StateError> {
-        let keyring = Keyring::open(&state, now, whole_seconds(lifetimes.refresh))?;
+        let signing = Signing::open(Arc::clone(&state), lifetimes, now)?;
         let ended = turns::ended(&state)?.into_iter().collect();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[NAME]);
@@ -125,9 +128,8 @@ impl GatewayTokens {
         validation.validate_exp = false;
         Ok(Self {
             ended,
-            keyring: ArcSwap::from_pointee(keyring),
             lifetimes,
-            looked: AtomicI64::new(i64::MIN),
+            signing,
             state,
             swept: AtomicI64::new(i64::MIN),
             validation,
@@ -281,14 +283,13 @@ impl GatewayTokens {
         turn: u32,
         now: Timestamp,
     ) -> Result<Secret, StateError> {
-        if self.keyring.load().is_stale(now) {
-            self.renew_keys(now);
-        }
-        let keyring = self.keyring.load();
-        let key = keyring.newest().ok_or(SecretError::NoRandomness)?;
+        let lifetimes = self.lifetimes();
+        let keyring = self.signing.keys(lifetimes, now);
+        let key = keyring.signer(now, lifetimes.longest());
+        let key = key.ok_or(SecretError::NoRandomness)?;
         let lifetime = match purpose {
-            Purpose::Access => self.lifetimes.access,
-            Purpose::Refresh => self.lifetimes.refresh,
+            Purpose::Access => lifetimes.access,
+            Purpose::Refresh => lifetimes.refresh,
         };
         let issued = seconds(now);
         let claims = Claims {
@@ -325,11 +326,12 @@ impl GatewayTokens {
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenFault::Invalid)?;
         let kid = header.kid.ok_or(TokenFault::Invalid)?;
-        let mut keyring = self.keyring.load_full();
-        if keyring.get(&kid).is_none() {
-            keyring = self.look_for_keys(now).ok_or(TokenFault::Invalid)?;
-        }
+        let keyring = self.signing.keys_with(&kid, now);
+        let keyring = keyring.ok_or(TokenFault::Invalid)?;
         let key = keyring.get(&kid).ok_or(TokenFault::Invalid)?;
+        if key.has_ended(seconds(now)) {
+            return Err(TokenFault::Invalid);
+        }
         let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &self.validation)
             .map_err(|_| TokenFault::Invalid)?
             .claims;
@@ -353,25 +355,13 @@ impl GatewayTokens {
         })
     }
 
-    /// Makes a new key, once a month. Where that fails the old one signs on.
-    fn renew_keys(&self, now: Timestamp) {
-        let life = whole_seconds(self.lifetimes.refresh);
-        match Keyring::open(&self.state, now, life) {
-            Ok(keyring) => self.keyring.store(Arc::new(keyring)),
-            Err(error) => tracing::error!(%error, "no new key to sign tokens with can be made"),
-        }
-    }
-
-    /// Keys that another process made, as one that takes over does; looked for once a second at
-    /// most, since anybody can name a key that is not there.
-    fn look_for_keys(&self, now: Timestamp) -> Option<Arc<Keyring>> {
-        let second = seconds(now);
-        if self.looked.swap(second, Ordering::Relaxed) == second {
-            return None;
-        }
-        let keyring = Arc::new(Keyring::look(&self.state).ok()?);
-        self.keyring.store(Arc::clone(&keyring));
-        Some(keyring)
+    /// Has another key sign from now on. Nobody is logged out: the others verify until the last
+    /// token ends that they can have signed. It is on the disk when this returns. Blocks.
+    ///
+    /// # Errors
+    /// Fails when the state does, or the newest key is younger than a minute.
+    pub fn rotate(&self, now: Timestamp) -> Result<Rotated, RotateError> {
+        self.signing.rotate(self.lifetimes(), now)
     }
 }
 
@@ -389,8 +379,6 @@ fn whole_seconds(duration: Duration) -> i64 {
 
 /// Issuer and audience.
 const NAME: &str = "vspc-gateway";
-/// The most that a refresh token can be configured to live, in seconds.
-const LONGEST_LIFE: i64 = 90 * 24 * 60 * 60;
 /// Longer than any token that is issued.
 const LONGEST: usize = 4096;
 

@@ -21,6 +21,9 @@ pub(crate) enum TokensCommand {
     Renew(RenewArguments),
     /// Forget one, so that the next request has a new one obtained; or end a log-in at the gateway.
     Drop(DropArguments),
+    /// Have a new key sign the gateway's own tokens. Nobody is logged out: older keys verify until
+    /// the last token ends that they have signed.
+    RotateKey(RotateArguments),
 }
 
 #[derive(Args)]
@@ -45,6 +48,15 @@ pub(crate) struct ListArguments {
     /// How; by default a table on a terminal, JSON lines elsewhere.
     #[arg(long, value_enum)]
     format: Option<Format>,
+}
+
+#[derive(Args)]
+pub(crate) struct RotateArguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Args)]
@@ -108,6 +120,7 @@ pub(crate) fn run(command: TokensCommand) -> Result<(), Failure> {
         TokensCommand::List(arguments) => list(&arguments),
         TokensCommand::Renew(arguments) => renew(&arguments),
         TokensCommand::Drop(arguments) => drop_token(&arguments),
+        TokensCommand::RotateKey(arguments) => rotate_key(&arguments),
     }
 }
 
@@ -220,6 +233,16 @@ fn drop_token(arguments: &DropArguments) -> Result<(), Failure> {
         Some(count) => print(&format!("dropped: {count}; {note}\n")),
         None => print(&format!("ended: {}; {note}\n", cell(&answer, "ended"))),
     }
+}
+
+fn rotate_key(arguments: &RotateArguments) -> Result<(), Failure> {
+    let body = body(&[("reason", &arguments.reason)]);
+    let answer = client(&arguments.file)?.post("/tokens/rotate-key", &body)?;
+    let (key, note) = (cell(&answer, "key"), cell(&answer, "note"));
+    let (keys, until) = (cell(&answer, "keys"), cell(&answer, "older_keys_until"));
+    print(&format!(
+        "new key: {key}; {note}\n{keys} keys verify, the older ones until {until} at the latest\n"
+    ))
 }
 
 /// A JSON object of what is given.

@@ -5,6 +5,7 @@ mod clients;
 mod conditions;
 mod connections;
 pub(super) mod consoles;
+pub(super) mod credentials;
 mod login;
 pub(super) mod operations;
 mod quotas;

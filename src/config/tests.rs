@@ -9,6 +9,8 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine as _;
 use tempfile::TempDir;
 
+mod credentials;
+
 use super::*;
 use crate::tenant::Whom;
 
@@ -934,6 +936,7 @@ fn the_reference_example_has_every_key() {
         "tenants",
         "tokens",
         "clients",
+        "credentials",
         "rules",
         "conditions",
         "reason",

@@ -133,7 +133,7 @@ fn is_guess(refused: &Rejection) -> bool {
             Unidentified::Bad
             | Unidentified::Conflicting
             | Unidentified::Token(TokenFault::Invalid) => true,
-            Unidentified::Missing | Unidentified::Token(_) => false,
+            Unidentified::Missing | Unidentified::Token(_) | Unidentified::Unfit(_) => false,
         },
         _ => false,
     }

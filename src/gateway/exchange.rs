@@ -13,7 +13,7 @@ use super::answer::{Answer, AnswerBody, ConsoleAnswer};
 use super::rejection::{Rejection, Shape};
 use super::{Gateway, REQUEST_ID};
 use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
-use crate::client::{Caller, Client, LoginId, Peer};
+use crate::client::{Caller, Client, LoginId, Peer, Unidentified};
 use crate::policy::{Acting, Bearer, Permit, Reason};
 use crate::quota;
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
@@ -143,12 +143,12 @@ impl Exchange {
         }
     }
 
-    /// The client that is logging in, and by which of its keys; `way` says how it came.
-    pub(super) fn saw_login_of(&mut self, client: &Client, way: &str, key: &str) {
+    /// The client that is logging in, and by which of its keys.
+    pub(super) fn saw_login_of(&mut self, client: &Client, credential: &Arc<str>) {
         let Some(entry) = &mut self.entry else { return };
         let record = entry.record();
         record.client = Some(Arc::clone(&client.name));
-        record.credential = Some(Arc::from(format!("{way}:{key}")));
+        record.credential = Some(Arc::clone(credential));
     }
 
     /// A client's name that came without a key of it.
@@ -299,6 +299,10 @@ impl Exchange {
         record.detail = rejection.detail().map(Cow::Owned);
         if let Some(rule) = rejection.rule() {
             record.rule = Some(rule);
+        }
+        if let Rejection::Unidentified(Unidentified::Unfit(unfit)) = rejection {
+            record.client.clone_from(&unfit.client);
+            record.credential = Some(Arc::clone(&unfit.credential));
         }
         if rejection.hides_target() {
             record.path = Some("~hidden".to_owned());

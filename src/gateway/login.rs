@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::exchange::Exchange;
 use super::reply::TokenReply;
-use super::{Answer, Gateway, Rejection};
+use super::{Answer, Gateway, Rejection, refuse_source_of};
 use crate::client::{
     Aim, Client, Holder, LoginId, Pair, Presented, TenantClaim, TokenFault, TurnError,
     Unidentified, split_user,
@@ -93,9 +93,7 @@ impl Gateway {
             return self.pass_password(exchange, log_in, is_client).await;
         };
         // Whose key it is, also where the name is wrong: it may be stolen.
-        exchange.saw_login_of(client, "password", &key.label());
-        self.freezer.check_caller(Some(&client.name))?;
-        self.meter(exchange, Some(client))?;
+        self.welcomes(exchange, client, ("password", &key.id()))?;
         let name = name.filter(|(_, name)| *name == &*client.name);
         let (tenant, _) = name.ok_or(Unidentified::Bad)?;
 
@@ -201,6 +199,28 @@ impl Gateway {
         Ok(self.reply(&narrowed, &Secret::new(token.to_owned())))
     }
 
+    /// Whether a client may log in, or stay logged in, by a key of this id. `way` says how the key
+    /// came.
+    fn welcomes(
+        &self,
+        exchange: &mut Exchange,
+        client: &Arc<Client>,
+        (way, key): (&str, &str),
+    ) -> Result<(), Rejection> {
+        let shown = self
+            .clients
+            .shown_key(client, key)
+            .ok_or(TokenFault::Revoked)?;
+        let credential: Arc<str> = Arc::from(format!("{way}:{shown}"));
+        exchange.saw_login_of(client, &credential);
+        let on = (&exchange.peer, self.clock.now());
+        let credential = || Arc::clone(&credential);
+        self.clients.check_log_in(client, key, credential, on)?;
+        refuse_source_of(client, &exchange.peer)?;
+        self.freezer.check_caller(Some(&client.name))?;
+        self.meter(exchange, Some(client))
+    }
+
     /// Whether the holder of a refresh token may still act, now as `target`.
     async fn admit_holder(
         &self,
@@ -216,14 +236,8 @@ impl Gateway {
         else {
             return Err(Rejection::Internal);
         };
-        let client = self
-            .clients
-            .named(name)
-            .filter(|_| self.clients.still_knows(&presented.holder))
-            .ok_or(TokenFault::Revoked)?;
-        exchange.saw_login_of(client, "refresh", key.get(..8).unwrap_or(key));
-        self.freezer.check_caller(Some(&client.name))?;
-        self.meter(exchange, Some(client))?;
+        let client = self.clients.named(name).ok_or(TokenFault::Revoked)?;
+        self.welcomes(exchange, client, ("refresh", key))?;
         let claim = Some(TenantClaim::Name(tenant));
         self.admitted(exchange, log_in.head, client, claim, (aim, access))
             .await?;

@@ -17,8 +17,8 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use codes::{
-    BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, RATE_LIMITED,
-    gone_code, head_code, upstream_code, wire_code,
+    BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, NO_CREDENTIALS,
+    RATE_LIMITED, gone_code, head_code, upstream_code, wire_code,
 };
 
 use super::answer::AnswerBody;
@@ -80,6 +80,9 @@ pub enum Rejection {
     /// What came as a reason is none.
     #[error("{0}")]
     Reason(ReasonFault),
+    /// The client may not call from there.
+    #[error("this client may not call from this address")]
+    Source,
     /// The console refused even a fresh token.
     #[error("the console refused a fresh token")]
     RefusedToken,
@@ -161,6 +164,7 @@ impl Rejection {
             Self::NoTurn(NoTurn::Share(_)) => ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoTurn(NoTurn::Unwell(_)) => ("console_unwell", StatusCode::SERVICE_UNAVAILABLE),
             Self::RefusedToken => ("upstream_refused_token", StatusCode::BAD_GATEWAY),
+            Self::Source => ("source_denied", StatusCode::FORBIDDEN),
             Self::State(_) => ("state_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenMethod => METHOD_REFUSED,
             Self::Token(TokenError::WrongSubject { .. }) => {
@@ -172,7 +176,9 @@ impl Rejection {
             Self::Unidentified(who) => match who {
                 Unidentified::Bad | Unidentified::Token(_) => BAD_CREDENTIALS,
                 Unidentified::Conflicting => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
-                Unidentified::Missing => ("no_credentials", StatusCode::UNAUTHORIZED),
+                Unidentified::Missing => NO_CREDENTIALS,
+                Unidentified::Unfit(unfit) if unfit.is_missing() => NO_CREDENTIALS,
+                Unidentified::Unfit(_) => BAD_CREDENTIALS,
             },
             Self::Unresolved(whom) => match whom {
                 Unresolved::Ambiguous => ("tenant_ambiguous", StatusCode::BAD_REQUEST),
@@ -266,6 +272,7 @@ impl Rejection {
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
+            Self::Unidentified(Unidentified::Unfit(unfit)) => Some(unfit.lack.to_string()),
             Self::Upstream(error) => Some(error.to_string()),
             Self::Wire(fault) => Some(fault.to_string()),
             _ => None,
@@ -344,7 +351,7 @@ impl Rejection {
             Self::Frozen(_) => "unauthorized_client",
             Self::Exceeded(_) | Self::Guessing { .. } => "temporarily_unavailable",
             other if other.code().1.is_server_error() => "temporarily_unavailable",
-            Self::Denied(_) | Self::Unresolved(_) => "unauthorized_client",
+            Self::Denied(_) | Self::Source | Self::Unresolved(_) => "unauthorized_client",
             _ => "invalid_request",
         }
     }

@@ -59,6 +59,7 @@ fn clients(tenants: Tenants, targets: Targets) -> crate::client::Directory {
         index: 0,
         tenants,
         targets,
+        terms: crate::client::Terms::default(),
     });
     let mut clients = crate::client::Directory::default();
     let digest = KeyDigest::of(KEY.as_bytes());
@@ -170,6 +171,7 @@ fn admit(
         index: 0,
         tenants: Tenants::Named(["acme".into(), "viewed".into()].into()),
         targets,
+        terms: crate::client::Terms::default(),
     };
     let policy = Policy::new(vec![Rules::default()], Rules::default(), None);
     let permit = policy.admit(&client, &Named::Known(Arc::clone(tenant)), aim, access)?;

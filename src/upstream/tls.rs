@@ -24,7 +24,7 @@ pub enum Trust {
 }
 
 /// The SHA-256 digest of a certificate in DER form.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Fingerprint256([u8; 32]);
 
 impl Fingerprint256 {

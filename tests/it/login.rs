@@ -463,6 +463,7 @@ fn expired_token(directory: &std::path::Path, like: &str) -> String {
     let lifetimes = Lifetimes {
         access: std::time::Duration::from_secs(3600),
         refresh: std::time::Duration::from_secs(7200),
+        keys: None,
     };
     let now = Clock::System.now();
     let state = Arc::new(State::open(&settings).unwrap());

@@ -20,6 +20,7 @@ mod canary_login;
 mod child;
 mod clients;
 mod conformance;
+mod credentials;
 mod crowd;
 mod directory;
 mod fair;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::conditions::{Whose, demand};
 use super::consoles::name;
+use super::credentials::{Proofs, compare};
 use super::quotas::allowance;
 use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject, uid};
@@ -12,7 +13,6 @@ use crate::client::{Client, Directory, Targets, Tenants};
 use crate::config::reader::{Item, Section};
 use crate::policy::{Policy, Reasons, Rules};
 use crate::quota::Allowance;
-use crate::secret::KeyDigest;
 use crate::tenant::Mapping;
 
 pub(super) fn clients(
@@ -24,7 +24,7 @@ pub(super) fn clients(
 ) -> (Directory, Policy) {
     let mut directory = Directory::default();
     let mut policies = Vec::new();
-    let mut names = HashSet::new();
+    let (mut names, mut certificates) = (HashSet::new(), Vec::new());
     for mut section in root.sections("clients") {
         let name = section
             .required("name")
@@ -48,7 +48,8 @@ pub(super) fn clients(
                 "several tenants need [mapping] tenant_header to choose by",
             );
         }
-        let keys = section.required("api_keys");
+        let proofs = Proofs::read(&mut section);
+        let terms = proofs.terms(&mut section);
         let targets = section
             .optional("targets")
             .map_or(Some(Targets::None), |item| targets(&item));
@@ -60,20 +61,14 @@ pub(super) fn clients(
             index: policies.len(),
             tenants: scope.unwrap_or_else(|| Tenants::Named(HashSet::new())),
             targets: targets.unwrap_or_default(),
+            terms,
         });
-        directory.keys_of(&client);
         limits.insert(Arc::clone(&client.name), allowance(&mut section));
-        let keys = keys.inspect(|item| {
-            if item.raw().as_array().is_some_and(|keys| keys.is_empty()) {
-                item.fault("an empty list would let nobody call");
-            }
-        });
-        for item in keys.and_then(|item| item.elements()).unwrap_or_default() {
-            add_key(&item, &client, &mut directory);
-        }
+        proofs.add(&client, &mut directory, &mut certificates);
         section.finish();
         policies.push(rules);
     }
+    compare(&certificates, &directory);
     let policy = policy(root, Policy::new(policies, logins, reasons));
     (directory, policy)
 }
@@ -85,19 +80,6 @@ fn policy(root: &Section<'_>, policy: Policy) -> Policy {
         root.fault("mapping.reason_header", message);
     }
     policy
-}
-
-fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {
-    let digest = item.read_with(|text: String| {
-        // The text itself is not repeated: somebody may have put the key there.
-        KeyDigest::parse(&text).ok_or(
-            "must be sha256: and 64 hex digits, as `vspc-gateway keys new` prints it; the key \
-             itself never stands in this file",
-        )
-    });
-    if let Some(Err(shared)) = digest.map(|digest| directory.add(digest, client)) {
-        item.fault(shared.to_string());
-    }
 }
 
 fn scope(item: &Item<'_>, tenants: &AllTenants) -> Option<Tenants> {

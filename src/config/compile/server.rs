@@ -118,9 +118,19 @@ fn lifetimes(section: &mut Section<'_>) -> Option<Lifetimes> {
                 _ => Err("must be between token_lifetime and 2160h (90 days)"),
             })
         });
+    let keys = section
+        .optional("token_key_rotation")
+        .map_or(Some(Some(30 * 24 * HOUR)), |item| {
+            item.read_with(|life: Duration| match life {
+                life if life.is_zero() => Ok(None),
+                life if (HOUR..=3650 * 24 * HOUR).contains(&life) => Ok(Some(life)),
+                _ => Err("must be between 1h and 3650d, or \"0s\" for never"),
+            })
+        });
     Some(Lifetimes {
         access: access?,
         refresh: refresh?,
+        keys: keys?,
     })
 }
 

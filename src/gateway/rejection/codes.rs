@@ -99,6 +99,7 @@ pub(super) const HEAD_TOO_LARGE: (&str, StatusCode) = (
 pub(super) const METHOD_REFUSED: (&str, StatusCode) =
     ("method_refused", StatusCode::METHOD_NOT_ALLOWED);
 pub(super) const RATE_LIMITED: (&str, StatusCode) = ("rate_limited", StatusCode::TOO_MANY_REQUESTS);
+pub(super) const NO_CREDENTIALS: (&str, StatusCode) = ("no_credentials", StatusCode::UNAUTHORIZED);
 pub(super) const REQUEST_TIMEOUT: (&str, StatusCode) =
     ("request_timeout", StatusCode::REQUEST_TIMEOUT);
 pub(super) const TARGET_TOO_LONG: (&str, StatusCode) =
