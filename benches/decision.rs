@@ -89,7 +89,7 @@ async fn warm(gateway: &Gateway, tenant: usize) {
     let head = RequestHead::parse(&parts, &gateway.limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
-    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     gateway.broker.lease(&permit, deadline).await.unwrap();
@@ -104,7 +104,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     };
     let head = RequestHead::parse(parts, limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
-    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
     count(
@@ -118,7 +118,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     count(
         "resolve_authorize",
         counting::during(|| {
-            let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+            let whom = mapping.resolve(&head, &who, tenants).unwrap();
             gateway
                 .policy
                 .authorize(&who, &whom, &head)
@@ -144,7 +144,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
     let head = RequestHead::parse(parts, limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
-    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
 
@@ -164,9 +164,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     });
     group.bench_function("resolve_authorize", |bencher| {
         bencher.iter(|| {
-            let whom = mapping
-                .resolve(black_box(head.headers), &who, tenants)
-                .unwrap();
+            let whom = mapping.resolve(black_box(&head), &who, tenants).unwrap();
             let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
             black_box(permit.bearer())
         });
@@ -216,7 +214,7 @@ fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = gateway
         .mapping
-        .resolve(head.headers, &who, &gateway.tenants)
+        .resolve(&head, &who, &gateway.tenants)
         .unwrap();
     let permit = gateway.policy.authorize(&who, &whom, &head).unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();

@@ -201,7 +201,7 @@ fn assemble(
     let gateway = Gateway {
         limits: settings.server.limits,
         clients,
-        owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
+        owned: OwnedHeaders::new(settings.mapping.owned()),
         mapping: settings.mapping,
         tenants: settings.tenants,
         roster,

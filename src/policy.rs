@@ -12,7 +12,7 @@ use http::Method;
 
 use crate::client::{Aim, Caller, Client, SessionKey};
 use crate::request::{Operation, RequestHead};
-use crate::tenant::{AccountKey, Gone, Named, Target, TokenKey};
+use crate::tenant::{AccountKey, Gone, Named, Resolved, Target, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -162,12 +162,13 @@ impl Policy {
     pub fn authorize<'a>(
         &'a self,
         caller: &Caller<'_>,
-        named: &Named,
+        whom: &Resolved,
         head: &RequestHead<'_>,
     ) -> Result<Permit<'a>, Denied> {
+        let named = &whom.named;
         let (acting, rules) = match caller {
             Caller::Client(who) => {
-                let acting = acting(who.client(), named, who.aim(), who.access())?;
+                let acting = acting(who.client(), named, whom.aim, who.access())?;
                 let rules = self.clients.get(who.client().index);
                 (acting, rules.ok_or(Denied::Operation(None))?)
             }
@@ -206,11 +207,11 @@ impl Policy {
     pub fn admit<'a>(
         &'a self,
         client: &Client,
-        named: &Named,
-        aim: Aim,
+        whom: &Resolved,
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
-        let acting = acting(client, named, aim, access)?;
+        let named = &whom.named;
+        let acting = acting(client, named, whom.aim, access)?;
         Ok(Permit {
             is_own: is_own(named, &acting),
             acting,

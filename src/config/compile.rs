@@ -5,6 +5,7 @@ mod clients;
 mod connections;
 pub(super) mod consoles;
 mod login;
+mod mapping;
 pub(super) mod operations;
 mod rules;
 pub(super) mod server;
@@ -46,12 +47,12 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     }
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
-    let mapping = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);
-    let clients = clients::clients(root, &tenants, &mapping, consoles.rules);
+    let (mapping, scopes) = mapping::mapping(root, &tenants);
+    let (clients, policy) = clients::clients(root, &tenants, &mapping, consoles.rules);
+    mapping::check_scopes(&scopes, &clients);
     root.finish();
 
-    let (clients, policy) = clients;
     Some(Settings {
         server: server?,
         admin: admin?,

@@ -324,7 +324,7 @@ fn single_faults_say_what_would_be_right() {
         (
             "tenant_header = \"X-Tenant\"",
             "",
-            "need [mapping] tenant_header",
+            "need [mapping] tenant_header, or rules",
         ),
         (
             "tenant_header = \"X-Tenant\"",
@@ -929,6 +929,7 @@ fn the_reference_example_has_every_key() {
         "login",
         "shares",
         "tenants",
+        "mapping",
         "tokens",
         "clients",
         "rules",
