@@ -32,6 +32,7 @@ mod limits;
 mod login;
 mod login_misuse;
 mod login_passed;
+mod mapping;
 mod own_logins;
 mod process;
 mod query;
