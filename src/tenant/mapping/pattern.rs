@@ -1,6 +1,6 @@
 //! Patterns over whole values, in time that grows with the value alone.
 
-use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::meta::{Config, Regex};
 use regex_automata::{Anchored, Input, MatchKind, PatternID, PatternSet};
 use regex_syntax::hir::{Hir, Look};
 
@@ -57,12 +57,7 @@ impl Pattern {
             .parse(text)
             .map_err(|error| PatternFault::Syntax(in_one_line(&error.to_string())))?;
         let whole = Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]);
-        let regex = build(&[&whole], MatchKind::LeftmostFirst).map_err(|error| {
-            match error.size_limit() {
-                Some(_) => PatternFault::Large,
-                None => PatternFault::Syntax(error.to_string()),
-            }
-        })?;
+        let regex = build(&[&whole], MatchKind::LeftmostFirst)?;
         let group = regex.group_info().to_index(PatternID::ZERO, GROUP);
         Ok(Self {
             text: text.into(),
@@ -140,12 +135,15 @@ impl Patterns {
     }
 }
 
-fn build(wholes: &[&Hir], kind: MatchKind) -> Result<Regex, BuildError> {
+fn build(wholes: &[&Hir], kind: MatchKind) -> Result<Regex, PatternFault> {
     let limit = SIZE_LIMIT.saturating_mul(wholes.len());
     let config = Config::new().match_kind(kind).nfa_size_limit(Some(limit));
-    Regex::builder()
-        .configure(config)
-        .build_many_from_hir(wholes)
+    let mut builder = Regex::builder();
+    let built = builder.configure(config).build_many_from_hir(wholes);
+    built.map_err(|error| match error.size_limit() {
+        Some(_) => PatternFault::Large,
+        None => PatternFault::Syntax(error.to_string()),
+    })
 }
 
 /// The parser draws the pattern, with a mark below the fault.
