@@ -3,6 +3,7 @@
 use serde_json::json;
 use vspc_simulator::seed::{
     ACME_ADMINISTRATOR, ACME_DISABLED, ADMINISTRATOR_PASSWORD, GLOBEX_ADMINISTRATOR,
+    INITECH_ADMINISTRATOR,
 };
 use vspc_simulator::{SeenRequest, Simulator};
 
@@ -27,7 +28,7 @@ rules = [
 ]
 [[tenants]]
 name = "own"
-login = { grant = "password", username = 'Acme\administrator', password = { file = "own" } }"#;
+login = { grant = "password", username = 'Initech\owner', password = { file = "own" } }"#;
     let simulator = Simulator::start(unsigned_settings()).await.unwrap();
     let url = simulator.url();
     let folder = tempfile::tempdir().unwrap();
@@ -39,7 +40,7 @@ login = { grant = "password", username = 'Acme\administrator', password = { file
     );
     let text = text
         .replace("tenant_header = \"X-Tenant\"", rules)
-        .replace(r"Acme\administrator", ACME_ADMINISTRATOR.name);
+        .replace(r"Initech\owner", INITECH_ADMINISTRATOR.name);
     crate::harness::write_secret(&folder.path().join("own"), ADMINISTRATOR_PASSWORD);
     World::start_in(simulator, folder, &text, |_| {}).await
 }
