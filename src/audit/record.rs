@@ -260,11 +260,8 @@ impl Record {
     }
 
     fn put_actors(&self, out: &mut Vec<u8>) {
-        text(
-            out,
-            "request_id",
-            self.request_id.as_ref().map(RequestId::as_str),
-        );
+        let id = self.request_id.as_ref();
+        text(out, "request_id", id.map(RequestId::as_str));
         text(out, "config", self.config.as_deref());
         text(out, "client", self.client.as_deref());
         text(out, "credential", self.credential.as_deref());
