@@ -204,7 +204,10 @@ fn assemble(
         limits: settings.server.limits,
         clients,
         owned: OwnedHeaders::new(
-            (settings.mapping.tenant_header.iter()).chain(settings.policy.reason_header()),
+            settings
+                .mapping
+                .owned()
+                .chain(settings.policy.reason_header()),
         ),
         mapping: settings.mapping,
         tenants: settings.tenants,

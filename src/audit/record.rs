@@ -192,6 +192,8 @@ pub struct Record {
     pub peer: Option<String>,
     /// For whom.
     pub tenant: Option<Arc<str>>,
+    /// The mapping rule that named the tenant.
+    pub mapping: Option<Arc<str>>,
     /// Which console.
     pub console: Option<Arc<str>>,
     /// Whom the request acted as.
@@ -258,11 +260,8 @@ impl Record {
     }
 
     fn put_actors(&self, out: &mut Vec<u8>) {
-        text(
-            out,
-            "request_id",
-            self.request_id.as_ref().map(RequestId::as_str),
-        );
+        let id = self.request_id.as_ref();
+        text(out, "request_id", id.map(RequestId::as_str));
         text(out, "config", self.config.as_deref());
         text(out, "client", self.client.as_deref());
         text(out, "credential", self.credential.as_deref());
@@ -279,6 +278,7 @@ impl Record {
         text(out, "operator", self.operator.as_deref());
         text(out, "peer", self.peer.as_deref());
         text(out, "tenant", self.tenant.as_deref());
+        text(out, "mapping", self.mapping.as_deref());
         text(out, "console", self.console.as_deref());
         if let Some(target) = &self.target {
             json::name(out, "target");
@@ -440,6 +440,7 @@ mod tests {
             operator: Some("ann@host".into()),
             peer: Some("uid 0, pid 7".to_owned()),
             tenant: Some("acme".into()),
+            mapping: Some("mapping.rules[3]".into()),
             console: Some("main".into()),
             target: Some(Target {
                 uid: Some(Uuid::from_u128(1)),
@@ -475,7 +476,7 @@ mod tests {
             "seq": 7, "time": "2026-03-04T05:06:07.000089Z", "kind": "request",
             "request_id": id.as_str(), "config": "3", "client": "zabbix",
             "credential": "api_key:12345678", "user": "ACME\\ann", "grant": "password",
-            "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme",
+            "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme", "mapping": "mapping.rules[3]",
             "operator": "ann@host", "peer": "uid 0, pid 7",
             "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann"}, "operation": "plain",
             "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",

@@ -134,6 +134,11 @@ impl Identified<'_> {
         self.certificate.as_ref()
     }
 
+    /// A claim of the issuer's token that the caller is known by; nothing for other callers.
+    pub fn claim(&self, _name: &str) -> Option<&str> {
+        None
+    }
+
     /// As which user of the tenant the credential acts.
     pub fn aim(&self) -> Aim {
         match &self.proof {

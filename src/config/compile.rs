@@ -7,6 +7,7 @@ mod connections;
 pub(super) mod consoles;
 pub(super) mod credentials;
 mod login;
+mod mapping;
 pub(super) mod operations;
 mod quotas;
 mod reason;
@@ -51,15 +52,15 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     }
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
-    let (mapping, reasons) = tenants::mapping(root);
     let mut quotas = quota::Settings::default();
     let tenants = tenants::tenants(root, &consoles, &mut quotas.tenants);
+    let (mapping, scopes, reasons) = mapping::mapping(root, &tenants);
     let rules = (consoles.rules, reasons);
-    let clients = clients::clients(root, &tenants, &mapping, rules, &mut quotas.clients);
+    let (clients, policy) = clients::clients(root, &tenants, &mapping, rules, &mut quotas.clients);
+    mapping::check_scopes(&scopes, &clients);
     quotas.guesses = server.as_ref().and_then(|server| server.guesses);
     root.finish();
 
-    let (clients, policy) = clients;
     Some(Settings {
         server: server?,
         admin: admin?,

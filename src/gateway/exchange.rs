@@ -18,7 +18,7 @@ use crate::policy::{Acting, Bearer, Permit, Reason};
 use crate::quota;
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
-use crate::tenant::Named;
+use crate::tenant::{Named, Resolved};
 use crate::token::{Broker, Lease};
 use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle, UpstreamError};
 use crate::vspc::GrantType;
@@ -166,9 +166,11 @@ impl Exchange {
         record.user = user.map(Arc::clone);
     }
 
-    pub(super) fn saw_tenant(&mut self, whom: &Named) {
-        if let (Some(entry), Named::Known(tenant)) = (&mut self.entry, whom) {
-            let record = entry.record();
+    pub(super) fn saw_tenant(&mut self, whom: &Resolved) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.mapping = whom.rule.as_ref().map(Arc::clone);
+        if let Named::Known(tenant) = &whom.named {
             record.tenant = Some(Arc::clone(&tenant.name));
             record.console = Some(tenant.console.shared());
         }

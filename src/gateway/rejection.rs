@@ -181,9 +181,12 @@ impl Rejection {
                 Unidentified::Unfit(_) => BAD_CREDENTIALS,
             },
             Self::Unresolved(whom) => match whom {
-                Unresolved::Ambiguous => ("tenant_ambiguous", StatusCode::BAD_REQUEST),
+                Unresolved::Ambiguous | Unresolved::Disagree => {
+                    ("tenant_ambiguous", StatusCode::BAD_REQUEST)
+                }
                 Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
                 Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
+                Unresolved::User => ("target_ambiguous", StatusCode::BAD_REQUEST),
             },
             Self::Upstream(error) => upstream_code(error),
             Self::Wire(fault) => wire_code(fault.what),

@@ -34,6 +34,7 @@ mod limits;
 mod login;
 mod login_misuse;
 mod login_passed;
+mod mapping;
 mod own_logins;
 mod policy;
 mod process;

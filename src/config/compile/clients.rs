@@ -38,14 +38,14 @@ pub(super) fn clients(
         let scope = section
             .required("tenants")
             .and_then(|item| scope(&item, tenants));
-        if mapping.tenant_header.is_none()
+        if !mapping.chooses()
             && scope
                 .as_ref()
                 .is_some_and(|scope| !matches!(scope, Tenants::Named(n) if n.len() == 1))
         {
             section.fault(
                 "tenants",
-                "several tenants need [mapping] tenant_header to choose by",
+                "several tenants need [mapping] tenant_header, or rules, to choose by",
             );
         }
         let proofs = Proofs::read(&mut section);
