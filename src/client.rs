@@ -1,21 +1,25 @@
 //! Who is calling: API keys, as a header of their own, as a bearer, or as a Basic password; and the
-//! gateway's own tokens.
+//! gateway's own tokens; and by tokens of identity providers.
 
 mod caller;
 mod certificate;
 mod claims;
+mod issued;
+pub mod jwt;
 mod keyring;
 mod peer;
 mod remembered;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod unidentified;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
 pub use certificate::{Certificate, SubjectName};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use peer::Peer;
 pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
+pub use unidentified::Unidentified;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -31,6 +35,7 @@ use crate::secret::{KeyDigest, Secret};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
 use caller::{ClientToken, Proof, Verified, VerifiedHolder, agree};
+use jwt::{Fits, Issued};
 use remembered::{DigestHasher, Remembered};
 
 /// The header that carries an API key.
@@ -111,23 +116,6 @@ enum Way {
     Bearer,
 }
 
-/// Why a caller is not known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unidentified {
-    /// A credential that no client has.
-    #[error("the credential is not known here")]
-    Bad,
-    /// Two credentials that do not name the same client.
-    #[error("the request carries credentials that do not name one client: send exactly one")]
-    Conflicting,
-    /// No credential at all.
-    #[error("send the client's key in the X-Api-Key header (or as a bearer, or as Basic)")]
-    Missing,
-    /// A token of the gateway that is not good any more.
-    #[error(transparent)]
-    Token(TokenFault),
-}
-
 /// All clients by the digests of their keys.
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -138,9 +126,13 @@ pub struct Directory {
     passthrough: Option<ConsoleId>,
     tokens: Option<Arc<GatewayTokens>>,
     /// Tokens that were read.
-    verified: Remembered,
+    verified: Remembered<Verified>,
     /// Tokens of the console that callers hold.
-    exposed: Remembered,
+    exposed: Remembered<Verified>,
+    /// Which client a token of an issuer is.
+    fits: Fits,
+    /// Tokens of issuers that were read.
+    issued: Remembered<Issued>,
 }
 
 #[derive(Debug)]
@@ -215,6 +207,10 @@ impl Directory {
             authorizations += 1;
             presented += 1;
             let read = self.read_authorization(value.as_bytes(), now);
+            // Whether it agrees with the others cannot be told.
+            if let Err(why @ Unidentified::NoKeys { .. }) = read {
+                return Err(why);
+            }
             let identified = read.map_err(|why| fault = why).ok();
             found = agree(found, identified, presented)?;
         }
@@ -319,6 +315,9 @@ impl Directory {
         let remembered = self.verified.get(&digest);
         let verified = match remembered.or_else(|| self.exposed.get(&digest)) {
             Some(verified) => verified,
+            None if self.is_issued(bearer, &digest) => {
+                return self.read_issued(bearer, digest, now);
+            }
             None => self.verify(bearer, digest, now)?,
         };
         if verified.expires <= now {

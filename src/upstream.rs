@@ -17,6 +17,7 @@ pub use answers::fault_within;
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
 pub use paced::Pace;
+pub(crate) use tls::client_config;
 pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::jwt::Issued;
+use super::remembered::Ends;
 use super::{Aim, Certificate, Client, LoginId, Peer, SessionKey, Unidentified};
 use crate::clock::Timestamp;
 use crate::vspc::grant::Access;
@@ -27,6 +29,7 @@ pub struct Identified<'a> {
 
 #[derive(Debug)]
 pub(super) enum Proof<'a> {
+    Issued(Arc<Issued>),
     Key(&'a Arc<Client>, &'a Arc<str>),
     Token(Arc<Verified>, ClientToken),
 }
@@ -42,6 +45,14 @@ pub struct Verified {
     /// What it may do.
     pub access: Access,
     pub(super) holder: VerifiedHolder,
+}
+
+impl Ends for Verified {
+    const LIMIT: usize = 65_536;
+
+    fn ends(&self) -> Timestamp {
+        self.expires
+    }
 }
 
 #[derive(Debug)]
@@ -62,15 +73,17 @@ impl Identified<'_> {
     /// The client.
     pub fn client(&self) -> &Arc<Client> {
         match &self.proof {
+            Proof::Issued(token) => &token.client,
             Proof::Key(client, _) => client,
             Proof::Token(_, token) => &token.client,
         }
     }
 
-    /// How it proved it, as records name it: `api_key:`, `basic:`, `bearer:` or `token:` and the
-    /// first digits of the digest, which tell the keys of one client apart.
+    /// How it proved it, as records name it: `api_key:`, `basic:`, `bearer:`, `token:` or
+    /// `jwt:` and the first digits of the digest, which tell the keys of one client apart.
     pub fn credential(&self) -> &Arc<str> {
         match &self.proof {
+            Proof::Issued(token) => &token.credential,
             Proof::Key(_, credential) => credential,
             Proof::Token(verified, _) => &verified.credential,
         }
@@ -79,6 +92,7 @@ impl Identified<'_> {
     /// The tenant that the credential names, if it names one.
     pub fn tenant(&self) -> Option<TenantClaim<'_>> {
         match &self.proof {
+            Proof::Issued(token) => token.tenant.as_deref().map(TenantClaim::NameOrAlias),
             Proof::Key(..) => self.tenant.as_deref().map(TenantClaim::NameOrAlias),
             Proof::Token(_, token) => Some(TenantClaim::Name(&token.tenant)),
         }
@@ -89,10 +103,34 @@ impl Identified<'_> {
         self.certificate.as_ref()
     }
 
+    /// Whom the issuer's token is of: the issuer's name, a bar, and the token's subject.
+    pub fn principal(&self) -> Option<&Arc<str>> {
+        match &self.proof {
+            Proof::Issued(token) => Some(&token.principal),
+            Proof::Key(..) | Proof::Token(..) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn issued(&self) -> Option<&Arc<Issued>> {
+        match &self.proof {
+            Proof::Issued(token) => Some(token),
+            Proof::Key(..) | Proof::Token(..) => None,
+        }
+    }
+
+    /// A claim of the issuer's token that is a text.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        match &self.proof {
+            Proof::Issued(token) => token.claims.text(name),
+            Proof::Key(..) | Proof::Token(..) => None,
+        }
+    }
+
     /// As which user of the tenant the credential acts.
     pub fn aim(&self) -> Aim {
         match &self.proof {
-            Proof::Key(..) => Aim::Own,
+            Proof::Issued(_) | Proof::Key(..) => Aim::Own,
             Proof::Token(_, token) => token.aim,
         }
     }
@@ -100,7 +138,7 @@ impl Identified<'_> {
     /// What the credential may do at most.
     pub fn access(&self) -> Access {
         match &self.proof {
-            Proof::Key(..) => Access::Full,
+            Proof::Issued(_) | Proof::Key(..) => Access::Full,
             Proof::Token(verified, _) => verified.access,
         }
     }

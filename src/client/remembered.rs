@@ -5,26 +5,40 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::caller::Verified;
 use crate::clock::Timestamp;
 use crate::secret::KeyDigest;
 
-/// Tokens by their digests, bounded in number.
-#[derive(Debug, Default)]
-pub(super) struct Remembered(DashMap<KeyDigest, Arc<Verified>, BuildHasherDefault<DigestHasher>>);
+/// Something that is of no use any more after a time.
+pub(super) trait Ends {
+    /// The most of them that are remembered.
+    const LIMIT: usize;
 
-impl Remembered {
-    pub(super) fn get(&self, digest: &KeyDigest) -> Option<Arc<Verified>> {
+    /// When it ends.
+    fn ends(&self) -> Timestamp;
+}
+
+/// Tokens by their digests, bounded in number.
+#[derive(Debug)]
+pub(super) struct Remembered<T>(DashMap<KeyDigest, Arc<T>, BuildHasherDefault<DigestHasher>>);
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self(DashMap::default())
+    }
+}
+
+impl<T: Ends> Remembered<T> {
+    pub(super) fn get(&self, digest: &KeyDigest) -> Option<Arc<T>> {
         self.0.get(digest).map(|entry| Arc::clone(&entry))
     }
 
     /// Where there is no room, what has ended goes first, and then all of it: what is forgotten
     /// costs a verification, or a log-in.
-    pub(super) fn insert(&self, digest: KeyDigest, verified: Arc<Verified>, now: Timestamp) {
-        if self.0.len() >= LIMIT {
-            self.0.retain(|_, verified| verified.expires > now);
+    pub(super) fn insert(&self, digest: KeyDigest, verified: Arc<T>, now: Timestamp) {
+        if self.0.len() >= T::LIMIT {
+            self.0.retain(|_, verified| verified.ends() > now);
         }
-        if self.0.len() >= LIMIT {
+        if self.0.len() >= T::LIMIT {
             self.0.clear();
         }
         self.0.insert(digest, verified);
@@ -46,6 +60,3 @@ impl Hasher for DigestHasher {
         }
     }
 }
-
-/// The most tokens that are remembered.
-const LIMIT: usize = 65_536;

@@ -4,6 +4,7 @@ mod addresses;
 mod clients;
 mod connections;
 pub(super) mod consoles;
+mod issuers;
 mod login;
 pub(super) mod operations;
 mod rules;
@@ -48,7 +49,9 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     let refresh = tokens::tokens(root, wait);
     let mapping = tenants::mapping(root);
     let tenants = tenants::tenants(root, &consoles);
-    let clients = clients::clients(root, &tenants, &mapping, consoles.rules);
+    let issuers = issuers::issuers(root, folder);
+    let known = (&tenants, &issuers);
+    let clients = clients::clients(root, known, &mapping, consoles.rules);
     root.finish();
 
     let (clients, policy) = clients;
@@ -60,6 +63,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         state: state?,
         refresh: refresh?,
         consoles: consoles.consoles,
+        issuers: issuers.settings,
         clients,
         tenants: tenants.directory,
         tenant_logins: tenants.logins,

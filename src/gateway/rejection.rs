@@ -16,8 +16,8 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use codes::{
-    BAD_CREDENTIALS, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, gone_code, head_code, upstream_code,
-    wire_code,
+    BAD_CREDENTIALS, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, caller_code, gone_code, head_code,
+    upstream_code, wire_code,
 };
 
 use super::answer::AnswerBody;
@@ -140,11 +140,7 @@ impl Rejection {
             Self::Token(error) if error.is_refusal() => ("login_refused", StatusCode::BAD_GATEWAY),
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
-            Self::Unidentified(who) => match who {
-                Unidentified::Bad | Unidentified::Token(_) => BAD_CREDENTIALS,
-                Unidentified::Conflicting => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
-                Unidentified::Missing => ("no_credentials", StatusCode::UNAUTHORIZED),
-            },
+            Self::Unidentified(who) => caller_code(*who),
             Self::Unresolved(whom) => match whom {
                 Unresolved::Ambiguous => ("tenant_ambiguous", StatusCode::BAD_REQUEST),
                 Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
@@ -231,6 +227,7 @@ impl Rejection {
             Self::Directory { .. } => Some(self.to_string()),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
+            Self::Unidentified(Unidentified::Jwt(fault)) => Some(fault.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
             Self::Upstream(error) => Some(error.to_string()),
             Self::Wire(fault) => Some(fault.to_string()),
@@ -242,7 +239,10 @@ impl Rejection {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Audit(_) | Self::Denied(Denied::NotYet) => Some(1),
-            Self::Directory { retry_after } => Some(whole_seconds(*retry_after)),
+            Self::Directory { retry_after }
+            | Self::Unidentified(Unidentified::NoKeys { retry_after }) => {
+                Some(whole_seconds(*retry_after))
+            }
             Self::State(_) | Self::TokenRenewed => Some(1),
             Self::NoTurn(NoTurn::Share(refused)) => Some(whole_seconds(refused.retry_after)),
             Self::NoTurn(NoTurn::Unwell(open)) => Some(whole_seconds(open.retry_after)),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::consoles::name;
+use super::issuers::{Conditioned, Issuers, Jwt, jwt};
 use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject, uid};
 use crate::client::{Client, Directory, Targets, Tenants};
@@ -14,13 +15,14 @@ use crate::tenant::Mapping;
 
 pub(super) fn clients(
     root: &mut Section<'_>,
-    tenants: &AllTenants,
+    (tenants, issuers): (&AllTenants, &Issuers),
     mapping: &Mapping,
     logins: Rules,
 ) -> (Directory, Policy) {
     let mut directory = Directory::default();
     let mut policies = Vec::new();
     let mut names = HashSet::new();
+    let mut conditioned = Conditioned::default();
     for mut section in root.sections("clients") {
         let name = section
             .required("name")
@@ -34,7 +36,10 @@ pub(super) fn clients(
         let scope = section
             .required("tenants")
             .and_then(|item| scope(&item, tenants));
+        let jwt = jwt(&mut section, issuers);
+        let names_tenant = jwt.as_ref().is_some_and(Jwt::names_tenant);
         if mapping.tenant_header.is_none()
+            && !names_tenant
             && scope
                 .as_ref()
                 .is_some_and(|scope| !matches!(scope, Tenants::Named(n) if n.len() == 1))
@@ -44,7 +49,10 @@ pub(super) fn clients(
                 "several tenants need [mapping] tenant_header to choose by",
             );
         }
-        let keys = section.required("api_keys");
+        let keys = match &jwt {
+            Some(_) => section.optional("api_keys"),
+            None => section.required("api_keys"),
+        };
         let targets = section
             .optional("targets")
             .and_then(|item| targets(&item))
@@ -65,9 +73,13 @@ pub(super) fn clients(
         for item in keys.and_then(|item| item.elements()).unwrap_or_default() {
             add_key(&item, &client, &mut directory);
         }
+        if let Some(jwt) = jwt {
+            conditioned.add(&client, jwt, &mut directory);
+        }
         section.finish();
         policies.push(rules);
     }
+    conditioned.finish();
     (directory, Policy::new(policies, logins))
 }
 
