@@ -37,18 +37,9 @@ pub(super) fn clients(
             .required("tenants")
             .and_then(|item| scope(&item, tenants));
         let jwt = jwt(&mut section, issuers);
-        let names_tenant = jwt.as_ref().is_some_and(Jwt::names_tenant);
-        if mapping.tenant_header.is_none()
-            && !names_tenant
-            && scope
-                .as_ref()
-                .is_some_and(|scope| !matches!(scope, Tenants::Named(n) if n.len() == 1))
-        {
-            section.fault(
-                "tenants",
-                "several tenants need [mapping] tenant_header to choose by",
-            );
-        }
+        let is_named =
+            mapping.tenant_header.is_some() || jwt.as_ref().is_some_and(Jwt::names_tenant);
+        check_choice(&section, scope.as_ref(), is_named);
         let keys = match &jwt {
             Some(_) => section.optional("api_keys"),
             None => section.required("api_keys"),
@@ -81,6 +72,17 @@ pub(super) fn clients(
     }
     conditioned.finish();
     (directory, Policy::new(policies, logins))
+}
+
+/// Whoever has several tenants must be able to say which.
+fn check_choice(section: &Section<'_>, scope: Option<&Tenants>, is_named: bool) {
+    let are_several = |scope: &Tenants| !matches!(scope, Tenants::Named(names) if names.len() == 1);
+    if !is_named && scope.is_some_and(are_several) {
+        section.fault(
+            "tenants",
+            "several tenants need [mapping] tenant_header to choose by",
+        );
+    }
 }
 
 fn add_key(item: &Item<'_>, client: &Arc<Client>, directory: &mut Directory) {

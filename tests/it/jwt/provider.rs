@@ -19,7 +19,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-#[expect(clippy::disallowed_types, reason = "tokens are judged by the machine's clock")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "tokens are judged by the machine's clock"
+)]
 pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_secs()).unwrap()
@@ -131,7 +134,9 @@ impl Provider {
     pub(super) fn asked(&self, path: &str) -> usize {
         let desk = self.desk.lock();
         let asked = desk.asked.iter();
-        asked.filter(|asked| path.is_empty() || *asked == path).count()
+        asked
+            .filter(|asked| path.is_empty() || *asked == path)
+            .count()
     }
 }
 

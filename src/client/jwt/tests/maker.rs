@@ -77,10 +77,7 @@ pub(super) fn rules() -> Rules {
     Rules {
         issuer: ISSUER.to_owned(),
         audience: vec!["vspc-gateway".to_owned(), "api://gateway".to_owned()],
-        algorithms: vec![
-            Algorithm::RS256,
-            Algorithm::ES256,
-        ],
+        algorithms: vec![Algorithm::RS256, Algorithm::ES256],
         leeway: Duration::from_secs(30),
         max_lifetime: Duration::from_secs(24 * 60 * 60),
         kind: None,
