@@ -315,10 +315,10 @@ impl Directory {
         let remembered = self.verified.get(&digest);
         let verified = match remembered.or_else(|| self.exposed.get(&digest)) {
             Some(verified) => verified,
-            None if self.is_issued(bearer, &digest) => {
-                return self.read_issued(bearer, digest, now);
-            }
-            None => self.verify(bearer, digest, now)?,
+            None => match self.read_issued(bearer, digest, now) {
+                Some(read) => return read.map(Caller::Client),
+                None => self.verify(bearer, digest, now)?,
+            },
         };
         if verified.expires <= now {
             return Err(Unidentified::Token(TokenFault::Expired));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::caller::Proof;
 use super::jwt::{Conditions, Issuer, Untaken};
-use super::{Caller, Client, Directory, GatewayTokens, Identified, Unidentified};
+use super::{Client, Directory, GatewayTokens, Identified, Unidentified};
 use crate::clock::Timestamp;
 use crate::secret::KeyDigest;
 
@@ -20,35 +20,33 @@ impl Directory {
         self.fits.trust(issuers);
     }
 
-    /// Whether a bearer is to be read as a token of an issuer.
-    pub(super) fn is_issued(&self, bearer: &[u8], digest: &KeyDigest) -> bool {
-        let is_known = || self.issued.get(digest).is_some();
-        !self.fits.are_none() && (is_known() || !GatewayTokens::is_own(bearer))
-    }
-
-    /// Reads a token of an issuer.
+    /// Reads a token of an issuer; `None` where a bearer is to be read as one of the gateway's own.
     pub(super) fn read_issued(
         &self,
         bearer: &[u8],
         digest: KeyDigest,
         now: Timestamp,
-    ) -> Result<Caller<'_>, Unidentified> {
+    ) -> Option<Result<Identified<'_>, Unidentified>> {
+        if self.fits.are_none() {
+            return None;
+        }
         let read = match self.issued.get(&digest) {
             Some(known) => known.check(now).map(|()| known),
+            None if GatewayTokens::is_own(bearer) => return None,
             None => self.fits.verify(bearer, digest, now).map(|issued| {
                 let issued = Arc::new(issued);
                 self.issued.insert(digest, Arc::clone(&issued), now);
                 issued
             }),
         };
-        let issued = read.map_err(|untaken| match untaken {
-            Untaken::Fault(fault) => Unidentified::Jwt(fault),
-            Untaken::NoKeys(retry_after) => Unidentified::NoKeys { retry_after },
-        })?;
-        Ok(Caller::Client(Identified {
-            proof: Proof::Issued(issued),
-            tenant: None,
-            certificate: None,
-        }))
+        Some(match read {
+            Ok(issued) => Ok(Identified {
+                proof: Proof::Issued(issued),
+                tenant: None,
+                certificate: None,
+            }),
+            Err(Untaken::Fault(fault)) => Err(Unidentified::Jwt(fault)),
+            Err(Untaken::NoKeys(retry_after)) => Err(Unidentified::NoKeys { retry_after }),
+        })
     }
 }

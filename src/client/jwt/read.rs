@@ -29,8 +29,7 @@ pub struct Rules {
     pub kind: Option<String>,
 }
 
-/// A token whose parts can be read; nothing in it is believed yet.
-#[derive(Debug)]
+/// A token whose parts can be read; nothing in it is believed yet. It is not for printing.
 pub struct Unverified<'t> {
     signed: &'t [u8],
     signature: &'t str,

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -18,17 +17,18 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use vspc_gateway::clock::Clock;
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "tokens are judged by the machine's clock"
-)]
+/// The machine's time in seconds, by which tokens are judged.
 pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_secs()).unwrap()
+    Clock::System.now().0 / 1_000_000
 }
 
 /// An object with some members in place of, or besides, its own; null takes one out.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is used"
+)]
 pub(super) fn with(base: &Value, changes: Value) -> Value {
     let mut base = base.clone();
     let members = base.as_object_mut().unwrap();

@@ -94,6 +94,10 @@ pub(super) fn header() -> Value {
 }
 
 /// Base with some members in place of, or besides, its own; null takes one out.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is used"
+)]
 pub(super) fn with(base: Value, changes: Value) -> Value {
     let mut base = base;
     let members = base.as_object_mut().unwrap();
@@ -130,6 +134,10 @@ pub(super) fn signed_text(header: &str, claims: &str) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is used"
+)]
 pub(super) fn signed(header: Value, claims: Value) -> String {
     signed_text(&header.to_string(), &claims.to_string())
 }
