@@ -31,7 +31,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::secret::{KeyDigest, Secret};
+use crate::secret::KeyDigest;
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
 use caller::{ClientToken, Proof, Verified, VerifiedHolder, agree};
@@ -244,26 +244,6 @@ impl Directory {
                 .is_some_and(|(_, keys)| keys.contains(key)),
             Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
         }
-    }
-
-    /// Remembers a token of the console that a caller was given, so that it is known again.
-    pub fn expose(
-        &self,
-        token: &Secret,
-        session: &SessionKey,
-        login: LoginId,
-        expires: Timestamp,
-        now: Timestamp,
-    ) {
-        let digest = KeyDigest::of(token.expose().as_bytes());
-        let verified = Verified {
-            expires,
-            credential: Arc::from(format!("exposed:{}", digest.label())),
-            login,
-            access: session.access,
-            holder: VerifiedHolder::Login(session.clone()),
-        };
-        self.exposed.insert(digest, Arc::new(verified), now);
     }
 
     fn look_up(&self, key: &[u8], way: Way) -> Option<Identified<'_>> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
+use super::caller::{Verified, VerifiedHolder};
+use super::{Directory, LoginId, SessionKey};
 use crate::clock::Timestamp;
-use crate::secret::KeyDigest;
+use crate::secret::{KeyDigest, Secret};
 
 /// Something that is of no use any more after a time.
 pub(super) trait Ends {
@@ -42,6 +44,28 @@ impl<T: Ends> Remembered<T> {
             self.0.clear();
         }
         self.0.insert(digest, verified);
+    }
+}
+
+impl Directory {
+    /// Remembers a token of the console that a caller was given, so that it is known again.
+    pub fn expose(
+        &self,
+        token: &Secret,
+        session: &SessionKey,
+        login: LoginId,
+        expires: Timestamp,
+        now: Timestamp,
+    ) {
+        let digest = KeyDigest::of(token.expose().as_bytes());
+        let verified = Verified {
+            expires,
+            credential: Arc::from(format!("exposed:{}", digest.label())),
+            login,
+            access: session.access,
+            holder: VerifiedHolder::Login(session.clone()),
+        };
+        self.exposed.insert(digest, Arc::new(verified), now);
     }
 }
 
