@@ -322,14 +322,8 @@ impl Record {
         number(out, "bytes_out", self.bytes_out);
         number(out, "duration_us", self.duration_us);
         number(out, "attempts", self.attempts.map(u64::from));
-        text(
-            out,
-            "lease",
-            self.lease
-                .map(|lease| lease.hex())
-                .as_ref()
-                .map(|hex| ascii(hex)),
-        );
+        let lease = self.lease.map(|lease| lease.hex());
+        text(out, "lease", lease.as_ref().map(|hex| ascii(hex)));
         if let Some(subject) = &self.subject {
             json::name(out, "subject");
             put_subject(out, subject);
