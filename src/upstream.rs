@@ -20,6 +20,7 @@ pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
 pub use paced::Pace;
 pub use received::Received;
+pub(crate) use tls::client_config;
 pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 

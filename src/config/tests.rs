@@ -941,6 +941,7 @@ fn the_reference_example_has_every_key() {
         "rules",
         "conditions",
         "reason",
+        "issuers",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
@@ -1203,4 +1204,187 @@ fn rules_that_one_value_fits_are_refused_with_the_value() {
         found[0].contains("another rule is called \"seven\""),
         "{found:#?}"
     );
+}
+
+/// A file with an issuer, and a client that is known by its tokens.
+fn with_issuer(issuer: &str, client: &str) -> String {
+    format!(
+        "{GOOD}\n[[issuers]]\nname = \"entra\"\n{issuer}\n[[clients]]\nname = \"reader\"\n\
+         tenants = [\"acme\"]\n{client}\nallow = [{{ methods = [\"GET\"], paths = [\"/x\"] }}]\n"
+    )
+}
+
+const ISSUER: &str = "issuer = \"https://login.example.com/t\"\naudience = [\"gw\"]";
+const JWT: &str = "jwt = { issuer = \"entra\", claims = { azp = \"app\" } }";
+
+#[test]
+fn an_issuer_has_careful_defaults() {
+    let settings = Settings::parse(&with_issuer(ISSUER, JWT), folder().path()).unwrap();
+    let [issuer] = &settings.issuers[..] else {
+        panic!("one issuer");
+    };
+    let names = ["RS256", "ES256"].map(|name| client::jwt::algorithm(name).unwrap());
+    assert_eq!(issuer.rules.algorithms, names);
+    assert_eq!(issuer.rules.leeway, Duration::from_secs(30));
+    assert_eq!(issuer.rules.max_lifetime, Duration::from_secs(86_400));
+    assert_eq!(issuer.rules.kind, None);
+    assert_eq!(issuer.source, client::jwt::KeySource::Discovery);
+    assert_eq!(issuer.refresh, Duration::from_secs(600));
+    assert_eq!(issuer.refetch, Duration::from_secs(30));
+    assert_eq!(issuer.max_stale, Duration::from_secs(86_400));
+}
+
+#[test]
+fn faults_of_issuers_and_of_their_clients_say_what_to_do() {
+    let audience = |more: &str| format!("{ISSUER}\n{more}");
+    for (issuer, client, expected) in [
+        ("issuer = \"x\"", JWT, "audience: is missing"),
+        ("audience = [\"gw\"]", JWT, "issuer: is missing"),
+        (
+            "audience = []\nissuer = \"https://x\"",
+            JWT,
+            "at least one audience",
+        ),
+        (
+            "audience = [\"\"]\nissuer = \"https://x\"",
+            JWT,
+            "must not be empty",
+        ),
+        (
+            "audience = [\"gw\"]\nissuer = \"http://login.example.com\"",
+            JWT,
+            "must be https",
+        ),
+        (
+            "audience = [\"gw\"]\nissuer = \"https://x/?a\"",
+            JWT,
+            "must have no query",
+        ),
+        (
+            &audience("algorithms = [\"HS256\"]"),
+            JWT,
+            "only the issuer can make",
+        ),
+        (
+            &audience("algorithms = [\"none\"]"),
+            JWT,
+            "only the issuer can make",
+        ),
+        (
+            &audience("algorithms = [\"rs256\"]"),
+            JWT,
+            "only the issuer can make",
+        ),
+        (&audience("algorithms = []"), JWT, "at least one algorithm"),
+        (&audience("leeway = \"6m\""), JWT, "between 0s and 5m"),
+        (
+            &audience("max_lifetime = \"1s\""),
+            JWT,
+            "between 1m and 30d",
+        ),
+        (&audience("type = \"\""), JWT, "typ"),
+        (
+            &audience("refresh = \"10ms\""),
+            JWT,
+            "refresh: must be between",
+        ),
+        (
+            &audience("refetch = \"10ms\""),
+            JWT,
+            "refetch: must be between",
+        ),
+        (
+            &audience("max_stale = \"1m\""),
+            JWT,
+            "between refresh and 7d",
+        ),
+        (&audience("jwks = {}"), JWT, "exactly one of url and file"),
+        (
+            &audience("jwks = { url = \"https://x/k\", file = \"k\" }"),
+            JWT,
+            "exactly one of url and file",
+        ),
+        (
+            &audience("jwks = { url = \"http://example.com/k\" }"),
+            JWT,
+            "must be https",
+        ),
+        (
+            &audience("jwks = { file = \"missing\" }"),
+            JWT,
+            "cannot read",
+        ),
+        (
+            &audience("jwks = { file = \"password\" }"),
+            JWT,
+            "no JWK set",
+        ),
+        (&audience("tls = { ca = \"password\" }"), JWT, "tls"),
+        (
+            &audience("[[issuers]]\nname = \"entra\"\nissuer = \"https://y\"\naudience = [\"g\"]"),
+            JWT,
+            "another issuer is called",
+        ),
+        (
+            &format!("{ISSUER}\n[[issuers]]\nname = \"b\"\n{ISSUER}"),
+            JWT,
+            "would not say whose it is",
+        ),
+        (
+            ISSUER,
+            "jwt = { issuer = \"other\", claims = { azp = \"a\" } }",
+            "no issuer is called \"other\"",
+        ),
+        (ISSUER, "jwt = { issuer = \"entra\" }", "claims: is missing"),
+        (
+            ISSUER,
+            "jwt = { issuer = \"entra\", claims = {} }",
+            "every token of the issuer",
+        ),
+        (
+            ISSUER,
+            "jwt = { issuer = \"entra\", claims = { azp = 7 } }",
+            "jwt.claims.azp: expected text",
+        ),
+        (
+            ISSUER,
+            "jwt = { issuer = \"entra\", claims = { azp = \"\" } }",
+            "1 to 1024 bytes",
+        ),
+        (
+            ISSUER,
+            &format!("{JWT}\ntenant_claim = \"\""),
+            "must be the name of a claim",
+        ),
+        (
+            ISSUER,
+            "api_keys = [\"sha256:0086d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]\ntenant_claim = \"t\"",
+            "means nothing without jwt",
+        ),
+        (
+            ISSUER,
+            &format!("{JWT}\n[[clients]]\nname = \"b\"\ntenants = [\"acme\"]\n{JWT}"),
+            "could be client \"reader\" too",
+        ),
+    ] {
+        let found = faults(&with_issuer(issuer, client));
+        assert!(
+            found.iter().any(|fault| fault.contains(expected)),
+            "{issuer}\n{client}\n{expected}: {found:#?}"
+        );
+    }
+}
+
+/// Whoever is told the tenant by a token needs no header for it.
+#[test]
+fn a_claim_may_name_the_tenant_in_place_of_a_header() {
+    let without = |client: &str| {
+        let text = with_issuer(ISSUER, client).replace("tenants = [\"acme\"]", "tenants = [\"*\"]");
+        let text = text.replacen("[mapping]\ntenant_header = \"X-Tenant\"", "", 1);
+        let text = text.replacen("tenants = [\"*\"]", "tenants = [\"acme\"]", 1);
+        faults(&text)
+    };
+    assert!(without(JWT)[0].contains("need [mapping] tenant_header"));
+    let claimed = format!("{JWT}\ntenant_claim = \"tid_vspc\"");
+    assert_eq!(without(&claimed), Vec::<String>::new());
 }

@@ -121,7 +121,10 @@ impl Exchange {
         record.credential = Some(Arc::clone(who.credential()));
         record.session = who.login();
         match who {
-            Caller::Client(who) => record.client = Some(Arc::clone(&who.client().name)),
+            Caller::Client(who) => {
+                record.client = Some(Arc::clone(&who.client().name));
+                record.principal = who.principal().map(Arc::clone);
+            }
             Caller::Login(_, session) => {
                 record.user = broker.user_of(session);
                 record.console = Some(session.console.shared());

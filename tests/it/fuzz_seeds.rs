@@ -42,6 +42,11 @@ fn rules_that_are_disjoint_name_one_tenant() {
     replay("mapping", checks::mapping::check);
 }
 
+#[test]
+fn tokens_of_issuers_have_one_reading() {
+    replay("jwt", checks::jwt::check);
+}
+
 /// Runs a check over all inputs of a target, and names those that break a promise.
 fn replay(target: &str, check: fn(&[u8])) {
     let mut broken = Vec::new();

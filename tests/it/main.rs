@@ -30,6 +30,7 @@ mod fuzz_seeds;
 mod harness;
 mod http2;
 mod identity;
+mod jwt;
 mod limits;
 mod login;
 mod login_misuse;
