@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::listen::Drain;
 use crate::secret::Secret;
 use crate::token::RenewalLimit;
@@ -36,7 +36,7 @@ use reply::{Refusal, text};
 
 /// Answers operators.
 pub struct Admin {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     registry: Registry,
     gauges: Gauges,
     token: Option<Secret>,
@@ -47,19 +47,24 @@ pub struct Admin {
 impl Admin {
     /// The operators' view of a gateway. With a `token` everything but the bare state of health
     /// needs it as a bearer.
-    pub fn new(gateway: Arc<Gateway>, token: Option<Secret>, drain: Drain) -> Self {
+    pub fn new(live: Arc<Live>, token: Option<Secret>, drain: Drain) -> Self {
         let mut registry = Registry::with_prefix("vspc_gateway");
-        gateway.telemetry.register(&mut registry);
+        live.now().telemetry.register(&mut registry);
         let gauges = Gauges::default();
         gauges.register(&mut registry);
         Self {
-            gateway,
+            live,
             registry,
             gauges,
             token,
             drain,
             renewals: RenewalLimit::default(),
         }
+    }
+
+    /// The gateway of the present configuration, for one thing that is done.
+    fn gateway(&self) -> Arc<Gateway> {
+        self.live.now()
     }
 
     /// Serves one connection.
@@ -97,7 +102,9 @@ impl Admin {
         let trusted = self.trusts(&request);
         match path {
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => ready::answer(&self.gateway, &self.drain, request.uri().query(), trusted),
+            "/readyz" => {
+                ready::answer(&self.gateway(), &self.drain, request.uri().query(), trusted)
+            }
             "/metrics" if trusted => self.metrics(),
             "/metrics" => text(
                 StatusCode::UNAUTHORIZED,
@@ -155,7 +162,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.gauges.read(&self.gateway);
+        self.gauges.read(&self.gateway());
         let mut page = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut page, &self.registry) {
             tracing::error!(%error, "cannot write the metrics");

@@ -4,6 +4,7 @@ mod freezes;
 mod observer;
 mod services;
 mod signals;
+mod upkeep;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use crate::client::GatewayTokens;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
-use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
+use crate::gateway::{Gateway, Live, OwnedHeaders, Passthrough};
 use crate::listen::{Connections, Drain, descriptors};
 use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
@@ -92,9 +93,10 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     let limits = settings.server.connections;
     let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
 
-    let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
+    let live = Live::new(Arc::clone(&gateway));
+    let tokens = server.add_service(TokenService::new(Arc::clone(&live), Arc::clone(&shared)));
     let data = server.add_service(DataPlane::new(
-        Arc::clone(&gateway),
+        Arc::clone(&live),
         listen,
         Connections::new(limits, gateway.telemetry.clone()),
         workers,
@@ -102,7 +104,7 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     ));
     data.add_dependency(&tokens);
     if let Some(admin) = admin {
-        let service = AdminService::new(Arc::clone(&gateway), admin, start, Arc::clone(&shared));
+        let service = AdminService::new(Arc::clone(&live), admin, start, Arc::clone(&shared));
         server.add_service(service).add_dependency(&tokens);
     }
 

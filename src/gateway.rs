@@ -7,6 +7,7 @@ mod forward;
 mod frozen;
 mod headers;
 mod inject;
+mod live;
 mod location;
 mod login;
 mod rejection;
@@ -18,6 +19,7 @@ mod turn;
 pub use answer::{AnswerBody, AnswerCut};
 pub use headers::OwnedHeaders;
 pub use inject::inject;
+pub use live::Live;
 pub use login::Passthrough;
 pub use rejection::Rejection;
 

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
@@ -18,11 +17,12 @@ use tokio::sync::Notify;
 
 use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
-use crate::gateway::Gateway;
+use crate::gateway::Live;
 use crate::listen::{Connections, Drain, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
+use super::upkeep::{addresses, renewals, rosters};
 
 /// What the services and the end of the process share.
 pub(super) struct Shared {
@@ -79,7 +79,7 @@ impl Shared {
 
 /// Accepts clients.
 pub(super) struct DataPlane {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     listen: Vec<SocketAddr>,
     connections: Arc<Connections>,
     workers: usize,
@@ -88,14 +88,14 @@ pub(super) struct DataPlane {
 
 impl DataPlane {
     pub(super) fn new(
-        gateway: Arc<Gateway>,
+        live: Arc<Live>,
         listen: Vec<SocketAddr>,
         connections: Arc<Connections>,
         workers: usize,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
-            gateway,
+            live,
             listen,
             connections,
             workers,
@@ -118,11 +118,11 @@ impl Service for DataPlane {
             match take_or_bind(*address, fds.as_ref()) {
                 Ok(listener) => {
                     tracing::info!(%address, "clients are served");
-                    let gateway = Arc::clone(&self.gateway);
+                    let live = Arc::clone(&self.live);
                     let drain = self.shared.drain.clone();
                     let connections = Arc::clone(&self.connections);
                     accepting.spawn(async move {
-                        serve(listener, gateway, &connections, &drain).await;
+                        serve(listener, live, &connections, &drain).await;
                     });
                 }
                 Err(error) => return self.shared.fail(&error),
@@ -147,13 +147,13 @@ impl Service for DataPlane {
 /// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, checks
 /// the consoles' addresses, and looks for what other processes have frozen.
 pub(super) struct TokenService {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     shared: Arc<Shared>,
 }
 
 impl TokenService {
-    pub(super) fn new(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Self {
-        Self { gateway, shared }
+    pub(super) fn new(live: Arc<Live>, shared: Arc<Shared>) -> Self {
+        Self { live, shared }
     }
 }
 
@@ -165,40 +165,18 @@ impl Service for TokenService {
         _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        for console in self.gateway.consoles.keys() {
-            self.gateway.broker.warm(console);
-        }
-        let tenants = self.gateway.tenants.all();
-        self.gateway.broker.expect_tenants(tenants.len());
-        let accounts: Vec<_> = tenants
-            .iter()
-            .filter_map(|tenant| tenant.account())
-            .collect();
         let stop = || {
             let mut draining = self.shared.drain.watch();
             async move { draining.begun().await }
         };
-        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
-        let renewals = async move {
-            gateway.broker.resume_accounts(accounts).await;
-            gateway.broker.run_renewals(stopped).await;
-        };
-        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
-        let roster = async move { gateway.roster.run(stopped).await };
-        // What is frozen is looked for until the very end.
-        let gateway = Arc::clone(&self.gateway);
-        let freezes = async move { watch(&gateway).await };
-        // So are the consoles' addresses.
-        let gateway = Arc::clone(&self.gateway);
-        let addresses = async move {
-            let consoles = gateway.consoles.values();
-            join_all(consoles.map(|console| console.watch_addresses())).await;
-        };
+        let live = || Arc::clone(&self.live);
+        let shared = &self.shared;
         tokio::join!(
-            indispensable("renewal of tokens", renewals, &self.shared),
-            indispensable("the directory of tenants", roster, &self.shared),
-            indispensable("the watch over freezes", freezes, &self.shared),
-            indispensable("checks of addresses", addresses, &self.shared),
+            indispensable("renewal of tokens", renewals(live(), stop()), shared),
+            indispensable("the directory of tenants", rosters(live(), stop()), shared),
+            // These go on until the very end.
+            indispensable("the watch over freezes", watch(live()), shared),
+            indispensable("checks of addresses", addresses(live()), shared),
         );
     }
 
@@ -236,14 +214,14 @@ pub(super) struct AdminService {
 
 impl AdminService {
     pub(super) fn new(
-        gateway: Arc<Gateway>,
+        live: Arc<Live>,
         admin: AdminListener,
         start: Start,
         shared: Arc<Shared>,
     ) -> Self {
         let AdminListener { listen, token } = admin;
         Self {
-            admin: Arc::new(Admin::new(gateway, token, shared.drain.clone())),
+            admin: Arc::new(Admin::new(live, token, shared.drain.clone())),
             listen,
             start,
             shared,
