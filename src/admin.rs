@@ -4,16 +4,19 @@ mod freeze;
 mod gauges;
 mod operator;
 mod ready;
+mod reload;
 mod reply;
 mod tokens;
 
 pub use operator::{OPERATOR, Peer};
+pub use reload::{Asked, Loaded, NotLoaded, Outcome, Reloads};
 
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -39,7 +42,8 @@ pub struct Admin {
     live: Arc<Live>,
     registry: Registry,
     gauges: Gauges,
-    token: Option<Secret>,
+    token: ArcSwapOption<Secret>,
+    reloads: Option<Reloads>,
     drain: Drain,
     renewals: RenewalLimit,
 }
@@ -56,10 +60,23 @@ impl Admin {
             live,
             registry,
             gauges,
-            token,
+            token: ArcSwapOption::new(token.map(Arc::new)),
+            reloads: None,
             drain,
             renewals: RenewalLimit::default(),
         }
+    }
+
+    /// Lets operators have the configuration loaded anew.
+    #[must_use]
+    pub fn reloading(mut self, reloads: Reloads) -> Self {
+        self.reloads = Some(reloads);
+        self
+    }
+
+    /// From now on everything but the bare state of health needs this as a bearer, if anything.
+    pub fn trust(&self, token: Option<Secret>) {
+        self.token.store(token.map(Arc::new));
     }
 
     /// The gateway of the present configuration, for one thing that is done.
@@ -102,9 +119,7 @@ impl Admin {
         let trusted = self.trusts(&request);
         match path {
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => {
-                ready::answer(&self.gateway(), &self.drain, request.uri().query(), trusted)
-            }
+            "/readyz" => ready::answer(&self.live, &self.drain, request.uri().query(), trusted),
             "/metrics" if trusted => self.metrics(),
             "/metrics" => text(
                 StatusCode::UNAUTHORIZED,
@@ -138,6 +153,7 @@ impl Admin {
             other => {
                 let body = reply::read(&parts.headers, body).await?;
                 match other {
+                    "/reload" => self.reload(&who, &body).await,
                     "/tokens/renew" => self.renew_tokens(&who, &body).await,
                     "/tokens/drop" => self.drop_tokens(&who, &body).await,
                     "/freeze" => self.freeze(&who, &body).await,
@@ -148,7 +164,7 @@ impl Admin {
     }
 
     fn trusts<B>(&self, request: &Request<B>) -> bool {
-        let Some(token) = &self.token else {
+        let Some(token) = self.token.load_full() else {
             return true;
         };
         request
@@ -162,7 +178,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.gauges.read(&self.gateway());
+        self.gauges.read(&self.live);
         let mut page = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut page, &self.registry) {
             tracing::error!(%error, "cannot write the metrics");
@@ -184,7 +200,7 @@ impl Admin {
 fn by_hand(path: &str) -> Option<Method> {
     match path {
         "/tokens" | "/frozen" => Some(Method::GET),
-        "/tokens/renew" | "/tokens/drop" | "/freeze" | "/thaw" => Some(Method::POST),
+        "/reload" | "/tokens/renew" | "/tokens/drop" | "/freeze" | "/thaw" => Some(Method::POST),
         _ => None,
     }
 }

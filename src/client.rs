@@ -140,7 +140,7 @@ pub struct Directory {
     /// Tokens that were read.
     verified: Remembered,
     /// Tokens of the console that callers hold.
-    exposed: Remembered,
+    exposed: Arc<Remembered>,
 }
 
 #[derive(Debug)]
@@ -246,7 +246,26 @@ impl Directory {
                 .names
                 .get(name.as_str())
                 .is_some_and(|(_, keys)| keys.contains(key)),
-            Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
+            Holder::Login(session) => self.session(session).is_some(),
+        }
+    }
+
+    /// The session that a token names, at the console whose own users may log in: tokens say what
+    /// it is called, not where it is.
+    pub fn session(&self, named: &SessionKey) -> Option<SessionKey> {
+        let console = self.passthrough.as_ref()?;
+        console.has_name_of(&named.console).then(|| SessionKey {
+            console: console.clone(),
+            ..named.clone()
+        })
+    }
+
+    /// Goes on with what the directory before knew by itself: the console's tokens that callers
+    /// hold, where its users still log in at the same one. What was derived from the file is not
+    /// taken over.
+    pub fn take_over(&mut self, before: &Self) {
+        if self.passthrough.is_some() && self.passthrough == before.passthrough {
+            self.exposed = Arc::clone(&before.exposed);
         }
     }
 
@@ -373,7 +392,10 @@ impl Directory {
                 tenant: Arc::from(tenant),
                 aim: Aim::of(target, is_named),
             }),
-            Holder::Login(session) => VerifiedHolder::Login(session),
+            Holder::Login(session) => {
+                let revoked = Unidentified::Token(TokenFault::Revoked);
+                VerifiedHolder::Login(self.session(&session).ok_or(revoked)?)
+            }
         };
         let verified = Arc::new(Verified {
             expires: read.expires,

@@ -19,7 +19,7 @@ mod turn;
 pub use answer::{AnswerBody, AnswerCut};
 pub use headers::OwnedHeaders;
 pub use inject::inject;
-pub use live::Live;
+pub use live::{LastReload, Live};
 pub use login::Passthrough;
 pub use rejection::Rejection;
 
@@ -40,7 +40,7 @@ use crate::policy::Policy;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::roster::Roster;
 use crate::telemetry::Telemetry;
-use crate::token::Broker;
+use crate::token::{Broker, VspcIssuer};
 use crate::upstream::{Console, ConsoleId, Pace};
 use crate::{client, tenant, wire};
 
@@ -57,6 +57,8 @@ pub const GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
 /// Everything a request passes on its way.
 #[derive(Debug)]
 pub struct Gateway {
+    /// The version of the configuration, which records name.
+    pub version: Arc<str>,
     /// Bounds on request heads and bodies.
     pub limits: Limits,
     /// Who may call.
@@ -73,6 +75,8 @@ pub struct Gateway {
     pub freezer: Arc<Freezer>,
     /// Where tokens come from.
     pub broker: Broker,
+    /// The accounts that it gets them by.
+    pub issuer: Arc<VspcIssuer>,
     /// The gateway's own tokens, which callers get.
     pub tokens: Arc<GatewayTokens>,
     /// The console whose own users may log in.

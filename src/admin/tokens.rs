@@ -240,11 +240,12 @@ impl Admin {
     }
 
     fn console(&self, name: &str, record: &mut Record) -> Result<ConsoleId, Refusal> {
-        let console = ConsoleId::new(name);
-        if !self.gateway().consoles.contains_key(&console) {
+        let gateway = self.gateway();
+        let named = gateway.consoles.keys().find(|id| id.as_str() == name);
+        let Some(console) = named.cloned() else {
             let message = format!("no console is called {name:?}");
             return Err(Refusal::not_found(message));
-        }
+        };
         record.console = Some(console.shared());
         Ok(console)
     }

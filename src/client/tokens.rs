@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use jsonwebtoken::{Algorithm, Header, Validation};
+use parking_lot::RwLock;
 use serde::Deserialize;
 
 use super::claims::{Claims, Holder, LoginId, Purpose, WrittenHolder, random_uuid};
@@ -26,7 +27,7 @@ pub struct GatewayTokens {
     /// Log-ins that have ended before their tokens did.
     ended: DashMap<LoginId, i64>,
     keyring: ArcSwap<Keyring>,
-    lifetimes: Lifetimes,
+    lifetimes: RwLock<Lifetimes>,
     /// The second of the last look for keys that another process made.
     looked: AtomicI64,
     state: Arc<State>,
@@ -126,7 +127,7 @@ impl GatewayTokens {
         Ok(Self {
             ended,
             keyring: ArcSwap::from_pointee(keyring),
-            lifetimes,
+            lifetimes: RwLock::new(lifetimes),
             looked: AtomicI64::new(i64::MIN),
             state,
             swept: AtomicI64::new(i64::MIN),
@@ -136,7 +137,12 @@ impl GatewayTokens {
 
     /// How long the tokens live that it issues.
     pub fn lifetimes(&self) -> Lifetimes {
-        self.lifetimes
+        *self.lifetimes.read()
+    }
+
+    /// From now on tokens live as long as this. Those that there are end when they were to.
+    pub fn let_live(&self, lifetimes: Lifetimes) {
+        *self.lifetimes.write() = lifetimes;
     }
 
     /// The tokens of a new log-in.
@@ -247,7 +253,7 @@ impl GatewayTokens {
     /// Uses a refresh token; one that is not good ends its log-in.
     fn take(&self, presented: &Presented, now: Timestamp) -> Result<u32, TurnError> {
         let now = seconds(now);
-        let life = whole_seconds(self.lifetimes.refresh);
+        let life = whole_seconds(self.lifetimes().refresh);
         let ends = now.saturating_add(life).max(seconds(presented.expires));
         let (login, turn) = (presented.login, presented.turn);
         if let Some(next) = turns::take(&self.state, login, turn, now, ends, &self.swept)? {
@@ -287,8 +293,8 @@ impl GatewayTokens {
         let keyring = self.keyring.load();
         let key = keyring.newest().ok_or(SecretError::NoRandomness)?;
         let lifetime = match purpose {
-            Purpose::Access => self.lifetimes.access,
-            Purpose::Refresh => self.lifetimes.refresh,
+            Purpose::Access => self.lifetimes().access,
+            Purpose::Refresh => self.lifetimes().refresh,
         };
         let issued = seconds(now);
         let claims = Claims {
@@ -355,7 +361,7 @@ impl GatewayTokens {
 
     /// Makes a new key, once a month. Where that fails the old one signs on.
     fn renew_keys(&self, now: Timestamp) {
-        let life = whole_seconds(self.lifetimes.refresh);
+        let life = whole_seconds(self.lifetimes().refresh);
         match Keyring::open(&self.state, now, life) {
             Ok(keyring) => self.keyring.store(Arc::new(keyring)),
             Err(error) => tracing::error!(%error, "no new key to sign tokens with can be made"),
@@ -378,7 +384,7 @@ impl GatewayTokens {
 impl fmt::Debug for GatewayTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GatewayTokens")
-            .field("lifetimes", &self.lifetimes)
+            .field("lifetimes", &self.lifetimes())
             .finish_non_exhaustive()
     }
 }

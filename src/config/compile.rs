@@ -15,7 +15,7 @@ mod tokens;
 use std::path::Path;
 
 use super::reader::Section;
-use super::{AdminAddress, Settings};
+use super::{AdminAddress, Settings, Source};
 
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
 /// when there is a value.
@@ -53,6 +53,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
 
     let (clients, policy) = clients;
     Some(Settings {
+        source: Source::of(root.text()),
         server: server?,
         admin: admin?,
         log: log?,

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Gateway;
+use crate::clock::Timestamp;
 
 /// Where everybody finds the gateway of the present configuration.
 ///
@@ -16,6 +18,16 @@ use super::Gateway;
 pub struct Live {
     present: ArcSwap<Gateway>,
     changed: watch::Sender<()>,
+    last: Mutex<Option<LastReload>>,
+}
+
+/// The last reload of the configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LastReload {
+    /// Whether the file was loaded; else what was before it goes on.
+    pub succeeded: bool,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Live {
@@ -24,6 +36,7 @@ impl Live {
         Arc::new(Self {
             present: ArcSwap::new(gateway),
             changed: watch::Sender::new(()),
+            last: Mutex::new(None),
         })
     }
 
@@ -36,6 +49,17 @@ impl Live {
     pub fn replace(&self, next: Arc<Gateway>) {
         self.present.store(next);
         self.changed.send_replace(());
+    }
+
+    /// Notes what came of a reload.
+    pub fn was_reloaded(&self, succeeded: bool) {
+        let at = self.now().clock.now();
+        *self.last.lock() = Some(LastReload { succeeded, at });
+    }
+
+    /// What came of the last reload, if there was one since the start.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        *self.last.lock()
     }
 
     /// Tells of each replacement that comes after this.

@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// Whose certificates are believed for a console.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Trust {
     /// The certificate authorities in a PEM file.
     Authorities(PathBuf),
@@ -21,6 +21,21 @@ pub enum Trust {
     /// The operating system's certificate authorities.
     #[default]
     System,
+}
+
+impl Trust {
+    /// Tells what the files say that it rests on apart from what they said before. Reads them.
+    pub(super) fn print(&self) -> Option<u64> {
+        match self {
+            Self::Authorities(path) => {
+                let read = std::fs::read(path).ok()?;
+                let hash = digest::digest(&digest::SHA256, &read);
+                let first = hash.as_ref().first_chunk().copied();
+                first.map(u64::from_be_bytes)
+            }
+            Self::Pinned(_) | Self::System => None,
+        }
+    }
 }
 
 /// The SHA-256 digest of a certificate in DER form.
