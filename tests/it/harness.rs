@@ -186,6 +186,14 @@ impl World {
         self.live().now()
     }
 
+    /// Loads another configuration, as a reload of the process does.
+    pub(crate) async fn reload(&self, text: &str) {
+        let settings = Settings::parse(text, self.folder.path());
+        let settings = settings.unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let next = app::Next::prepare(&self.gateway(), settings).unwrap();
+        next.take_effect(&self.live()).await;
+    }
+
     /// Reads the console's directory from now on, as the process does.
     pub(crate) fn keep_roster(&self) {
         let (gateway, mut draining) = (self.gateway(), self.drain.watch());

@@ -36,6 +36,7 @@ mod own_logins;
 mod process;
 mod query;
 mod refusals;
+mod reload;
 mod state_commands;
 
 mod tokens;
