@@ -93,6 +93,7 @@ pub struct Process {
 pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     use_descriptors(&settings.server);
     let (auditor, writer) = Auditor::open(settings.audit.clone())?;
+    auditor.by_config(&settings.source.version);
     let start = process.start;
     let shared = Arc::new(Shared::new(Drain::new(), settings.server.drain));
     let upgrade_socket = settings.server.upgrade_socket.clone();
@@ -209,6 +210,7 @@ pub fn compose(
     settings: Settings,
     auditor: &Auditor,
 ) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
+    auditor.by_config(&settings.source.version);
     let state = open_state(&settings.state, Start::Fresh, auditor)?;
     assemble(settings, auditor, state)
 }
@@ -237,7 +239,6 @@ fn assemble(
         clock,
     };
     let admin = settings.admin.take();
-    auditor.by_config(&settings.source.version);
     let gateway = gateway(settings, connected, lasting);
     if let Some(to) = &gateway.passthrough {
         gateway.broker.restore_sessions(to.console.id());

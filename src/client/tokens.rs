@@ -1,6 +1,9 @@
 //! The gateway's own tokens: useless at a console, bound to what they were issued for.
 
+mod lifetimes;
 mod turns;
+
+pub use lifetimes::Lifetimes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,15 +37,6 @@ pub struct GatewayTokens {
     /// The second of the last time that what has ended was cleared away.
     swept: AtomicI64,
     validation: Validation,
-}
-
-/// How long tokens live.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Lifetimes {
-    /// An access token.
-    pub access: Duration,
-    /// A refresh token.
-    pub refresh: Duration,
 }
 
 /// What a log-in is answered with.
@@ -133,16 +127,6 @@ impl GatewayTokens {
             swept: AtomicI64::new(i64::MIN),
             validation,
         })
-    }
-
-    /// How long the tokens live that it issues.
-    pub fn lifetimes(&self) -> Lifetimes {
-        *self.lifetimes.read()
-    }
-
-    /// From now on tokens live as long as this. Those that there are end when they were to.
-    pub fn let_live(&self, lifetimes: Lifetimes) {
-        *self.lifetimes.write() = lifetimes;
     }
 
     /// The tokens of a new log-in.
