@@ -14,6 +14,7 @@ use crate::admin::{Admin, Asked, Loaded, NotLoaded, Outcome};
 use crate::audit::{Code, Kind, Record};
 use crate::config::{AdminAddress, ConfigError, Differences, Settings, Source};
 use crate::gateway::Live;
+use crate::secret::Secret;
 
 /// Says from now on how detailed the log is.
 pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
@@ -152,7 +153,8 @@ impl Reloader {
         NotLoaded::Faulty { faults }
     }
 
-    /// What of a configuration is not the gateway's.
+    /// What of a configuration is not the gateway's. The certificates of listeners belong here too:
+    /// what could be wrong with them is found where the file is read.
     fn apply(&self, rest: Rest) {
         self.shared.set_drain_time(rest.drain);
         (self.set_level)(rest.level);
@@ -169,7 +171,7 @@ impl Reloader {
 struct Rest {
     drain: Duration,
     level: tracing::Level,
-    admin: Option<(AdminAddress, Option<crate::secret::Secret>)>,
+    admin: Option<(AdminAddress, Option<Secret>)>,
     warnings: Vec<String>,
 }
 
@@ -181,7 +183,7 @@ impl Rest {
             drain: settings.server.drain,
             level: settings.log.level,
             admin: admin.map(|admin| {
-                let token = admin.token.as_ref().map(crate::secret::Secret::duplicate);
+                let token = admin.token.as_ref().map(Secret::duplicate);
                 (admin.listen.clone(), token)
             }),
             warnings: shortages.map(ToString::to_string).collect(),
