@@ -199,6 +199,11 @@ impl<'a> Section<'a> {
         elements.iter().filter_map(Item::section).collect()
     }
 
+    /// The text of the whole file.
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.path
     }

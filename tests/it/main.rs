@@ -42,6 +42,7 @@ mod process;
 mod query;
 mod rates;
 mod refusals;
+mod reload;
 mod sources;
 mod state_commands;
 

@@ -124,7 +124,7 @@ fn a_client_may_have_a_certificate_and_no_key() {
     ] {
         let clients = settings(&proofs).clients;
         let peer = Peer {
-            certificate: Some(std::sync::Arc::new(certificate)),
+            certificate: Some(Arc::new(certificate)),
             ..Peer::plain([192, 0, 2, 1].into())
         };
         let headers = http::HeaderMap::new();
