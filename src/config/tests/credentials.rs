@@ -79,7 +79,7 @@ fn faults_of_keys_are_told_with_their_place() {
         ),
         (
             String::new(),
-            "api_keys: is missing: a client needs api_keys, a certificate or both",
+            "api_keys: is missing: a client needs api_keys, a certificate, jwt, or several of these",
         ),
         (
             format!(
