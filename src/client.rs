@@ -12,7 +12,7 @@ mod tests;
 mod tokens;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
-pub use certificate::{Certificate, SubjectName};
+pub use certificate::{Certificate, CertificateFault, SubjectName};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use peer::Peer;
 pub use tokens::{GatewayTokens, Lifetimes, Pair, Presented, TokenFault, TurnError};
