@@ -18,6 +18,7 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
+use crate::clock::Clock;
 use crate::listen;
 use crate::policy::Policy;
 use crate::request::Limits;
@@ -62,7 +63,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Server {
     /// Where clients connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<listen::Listener>,
     /// How many threads serve them.
     pub workers: usize,
     /// Bounds on requests.
@@ -87,6 +88,26 @@ pub struct Server {
     pub drain: Duration,
     /// Where a new process takes the listening sockets over.
     pub upgrade_socket: PathBuf,
+}
+
+impl Server {
+    /// What an operator should know of it, though it is served.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<_> = self.shortages.iter().map(ToString::to_string).collect();
+        let now = Clock::System.now();
+        for tls in self
+            .listen
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref())
+        {
+            for warning in tls.warnings(now) {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        warnings
+    }
 }
 
 /// The operators' listener.

@@ -6,8 +6,10 @@ mod frames;
 mod guard;
 mod limits;
 mod protocol;
+mod replayed;
 mod socket;
 mod streams;
+pub mod tls;
 mod unread;
 
 pub use drain::{Drain, Draining};
@@ -28,7 +30,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -42,12 +44,50 @@ use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
 use protocol::{PONG, Protocol, Protocols, spoken};
-use unread::Unread;
+use tls::{Secured, Tls, shake};
+use unread::{Cord, Unread};
+
+/// Where callers connect, and how.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The address.
+    pub address: SocketAddr,
+    /// How TLS is spoken there; `None` where it is not.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// A listener without TLS.
+    pub const fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None }
+    }
+}
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
 /// each until its last request is answered. `connections` are those of all listeners.
 pub async fn serve(
-    listener: TcpListener,
+    socket: TcpListener,
+    listener: &Listener,
+    gateway: Arc<Gateway>,
+    connections: &Arc<Connections>,
+    drain: &Drain,
+) {
+    let telemetry = gateway.telemetry.clone();
+    let watching = async {
+        match &listener.tls {
+            Some(tls) => tls.watch(&telemetry).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = accept(socket, listener, gateway, connections, drain) => {}
+        () = watching => {}
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    listener: &Listener,
     gateway: Arc<Gateway>,
     connections: &Arc<Connections>,
     drain: &Drain,
@@ -57,7 +97,7 @@ pub async fn serve(
     let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
             () = stop.begun() => return,
         };
         match accepted {
@@ -74,7 +114,10 @@ pub async fn serve(
                     _open: guard,
                     place,
                 };
-                tokio::spawn(connection.serve(stream, from));
+                match &listener.tls {
+                    None => tokio::spawn(connection.serve(stream, from)),
+                    Some(tls) => tokio::spawn(connection.secure(stream, from, Arc::clone(tls))),
+                };
             }
             // It went away while it waited: that says nothing about the others.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -100,19 +143,65 @@ struct Connection {
 
 impl Connection {
     async fn serve(mut self, stream: TcpStream, from: SocketAddr) {
-        // Without it small answers wait for the caller's acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
+        send_at_once(&stream);
         let peer = Peer::plain(from.ip().to_canonical());
         let protocol = tokio::select! {
             protocol = spoken(&stream, self.place.limits()) => protocol,
             () = late(&mut self.draining) => None,
         };
         match protocol {
-            Some(Protocol::Http1) => self.serve_http1(stream, peer).await,
+            Some(Protocol::Http1) => {
+                let stream = self.watched(stream);
+                self.serve_http1(stream, peer).await;
+            }
             // Boxed, so that the many connections of HTTP/1 have no room for its state.
-            Some(Protocol::Http2) => Box::pin(self.serve_http2(stream, peer)).await,
+            Some(Protocol::Http2) => {
+                let mut stream = self.watched(stream);
+                let cord = stream.cord();
+                Box::pin(self.serve_http2(stream, cord, peer)).await;
+            }
+            None => {}
+        }
+    }
+
+    /// The same with TLS.
+    async fn secure(mut self, stream: TcpStream, from: SocketAddr, tls: Arc<Tls>) {
+        send_at_once(&stream);
+        let address = from.ip().to_canonical();
+        let socket = self.watched(stream);
+        let (limits, telemetry) = (self.place.limits(), self.place.telemetry());
+        // Boxed, so that nothing of it is kept for as long as the connection lives.
+        let shaken = tokio::select! {
+            shaken = Box::pin(shake(&tls, socket, address, limits, telemetry)) => shaken,
+            () = late(&mut self.draining) => None,
+        };
+        drop(tls);
+        let Some(Secured {
+            mut stream,
+            protocol,
+            certificate,
+        }) = shaken
+        else {
+            return;
+        };
+        let peer = Peer {
+            address,
+            scheme: "https",
+            certificate,
+        };
+        let protocol = match protocol {
+            Some(protocol) => Some(protocol),
+            None => tokio::select! {
+                protocol = stream.spoken(self.place.limits()) => protocol,
+                () = late(&mut self.draining) => None,
+            },
+        };
+        match protocol {
+            Some(Protocol::Http1) => self.serve_http1(stream, peer).await,
+            Some(Protocol::Http2) => {
+                let cord = stream.get_mut().get_mut().0.cord();
+                Box::pin(self.serve_http2(stream, cord, peer)).await;
+            }
             None => {}
         }
     }
@@ -123,8 +212,10 @@ impl Connection {
         Unread::new(stream, unread_timeout, self.place.telemetry().clone())
     }
 
-    async fn serve_http1(self, stream: TcpStream, peer: Peer) {
-        let stream = self.watched(stream);
+    async fn serve_http1<S>(self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let readings = Arc::new(Readings::default());
         let limits = &self.gateway.limits;
         let bounds = Bounds {
@@ -152,9 +243,11 @@ impl Connection {
         }
     }
 
-    async fn serve_http2(self, stream: TcpStream, peer: Peer) {
-        let mut stream = self.watched(stream);
-        let cord = stream.cord();
+    /// `cord` is that of the socket.
+    async fn serve_http2<S>(self, stream: S, cord: Cord, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let telemetry = self.place.telemetry();
         let (frames, watch) = Frames::new(stream, self.place.limits());
         let asked = Notify::new();
@@ -261,6 +354,13 @@ async fn answer_read(
         response.headers_mut().insert(CONNECTION, close);
     }
     Ok(response.map(|body| Answered::new(body, answering)))
+}
+
+/// Without it small answers wait for the caller's acknowledgement.
+fn send_at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
 }
 
 /// Closes a connection for which there is no place: reset, so that nothing of it is left behind here.

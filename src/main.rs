@@ -135,9 +135,9 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let shortages = settings.server.shortages.iter();
-    let warnings: String = shortages
-        .map(|shortage| format!("\nwarning: {shortage}"))
+    let warnings = settings.server.warnings().into_iter();
+    let warnings: String = warnings
+        .map(|warning| format!("\nwarning: {warning}"))
         .collect();
     print(&format!(
         "{} is in order\n{prospect}{warnings}",

@@ -1,6 +1,7 @@
 //! What operators see: typed events, where one struct emits its log line and its counter together.
 
 mod latency;
+mod tls;
 
 pub use latency::Latency;
 
@@ -39,6 +40,7 @@ struct Inner {
     connections_dropped: Family<ReasonLabel, Counter>,
     tenants: Family<TenantLabels, Gauge>,
     readings: Family<ReadingLabels, Counter>,
+    tls: tls::Tls,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -115,6 +117,7 @@ impl Telemetry {
         );
         self.register_connections(registry);
         self.register_directories(registry);
+        inner.tls.register(registry);
     }
 
     fn register_connections(&self, registry: &mut Registry) {

@@ -4,6 +4,7 @@ mod addresses;
 mod clients;
 mod connections;
 pub(super) mod consoles;
+mod listeners;
 mod login;
 pub(super) mod operations;
 mod rules;
@@ -30,7 +31,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     if let (Some(server), Some(Some(admin))) = (&server, &admin)
         && let AdminAddress::Tcp(address) = admin.listen
         && address.port() != 0
-        && server.listen.contains(&address)
+        && server.listen.iter().any(|other| other.address == address)
     {
         root.fault(
             "admin.listen",
