@@ -7,6 +7,7 @@ mod guard;
 mod limits;
 mod protocol;
 mod replayed;
+mod secure;
 mod socket;
 mod streams;
 pub mod tls;
@@ -44,7 +45,7 @@ use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
 use protocol::{PONG, Protocol, Protocols, spoken};
-use tls::{Secured, Tls, shake};
+use tls::Tls;
 use unread::{Cord, Unread};
 
 /// Where callers connect, and how.
@@ -150,57 +151,15 @@ impl Connection {
             () = late(&mut self.draining) => None,
         };
         match protocol {
-            Some(Protocol::Http1) => {
-                let stream = self.watched(stream);
-                self.serve_http1(stream, peer).await;
-            }
+            Some(Protocol::Http1) => self.serve_http1(stream, Self::watched, peer).await,
             // Boxed, so that the many connections of HTTP/1 have no room for its state.
             Some(Protocol::Http2) => {
-                let mut stream = self.watched(stream);
-                let cord = stream.cord();
-                Box::pin(self.serve_http2(stream, cord, peer)).await;
-            }
-            None => {}
-        }
-    }
-
-    /// The same with TLS.
-    async fn secure(mut self, stream: TcpStream, from: SocketAddr, tls: Arc<Tls>) {
-        send_at_once(&stream);
-        let address = from.ip().to_canonical();
-        let socket = self.watched(stream);
-        let (limits, telemetry) = (self.place.limits(), self.place.telemetry());
-        // Boxed, so that nothing of it is kept for as long as the connection lives.
-        let shaken = tokio::select! {
-            shaken = Box::pin(shake(&tls, socket, address, limits, telemetry)) => shaken,
-            () = late(&mut self.draining) => None,
-        };
-        drop(tls);
-        let Some(Secured {
-            mut stream,
-            protocol,
-            certificate,
-        }) = shaken
-        else {
-            return;
-        };
-        let peer = Peer {
-            address,
-            scheme: "https",
-            certificate,
-        };
-        let protocol = match protocol {
-            Some(protocol) => Some(protocol),
-            None => tokio::select! {
-                protocol = stream.spoken(self.place.limits()) => protocol,
-                () = late(&mut self.draining) => None,
-            },
-        };
-        match protocol {
-            Some(Protocol::Http1) => self.serve_http1(stream, peer).await,
-            Some(Protocol::Http2) => {
-                let cord = stream.get_mut().get_mut().0.cord();
-                Box::pin(self.serve_http2(stream, cord, peer)).await;
+                let watched = |this: &Self, stream| {
+                    let mut stream = this.watched(stream);
+                    let cord = stream.cord();
+                    (stream, cord)
+                };
+                Box::pin(self.serve_http2(stream, watched, peer)).await;
             }
             None => {}
         }
@@ -212,10 +171,12 @@ impl Connection {
         Unread::new(stream, unread_timeout, self.place.telemetry().clone())
     }
 
-    async fn serve_http1<S>(self, stream: S, peer: Peer)
+    /// What stands above the stream is made here: a future keeps room for what was moved into it.
+    async fn serve_http1<T, S>(self, stream: T, over: impl FnOnce(&Self, T) -> S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let stream = over(&self, stream);
         let readings = Arc::new(Readings::default());
         let limits = &self.gateway.limits;
         let bounds = Bounds {
@@ -243,11 +204,16 @@ impl Connection {
         }
     }
 
-    /// `cord` is that of the socket.
-    async fn serve_http2<S>(self, stream: S, cord: Cord, peer: Peer)
-    where
+    /// The same for HTTP/2; with the stream comes the cord of its socket.
+    async fn serve_http2<T, S>(
+        self,
+        stream: T,
+        over: impl FnOnce(&Self, T) -> (S, Cord),
+        peer: Peer,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let (stream, cord) = over(&self, stream);
         let telemetry = self.place.telemetry();
         let (frames, watch) = Frames::new(stream, self.place.limits());
         let asked = Notify::new();

@@ -38,6 +38,7 @@ mod query;
 mod refusals;
 mod state_commands;
 
+mod tls;
 mod tokens;
 mod turns;
 mod upstream_tls;

@@ -26,7 +26,8 @@ type Socket = Unread<TcpStream>;
 
 /// A connection whose handshake went well.
 pub(in crate::listen) struct Secured {
-    pub(in crate::listen) stream: Replayed<TlsStream<Socket>>,
+    /// Boxed, so that it is in one place however often it is moved.
+    pub(in crate::listen) stream: Replayed<Box<TlsStream<Socket>>>,
     /// What both ends have settled on; `None` where the caller left it open.
     pub(in crate::listen) protocol: Option<Protocol>,
     /// What the caller has shown.
@@ -122,7 +123,7 @@ async fn attempt(tls: &Tls, socket: Socket) -> Result<Secured, Refused> {
         Err(fault) => return Err(Refused::of(io::Error::other(fault), None)),
     };
     Ok(Secured {
-        stream: Replayed::new(stream),
+        stream: Replayed::new(Box::new(stream)),
         protocol,
         certificate,
     })
@@ -160,6 +161,7 @@ fn certificate_reason(error: &CertificateError) -> &'static str {
         E::NotValidYet | E::NotValidYetContext { .. } => "not_valid_yet",
         E::Revoked => "revoked",
         E::UnknownIssuer => "unknown_issuer",
+        E::BadSignature => "bad_signature",
         E::UnknownRevocationStatus
         | E::ExpiredRevocationList
         | E::ExpiredRevocationListContext { .. } => "revocation_unknown",
