@@ -160,15 +160,16 @@ impl Tls {
     /// # Errors
     /// Tells everything that is wrong. Then nothing changes.
     pub fn reload(&self) -> Result<Reloaded, Vec<Fault>> {
-        let present = self.present.load();
-        let files = Files::read(&present.settings);
-        if files.digest() == present.material.digest {
+        let before = self.present.load_full();
+        let files = Files::read(&before.settings);
+        if files.digest() == before.material.digest {
             return Ok(Reloaded::Same);
         }
-        let settings = present.settings.clone();
+        let settings = before.settings.clone();
         let material = Material::of(&settings, files, &self.ticketer)?;
-        let present = Present { settings, material };
-        self.present.store(Arc::new(present));
+        let present = Arc::new(Present { settings, material });
+        // What another configuration has brought meanwhile stays.
+        drop(self.present.compare_and_swap(&before, present));
         Ok(Reloaded::Anew)
     }
 

@@ -177,7 +177,7 @@ impl World {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             simulator,
-            address: addresses[0],
+            address: *addresses.first().unwrap(),
             addresses,
             listeners,
             folder,

@@ -8,8 +8,8 @@ mod reload;
 
 use std::path::Path;
 
-use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, SignatureScheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use vspc_simulator::Simulator;
@@ -164,7 +164,7 @@ async fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
         ] {
             let stream = caller.connect(*address, name).await.unwrap();
             let shown = stream.get_ref().1.peer_certificates().unwrap();
-            assert_eq!(shown, [pair.der.clone()], "{name}");
+            assert_eq!(shown, std::slice::from_ref(&pair.der), "{name}");
         }
     }
     // The first is for everybody else, who finds that it is not what was asked for.
@@ -187,6 +187,26 @@ async fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
         "{error}"
     );
     assert_eq!(handshakes(&world, "unknown_name").await, 1);
+}
+
+#[tokio::test]
+async fn of_two_certificates_for_a_name_the_caller_gets_the_one_it_can_read() {
+    let authority = Authority::new("ca");
+    let new = authority.server_of_ed25519(&[NAME]);
+    let old = authority.server(&[NAME]);
+    let pairs = format!("{PAIR}, certificates = [{{ certificate = \"b.pem\", key = \"b.key\" }}]");
+    let world = secure(&pairs, "", |folder| {
+        new.write(folder, "a");
+        old.write(folder, "b");
+    })
+    .await;
+    let seen = async |caller: &Caller, name| {
+        let stream = caller.connect(world.address, name).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    assert_eq!(seen(&Caller::new(&authority), NAME).await, new.der);
+    let caller = Caller::without(&authority, SignatureScheme::ED25519);
+    assert_eq!(seen(&caller, NAME).await, old.der);
 }
 
 #[tokio::test]

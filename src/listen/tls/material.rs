@@ -190,9 +190,17 @@ impl Material {
             }
             if let (Some(path), Some(read)) = (&rules.revoked, files.revoked) {
                 match lists(path, read) {
-                    Ok((lists, mut more)) => {
-                        revoked = lists;
-                        ends.append(&mut more);
+                    Ok(mut lists) => {
+                        ends.append(&mut lists.ends);
+                        let subjects = roots.subjects();
+                        let is_of = |issuer: &Vec<u8>| {
+                            subjects.iter().any(|subject| subject.as_ref() == issuer)
+                        };
+                        if !roots.is_empty() && !lists.issuers.iter().any(is_of) {
+                            let wrong = Wrong::ForeignList(path.display().to_string());
+                            faults.push(Fault::of("client_crl", wrong));
+                        }
+                        revoked = lists.all;
                     }
                     Err(wrong) => faults.push(Fault::of("client_crl", wrong)),
                 }

@@ -187,26 +187,33 @@ pub(super) fn authorities(
     Ok(ends)
 }
 
-pub(super) type Lists = (Vec<CertificateRevocationListDer<'static>>, Vec<Ends>);
+/// Lists of what is revoked.
+pub(super) struct Lists {
+    pub(super) all: Vec<CertificateRevocationListDer<'static>>,
+    /// Whose they are, as DER.
+    pub(super) issuers: Vec<Vec<u8>>,
+    pub(super) ends: Vec<Ends>,
+}
 
 pub(super) fn lists(path: &Path, read: Read) -> Result<Lists, Wrong> {
     let path = path.display().to_string();
     let pem = read?;
     let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
-    let lists = read.map_err(|error| Wrong::Pem {
+    let all = read.map_err(|error| Wrong::Pem {
         path: path.clone(),
         error,
     })?;
-    if lists.is_empty() {
+    if all.is_empty() {
         return Err(Wrong::NoList(path));
     }
-    let mut ends = Vec::new();
-    for (index, list) in lists.iter().enumerate() {
+    let (mut issuers, mut ends) = (Vec::new(), Vec::new());
+    for (index, list) in all.iter().enumerate() {
         let (_, parsed) =
             CertificateRevocationList::from_der(list).map_err(|_| Wrong::Revocation {
                 path: path.clone(),
                 number: index + 1,
             })?;
+        issuers.push(parsed.issuer().as_raw().to_vec());
         if let Some(next) = parsed.next_update() {
             ends.push(Ends {
                 place: "client_crl".to_owned(),
@@ -218,7 +225,7 @@ pub(super) fn lists(path: &Path, read: Read) -> Result<Lists, Wrong> {
             });
         }
     }
-    Ok((lists, ends))
+    Ok(Lists { all, issuers, ends })
 }
 
 fn seconds(timestamp: i64) -> Timestamp {

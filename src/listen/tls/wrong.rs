@@ -53,6 +53,12 @@ pub enum Wrong {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Nobody's certificate could be accepted.
+    #[error(
+        "no list in {0} is of an authority in client_ca, so that every client certificate would be \
+         refused: put the list of each authority there"
+    )]
+    ForeignList(String),
     /// The key cannot be used.
     #[error("the key cannot be used: {0}")]
     Key(Error),

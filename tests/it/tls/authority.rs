@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SerialNumber, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ED25519,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -60,11 +60,20 @@ impl Authority {
         })
     }
 
+    /// The certificate of a server with an Ed25519 key.
+    pub(super) fn server_of_ed25519(&self, names: &[&str]) -> Pair {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        self.issue_for(key, |params| *params = params_of(names))
+    }
+
     pub(super) fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        self.issue_for(KeyPair::generate().unwrap(), change)
+    }
+
+    fn issue_for(&self, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let mut params = CertificateParams::default();
         change(&mut params);
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Pair {
             der: certificate.der().clone(),

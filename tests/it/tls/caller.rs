@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -33,6 +33,21 @@ impl Caller {
         Self::speaking(believes, rustls::ALL_VERSIONS, None)
     }
 
+    /// One that cannot verify a kind of signature.
+    pub(super) fn without(believes: &Authority, scheme: SignatureScheme) -> Self {
+        let mut provider = default_provider();
+        let algorithms = &mut provider.signature_verification_algorithms;
+        let mut others = algorithms.mapping.to_vec();
+        others.retain(|(other, _)| *other != scheme);
+        algorithms.mapping = others.leak();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(believes))
+            .with_no_client_auth();
+        Self { config }
+    }
+
     pub(super) fn showing(believes: &Authority, pair: &Pair) -> Self {
         Self::speaking(believes, rustls::ALL_VERSIONS, Some(pair))
     }
@@ -42,12 +57,10 @@ impl Caller {
         versions: &[&'static SupportedProtocolVersion],
         shows: Option<&Pair>,
     ) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(believes.der()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots);
+            .with_root_certificates(roots(believes));
         let config = match shows {
             None => builder.with_no_client_auth(),
             Some(pair) => builder
@@ -83,6 +96,12 @@ impl Caller {
     }
 }
 
+fn roots(believes: &Authority) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(believes.der()).unwrap();
+    roots
+}
+
 /// A GET on a connection.
 pub(super) async fn ask(
     stream: TlsStream<TcpStream>,
@@ -92,14 +111,20 @@ pub(super) async fn ask(
     let request = request(path, is_h2);
     let answer = if is_h2 {
         let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(told)?;
+        let (mut sender, connection) = shaken.map_err(|error| told(&error))?;
         tokio::spawn(connection);
-        sender.send_request(request).await.map_err(told)?
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| told(&error))?
     } else {
         let shaken = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(told)?;
+        let (mut sender, connection) = shaken.map_err(|error| told(&error))?;
         tokio::spawn(connection);
-        sender.send_request(request).await.map_err(told)?
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| told(&error))?
     };
     let expected = if is_h2 {
         Version::HTTP_2
@@ -129,9 +154,9 @@ pub(super) fn request(path: &str, is_h2: bool) -> Request<Full<Bytes>> {
 }
 
 /// An error with what is behind it.
-fn told(error: hyper::Error) -> String {
+fn told(error: &hyper::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         text = format!("{text}: {error}");
         source = error.source();

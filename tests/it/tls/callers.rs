@@ -101,13 +101,16 @@ async fn what_is_revoked_is_refused_and_so_is_what_may_be() {
     assert!(ok(&caller.get(world.address, ME).await.unwrap()));
 
     // The list is too old, or another authority's.
-    for list in [
-        authority.revoked(&[8], 2025),
-        Authority::new("other").revoked(&[8], 2090),
-    ] {
-        let world = asking(&authority, lines, write(list)).await;
-        refused(&world, &authority, Some(&good), "revocation_unknown").await;
-    }
+    let world = asking(&authority, lines, write(authority.revoked(&[8], 2025))).await;
+    refused(&world, &authority, Some(&good), "revocation_unknown").await;
+    let other = Authority::new("other");
+    let both = format!("{}{}", authority.pem(), other.pem());
+    let world = asking(&authority, lines, |folder| {
+        write(other.revoked(&[8], 2090))(folder);
+        std::fs::write(folder.join("ca.pem"), both).unwrap();
+    })
+    .await;
+    refused(&world, &authority, Some(&good), "revocation_unknown").await;
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ fn every_fault_has_its_place_and_a_remedy() {
     write_secret(&folder.join("locked.key"), locked);
     let rubbish = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
     write("rubbish.pem", rubbish);
+    write("ca.pem", &authority.pem());
+    write("foreign.pem", &Authority::new("other").revoked(&[1], 2090));
 
     assert_eq!(tls_faults(folder, PAIR), Vec::<String>::new());
     let good = r#"certificate = "good.pem", key = "a.key""#;
@@ -115,6 +117,11 @@ fn every_fault_has_its_place_and_a_remedy() {
             r#"certificate = "a.pem", key = "a.key", client_ca = "a.pem", client_crl = "rubbish.pem""#,
             "server.tls.client_crl:",
             "cannot be read",
+        ),
+        (
+            r#"certificate = "a.pem", key = "a.key", client_ca = "ca.pem", client_crl = "foreign.pem""#,
+            "server.tls.client_crl:",
+            "is of an authority in client_ca",
         ),
         (
             r#"certificate = "a.pem", key = "a.key", client_crl = "a.pem""#,

@@ -12,7 +12,8 @@ use crate::harness::{World, until_true_async};
 /// The certificate that a new connection sees.
 async fn seen(world: &World, caller: &Caller) -> CertificateDer<'static> {
     let stream = caller.connect(world.address, NAME).await.unwrap();
-    stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    let shown = stream.get_ref().1.peer_certificates().unwrap();
+    shown.first().unwrap().clone()
 }
 
 #[tokio::test]
