@@ -46,11 +46,32 @@ impl Tls {
             self.ends.clone(),
         );
         // An alert on a rate needs the time series from the start.
-        for result in ["ok", "timeout", "closed", "not_tls", "incompatible"] {
+        for result in RESULTS {
             drop(self.handshakes.get_or_create(&ResultLabel { result }));
         }
     }
 }
+
+/// What comes of handshakes.
+const RESULTS: [&str; 17] = [
+    "ok",
+    "bad_certificate",
+    "bad_name",
+    "bad_signature",
+    "closed",
+    "expired",
+    "failed",
+    "incompatible",
+    "no_certificate",
+    "not_tls",
+    "not_valid_yet",
+    "refused_by_caller",
+    "revocation_unknown",
+    "revoked",
+    "timeout",
+    "unknown_issuer",
+    "unknown_name",
+];
 
 impl Telemetry {
     /// Counts a handshake with a caller.
