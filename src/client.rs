@@ -22,7 +22,7 @@ mod tool;
 mod unfit;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
-pub use certificate::{Certificate, SubjectName};
+pub use certificate::{Certificate, CertificateFault, SubjectName};
 pub use certificates::{CertificateTerms, SharedCertificate, read_name};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use keys::{KeyEnd, KeyFault, KeyTerms};

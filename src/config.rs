@@ -18,6 +18,7 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
+use crate::clock::Clock;
 use crate::gateway::Forwarded;
 use crate::listen;
 use crate::policy::Policy;
@@ -66,7 +67,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Server {
     /// Where clients connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<listen::Listener>,
     /// How many threads serve them.
     pub workers: usize,
     /// Bounds on requests.
@@ -100,9 +101,28 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether a listener asks callers for certificates: none does yet.
-    pub const fn asks_for_certificates(&self) -> bool {
-        false
+    /// Whether a listener asks callers for certificates.
+    pub fn asks_for_certificates(&self) -> bool {
+        let mut tls = self.listen.iter().filter_map(|listener| listener.tls.as_ref());
+        tls.any(|tls| tls.asks_for_certificates())
+    }
+
+    /// What an operator should know of it, though it is served.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<_> = self.shortages.iter().map(ToString::to_string).collect();
+        let now = Clock::System.now();
+        for tls in self
+            .listen
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref())
+        {
+            for warning in tls.warnings(now) {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        warnings
     }
 }
 

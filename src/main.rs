@@ -130,11 +130,13 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let shortages = settings.server.shortages.iter().map(ToString::to_string);
     let clients = settings
         .clients
         .warnings(Clock::System.now(), settings.server.asks_for_certificates());
-    let warnings: String = shortages
+    let warnings: String = settings
+        .server
+        .warnings()
+        .into_iter()
         .chain(clients)
         .chain(settings.policy.warnings())
         .map(|warning| format!("\nwarning: {warning}"))

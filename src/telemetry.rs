@@ -1,6 +1,7 @@
 //! What operators see: typed events, where one struct emits its log line and its counter together.
 
 mod latency;
+mod tls;
 
 pub use latency::Latency;
 
@@ -40,6 +41,7 @@ struct Inner {
     limits_met: Family<LimitLabels, Counter>,
     tenants: Family<TenantLabels, Gauge>,
     readings: Family<ReadingLabels, Counter>,
+    tls: tls::Tls,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -127,6 +129,7 @@ impl Telemetry {
         );
         self.register_connections(registry);
         self.register_directories(registry);
+        inner.tls.register(registry);
     }
 
     fn register_connections(&self, registry: &mut Registry) {

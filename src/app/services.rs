@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::admin::{Admin, Peer};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Gateway;
-use crate::listen::{Connections, Drain, serve, take_or_bind};
+use crate::listen::{Connections, Drain, Listener, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
@@ -80,7 +80,7 @@ impl Shared {
 /// Accepts clients.
 pub(super) struct DataPlane {
     gateway: Arc<Gateway>,
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listener>,
     connections: Arc<Connections>,
     workers: usize,
     shared: Arc<Shared>,
@@ -89,7 +89,7 @@ pub(super) struct DataPlane {
 impl DataPlane {
     pub(super) fn new(
         gateway: Arc<Gateway>,
-        listen: Vec<SocketAddr>,
+        listen: Vec<Listener>,
         connections: Arc<Connections>,
         workers: usize,
         shared: Arc<Shared>,
@@ -114,15 +114,17 @@ impl Service for DataPlane {
     ) {
         self.shared.keep(fds.as_ref());
         let mut accepting = tokio::task::JoinSet::new();
-        for address in &self.listen {
-            match take_or_bind(*address, fds.as_ref()) {
-                Ok(listener) => {
-                    tracing::info!(%address, "clients are served");
+        for listener in &self.listen {
+            let address = listener.address;
+            match take_or_bind(address, fds.as_ref()) {
+                Ok(socket) => {
+                    tracing::info!(%address, tls = listener.tls.is_some(), "clients are served");
+                    let listener = listener.clone();
                     let gateway = Arc::clone(&self.gateway);
                     let drain = self.shared.drain.clone();
                     let connections = Arc::clone(&self.connections);
                     accepting.spawn(async move {
-                        serve(listener, gateway, &connections, &drain).await;
+                        serve(socket, &listener, gateway, &connections, &drain).await;
                     });
                 }
                 Err(error) => return self.shared.fail(&error),
@@ -140,7 +142,12 @@ impl Service for DataPlane {
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        Some(self.listen.iter().map(SocketAddr::to_string).collect())
+        let addresses = self.listen.iter();
+        Some(
+            addresses
+                .map(|listener| listener.address.to_string())
+                .collect(),
+        )
     }
 }
 

@@ -927,6 +927,7 @@ fn the_reference_example_has_every_key() {
     let mut missing = Vec::new();
     for file in [
         "server",
+        "listeners",
         "connections",
         "consoles",
         "addresses",

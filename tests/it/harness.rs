@@ -22,7 +22,7 @@ use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
 
 use vspc_gateway::gateway::Gateway;
-use vspc_gateway::listen::{Connections, Drain, serve};
+use vspc_gateway::listen::{Connections, Drain, Listener, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
 
@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) simulator: Simulator,
     pub(crate) address: SocketAddr,
+    /// Where each of the listeners is.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
     gateway: Weak<Gateway>,
@@ -147,16 +150,21 @@ impl World {
         });
         let (auditor, writer) = Auditor::open(settings.audit.clone()).unwrap();
         let limits = settings.server.connections;
+        let listeners = settings.server.listen.clone();
         let (mut gateway, _) = app::compose(settings, &auditor).unwrap();
         adjust(Arc::get_mut(&mut gateway).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let drain = Drain::new();
         let connections = Connections::new(limits, gateway.telemetry.clone());
-        tokio::spawn({
+        let mut addresses = Vec::new();
+        for listener in listeners.clone() {
+            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(socket.local_addr().unwrap());
             let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
-            async move { serve(listener, gateway, &connections, &drain).await }
-        });
+            let connections = Arc::clone(&connections);
+            tokio::spawn(async move {
+                serve(socket, &listener, gateway, &connections, &drain).await;
+            });
+        }
         tokio::spawn({
             let (gateway, mut draining) = (Arc::clone(&gateway), drain.watch());
             async move {
@@ -169,7 +177,9 @@ impl World {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             simulator,
-            address,
+            address: *addresses.first().unwrap(),
+            addresses,
+            listeners,
             folder,
             client,
             gateway: Arc::downgrade(&gateway),

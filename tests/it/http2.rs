@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use vspc_gateway::listen::{Connections, Drain, Limits, serve};
+use vspc_gateway::listen::{Connections, Drain, Limits, Listener, serve};
 use vspc_simulator::{Action, Fault, SeenRequest};
 
 use crate::harness::{BILLING, World, ZABBIX, collect, ok, until, until_true};
@@ -33,7 +33,10 @@ async fn world_within(limits: Limits) -> (World, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let gateway = world.gateway();
     let connections = Connections::new(limits, gateway.telemetry.clone());
-    tokio::spawn(async move { serve(listener, gateway, &connections, &Drain::new()).await });
+    let plain = Listener::plain(address);
+    tokio::spawn(
+        async move { serve(listener, &plain, gateway, &connections, &Drain::new()).await },
+    );
     (world, address)
 }
 

@@ -44,6 +44,7 @@ mod refusals;
 mod sources;
 mod state_commands;
 
+mod tls;
 mod tokens;
 mod turns;
 mod upstream_tls;
