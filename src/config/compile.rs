@@ -3,6 +3,7 @@
 mod addresses;
 mod clients;
 mod connections;
+mod console_tls;
 pub(super) mod consoles;
 mod login;
 pub(super) mod operations;

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use super::BodyFault;
 use super::connect::NoConnection;
+use super::tls::{Late, TlsFailure};
 
 /// Why there is no answer from a console.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
                 Self::Unreachable(text)
             };
         }
+        if let Some(failure) = error.connect_info().and_then(Late::of) {
+            return Self::Tls(failure.to_string());
+        }
         match find::<hyper::Error>(&error) {
             Some(hyper) if hyper.is_parse() || hyper.is_parse_too_large() => Self::Invalid(text),
             Some(hyper) if hyper.is_timeout() => Self::Timeout,
@@ -70,7 +74,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 
 /// Whether an error is one of TLS.
 pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    find::<rustls::Error>(error).is_some() || wraps_rustls(error)
+    find::<TlsFailure>(error).is_some() || wraps_rustls(error)
 }
 
 /// rustls errors arrive inside `io::Error`s, whose `source` skips what they wrap.

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::client::legacy::Client;
+use arc_swap::ArcSwap;
+use http::Request;
+use http::uri::Scheme;
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
 
 use super::addresses::Known;
 use super::answers::Strict;
 use super::connect::Connector;
-use super::{HttpVersions, RequestBody, Settings, TrustError, tls};
+use super::tls::Live;
+use super::{HttpVersions, RequestBody, Settings, TlsFault};
 
 /// Connections that are kept, and made where there is none.
 pub(super) type Pool = Client<Strict<Connector>, RequestBody>;
@@ -30,26 +33,30 @@ pub(super) enum Reach {
 /// Makes pools.
 #[derive(Clone, Debug)]
 pub(super) struct Pools {
-    tls: Arc<ClientConfig>,
+    /// `None` where the console is reached without.
+    tls: Option<Arc<Live>>,
     known: Arc<Known>,
     limit: Duration,
     http: HttpVersions,
 }
 
 impl Pools {
-    pub(super) fn new(settings: &Settings, known: Arc<Known>) -> Result<Self, TrustError> {
-        let mut tls = tls::client_config(&settings.trust)?;
-        tls.alpn_protocols = match settings.http {
-            HttpVersions::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            HttpVersions::Http1 => Vec::new(),
-            HttpVersions::Http2 => vec![b"h2".to_vec()],
+    pub(super) fn new(settings: &Settings, known: Arc<Known>) -> Result<Self, TlsFault> {
+        let tls = match settings.scheme == Scheme::HTTP {
+            true => None,
+            false => Some(Arc::new(Live::new(settings)?)),
         };
         Ok(Self {
-            tls: Arc::new(tls),
+            tls,
             known,
             limit: settings.connect_timeout,
             http: settings.http,
         })
+    }
+
+    /// What TLS takes now.
+    pub(super) fn tls(&self) -> Option<&Arc<Live>> {
+        self.tls.as_ref()
     }
 
     /// The most time for a connection to be set up.
@@ -58,12 +65,28 @@ impl Pools {
     }
 
     pub(super) fn connector(&self, reach: Reach) -> Connector {
-        let (tls, known) = (Arc::clone(&self.tls), Arc::clone(&self.known));
+        let (tls, known) = (self.tls.clone(), Arc::clone(&self.known));
         Connector::new(reach, known, tls, self.limit)
     }
 
-    pub(super) fn pool(&self, reach: Reach) -> Pool {
-        self.make(reach, POOL_SIZE)
+    /// One that is kept.
+    pub(super) fn pool(&self, reach: Reach) -> Kept {
+        Kept {
+            pool: ArcSwap::from_pointee(self.dated(reach)),
+            pools: self.clone(),
+            reach,
+        }
+    }
+
+    fn dated(&self, reach: Reach) -> Dated {
+        Dated {
+            edition: self.edition(),
+            pool: self.make(reach, POOL_SIZE),
+        }
+    }
+
+    fn edition(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.edition())
     }
 
     /// One that keeps no connection.
@@ -83,6 +106,36 @@ impl Pools {
             .http2_max_header_list_size(ANSWER_HEAD_LIMIT_HTTP2)
             .http2_only(self.http == HttpVersions::Http2)
             .build(Strict::new(self.connector(reach), self.http))
+    }
+}
+
+/// A pool that begins anew when TLS takes something new: no request goes over a connection that was
+/// made before. What is under way there comes to its end.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pools: Pools,
+    reach: Reach,
+    pool: ArcSwap<Dated>,
+}
+
+#[derive(Debug)]
+struct Dated {
+    edition: u64,
+    pool: Pool,
+}
+
+impl Kept {
+    /// Sends a request.
+    pub(super) fn request(&self, request: Request<RequestBody>) -> ResponseFuture {
+        if self.pool.load().edition != self.pools.edition() {
+            self.forget();
+        }
+        self.pool.load().pool.request(request)
+    }
+
+    /// Drops the connections that lie idle.
+    pub(super) fn forget(&self) {
+        self.pool.store(Arc::new(self.pools.dated(self.reach)));
     }
 }
 

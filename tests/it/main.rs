@@ -38,6 +38,10 @@ mod query;
 mod refusals;
 mod state_commands;
 
+mod tls_front;
 mod tokens;
 mod turns;
 mod upstream_tls;
+mod upstream_tls_clients;
+mod upstream_tls_faults;
+mod upstream_tls_files;
