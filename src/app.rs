@@ -2,6 +2,7 @@
 
 mod freezes;
 mod observer;
+pub mod online;
 mod services;
 mod signals;
 

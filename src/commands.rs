@@ -4,5 +4,6 @@ mod admin_client;
 pub(crate) mod audit;
 mod bar;
 pub(crate) mod freeze;
+pub(crate) mod online;
 pub(crate) mod state;
 pub(crate) mod tokens;
