@@ -925,6 +925,7 @@ fn the_reference_example_has_every_key() {
         "server",
         "connections",
         "consoles",
+        "console_tls",
         "addresses",
         "login",
         "shares",

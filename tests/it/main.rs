@@ -32,6 +32,7 @@ mod limits;
 mod login;
 mod login_misuse;
 mod login_passed;
+mod online;
 mod own_logins;
 mod process;
 mod query;

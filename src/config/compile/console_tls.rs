@@ -105,3 +105,6 @@ fn pins_of(item: &Item<'_>) -> Option<Vec<Fingerprint256>> {
     let read: Vec<_> = elements.iter().map(pin).collect();
     read.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;
