@@ -1,8 +1,14 @@
 //! The files of TLS towards a console are read again when they change.
 
-use tempfile::TempDir;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::harness::{World, ZABBIX, ok, until_true, until_true_async};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use vspc_simulator::{Action, Fault, Simulator};
+
+use crate::child::Home;
+use crate::harness::{World, ZABBIX, ok, unsigned_settings, until_true, until_true_async};
 use crate::tls_front::{Authority, Front, Manner, Wish, ca_file, world};
 
 const ME: &str = "/api/v3/users/me";
@@ -139,3 +145,104 @@ async fn the_gateways_own_certificate_is_replaced_without_a_restart() {
         assert!(text.contains(&line), "{text}");
     }
 }
+
+/// The process watches by itself, and its log says what it finds.
+#[tokio::test]
+async fn the_log_tells_of_bad_files_and_of_certificates_that_end() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let (folder, authority) = (TempDir::new().unwrap(), Authority::new());
+    let years = (2020, 2021);
+    let identity = authority.sign(&Wish {
+        years,
+        ..Wish::default()
+    });
+    let manner = Manner::demanding(&authority);
+    let front = Front::start(simulator.addr(), &identity, &manner).await;
+    let home = Home::new(&front.url());
+    let lines = format!(
+        "tls = {{ fingerprint_sha256 = [\"{}\"], {} }}\nconnect_timeout",
+        identity.pin(),
+        authority.sign(&Wish::default()).write(folder.path())
+    );
+    home.edit("connect_timeout", &lines);
+    let gateway = home.start().await;
+    gateway
+        .logged("a certificate ends soon, or has ended")
+        .await;
+    std::fs::write(folder.path().join("own.pem"), "nonsense").unwrap();
+    gateway
+        .logged("TLS files have changed and cannot be used")
+        .await;
+    authority.sign(&Wish::default()).write(folder.path());
+    gateway.logged("TLS files were read again").await;
+    let log = gateway.log();
+    assert!(log.contains("2021-01-01T00:00:00Z"), "{log}");
+    assert_eq!(log.matches("a certificate ends soon").count(), 1, "{log}");
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
+}
+
+/// Over HTTP/2 all requests to an address share one connection; its limits are those of the console
+/// all the same.
+#[tokio::test]
+async fn requests_over_one_connection_keep_to_the_limits_of_the_console() {
+    let identity = Wish::default().self_signed();
+    let lines = format!(
+        "tls = {{ fingerprint_sha256 = [\"{}\"] }}\nhttp = \"2\"\nconcurrency = 5\n\
+         tenant_concurrency = 5",
+        identity.pin()
+    );
+    let (world, front) = world(&identity, &Manner::default(), &lines).await;
+    let world = Arc::new(world);
+    assert_served(&world).await;
+    world.simulator.clear();
+    let slow = Fault::new(Action::Delay)
+        .under("/api/v3/_test/echo")
+        .times(0);
+    world
+        .simulator
+        .fault(slow.delay(Duration::from_millis(100)));
+    let mut calls = JoinSet::new();
+    for _ in 0..30 {
+        let world = Arc::clone(&world);
+        calls.spawn(async move { world.get(ZABBIX, "acme", "/api/v3/_test/echo").await });
+    }
+    for answer in calls.join_all().await {
+        assert!(ok(&answer), "{answer:?}");
+    }
+    assert_eq!(world.simulator.state().in_flight_max, 5);
+    assert_eq!(front.handshakes(), 1);
+}
+
+/// More requests than the console lets run at once on the connection wait there for one another.
+#[tokio::test]
+async fn more_requests_than_streams_are_all_answered() {
+    let identity = Wish::default().self_signed();
+    let lines = format!(
+        "tls = {{ fingerprint_sha256 = [\"{}\"] }}\nhttp = \"2\"\nfirst_byte_timeout = \"30s\"",
+        identity.pin()
+    );
+    let (world, front) = world(&identity, &Manner::default(), &lines).await;
+    let world = Arc::new(world);
+    assert_served(&world).await;
+    let slow = Fault::new(Action::Delay)
+        .under("/api/v3/_test/echo")
+        .times(0);
+    world
+        .simulator
+        .fault(slow.delay(Duration::from_millis(200)));
+    world.simulator.clear();
+    let mut calls = JoinSet::new();
+    for _ in 0..STREAMS + 100 {
+        let world = Arc::clone(&world);
+        calls.spawn(async move { world.get(ZABBIX, "acme", "/api/v3/_test/echo").await });
+    }
+    for answer in calls.join_all().await {
+        assert!(ok(&answer), "{answer:?}");
+    }
+    let most = world.simulator.state().in_flight_max;
+    assert!(most <= STREAMS as u64, "{most}");
+    assert_eq!(front.handshakes(), 1);
+}
+
+/// How many requests the simulator lets run at once on a connection: hyper's default.
+const STREAMS: usize = 200;

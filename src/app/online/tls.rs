@@ -113,37 +113,35 @@ pub fn soon(ending: Ending) -> Option<String> {
 }
 
 fn remedy(failure: &TlsFailure, facts: Option<&CertificateFacts>) -> String {
-    let pin = facts.map(pin).unwrap_or_default();
-    match failure.kind {
-        TlsKind::SelfSigned | TlsKind::UnknownIssuer => format!(
+    let text = match failure.kind {
+        TlsKind::SelfSigned | TlsKind::UnknownIssuer => {
             "compare the fingerprint with the one that the console's own machine shows; if it is the same, \
-             write {pin}, or tls = {{ ca = \"…\" }} with the authority's certificate"
-        ),
-        TlsKind::NotPinned => {
-            "did the console get a new certificate? Compare the fingerprint with the one \
-            that its own machine shows; if it is the same, add it to tls.fingerprint_sha256"
-                .to_owned()
+             write the line to pin, or tls = { ca = \"…\" } with the authority's certificate"
         }
-        TlsKind::Expired => format!(
-            "renew the certificate at the console; until then {pin} believes it all the same"
-        ),
-        TlsKind::NotYetValid => "is this machine's clock right?".to_owned(),
+        TlsKind::NotPinned => {
+            "did the console get a new certificate? Compare the fingerprint with the one that its own \
+             machine shows; if it is the same, add it to tls.fingerprint_sha256"
+        }
+        TlsKind::Expired => {
+            "renew the certificate at the console; until then the line to pin believes it all the same"
+        }
+        TlsKind::NotYetValid => "is this machine's clock right?",
         TlsKind::WrongName => {
             let name = facts.and_then(|facts| facts.names.first());
             let name = name.map_or("…", String::as_str);
-            format!(
+            return format!(
                 "write a name of the certificate in `url` (and where it is reached in `addresses`), or \
                  tls.server_name = \"{name}\""
-            )
+            );
         }
-        TlsKind::Alpn => "write http = \"auto\"".to_owned(),
-        TlsKind::ClientCertificateDemanded
-        | TlsKind::ClientCertificateRefused
-        | TlsKind::InvalidCertificate
-        | TlsKind::NoTls
-        | TlsKind::Other
-        | TlsKind::Version => format!("see the console's own settings of TLS; {pin} believes it"),
-    }
+        TlsKind::Alpn => "write http = \"auto\"",
+        TlsKind::ClientCertificateDemanded | TlsKind::ClientCertificateRefused => {
+            "tls.certificate must be one that the console believes"
+        }
+        TlsKind::InvalidCertificate => "the line to pin believes it whatever it says",
+        TlsKind::NoTls | TlsKind::Other | TlsKind::Version => "see the console's own settings of TLS",
+    };
+    text.to_owned()
 }
 
 fn now() -> Moment {

@@ -20,7 +20,7 @@ impl Live {
     pub(in crate::upstream) async fn watch(&self) {
         let mut read = self.looks.clone();
         let mut last = read.clone();
-        let mut warned = HashMap::new();
+        let mut warned = Daily::default();
         loop {
             let looks = self.look_again(&last).await;
             // What is being written is left alone until it stays the same from one look to the next.
@@ -71,7 +71,7 @@ impl Live {
     }
 
     /// Warns of each certificate once a day.
-    fn warn_of_endings(&self, warned: &mut HashMap<(&'static str, String), Instant>) {
+    fn warn_of_endings(&self, warned: &mut Daily) {
         let now = Moment(self.clock.now().0.div_euclid(1_000_000));
         let console = &*self.console;
         for ending in self.endings() {
@@ -86,14 +86,28 @@ impl Live {
                 ends,
             } = ending;
             let place = address.map_or_else(|| what.to_owned(), |address| address.to_string());
-            let key = (what, place.clone());
-            let recent = |at: &Instant| at.elapsed() < A_DAY;
-            if warned.get(&key).is_some_and(recent) {
+            if !warned.is_due((what, place.clone())) {
                 continue;
             }
-            warned.insert(key, Instant::now());
             tracing::warn!(console, what, place, subject, %ends, days, "a certificate ends soon, or has ended");
         }
+    }
+}
+
+/// What was said, and when.
+#[derive(Default)]
+struct Daily(HashMap<(&'static str, String), Instant>);
+
+impl Daily {
+    /// Whether it was not said within a day. Then it is now.
+    fn is_due(&mut self, what: (&'static str, String)) -> bool {
+        let now = Instant::now();
+        let recent = |at: &Instant| now.duration_since(*at) < A_DAY;
+        if self.0.get(&what).is_some_and(recent) {
+            return false;
+        }
+        self.0.insert(what, now);
+        true
     }
 }
 
@@ -123,3 +137,23 @@ const INTERVAL: Duration = Duration::from_secs(2);
 pub(in crate::upstream) const SOON_DAYS: i64 = 14;
 /// ... so often.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_certificate_is_warned_of_once_a_day() {
+        let mut daily = Daily::default();
+        let one = || ("console", "10.0.0.5:1280".to_owned());
+        let other = || ("ca", "ca".to_owned());
+        assert!(daily.is_due(one()));
+        assert!(daily.is_due(other()));
+        assert!(!daily.is_due(one()));
+        tokio::time::advance(A_DAY - Duration::from_secs(1)).await;
+        assert!(!daily.is_due(one()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(daily.is_due(one()));
+        assert!(!daily.is_due(one()));
+    }
+}
