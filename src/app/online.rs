@@ -45,18 +45,19 @@ pub struct AddressReport {
     pub findings: Vec<Finding>,
 }
 
+impl AddressReport {
+    fn works(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.all(|finding| finding.grade != Grade::Failed)
+    }
+}
+
 impl ConsoleReport {
     /// Everything that was found.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let addresses = self.addresses.iter();
         let there = addresses.flat_map(|address| &address.findings);
         there.chain(&self.findings)
-    }
-
-    /// The worst of it.
-    pub fn grade(&self) -> Grade {
-        let grades = self.findings().map(|finding| finding.grade);
-        grades.max().unwrap_or(Grade::Ok)
     }
 }
 
@@ -68,25 +69,12 @@ pub async fn check(consoles: &[config::Console], log_in: bool) -> Vec<ConsoleRep
 async fn report(console: &config::Console, log_in: bool) -> ConsoleReport {
     let settings = &console.upstream;
     let mut addresses = Vec::new();
-    let mut found = Vec::new();
-    for (label, led) in places(settings).await {
-        match led {
-            Ok(led) => found.extend(led.into_iter().map(|address| (label.clone(), address))),
-            Err(why) => addresses.push(AddressReport {
-                findings: vec![
-                    Finding::failed("look-up", why)
-                        .remedy("is the name right, and does this machine's resolver know it?"),
-                ],
-                address: label,
-            }),
-        }
+    let led = places(settings).await;
+    let places = led.iter().map(|(label, led)| place(settings, label, led));
+    for reports in join_all(places).await {
+        addresses.extend(reports);
     }
-    let tried = found
-        .iter()
-        .map(|(label, address)| try_out(settings, label, *address));
-    addresses.extend(join_all(tried).await);
-    let works = |report: &AddressReport| report.findings.iter().all(|of| of.grade != Grade::Failed);
-    let findings = match (log_in, addresses.iter().any(works)) {
+    let findings = match (log_in, addresses.iter().any(AddressReport::works)) {
         (true, true) => account::check(console).await,
         (true, false) => vec![Finding::warning(
             "log-in",
@@ -100,6 +88,34 @@ async fn report(console: &config::Console, log_in: bool) -> ConsoleReport {
         addresses,
         findings,
     }
+}
+
+/// All that one name leads to.
+async fn place(
+    settings: &Settings,
+    label: &str,
+    led: &Result<Vec<SocketAddr>, String>,
+) -> Vec<AddressReport> {
+    let led = match led {
+        Ok(led) => led,
+        Err(why) => {
+            let remedy = "is the name right, and does this machine's resolver know it?";
+            return vec![AddressReport {
+                address: label.to_owned(),
+                findings: vec![Finding::failed("look-up", why).remedy(remedy)],
+            }];
+        }
+    };
+    let tried = led.iter().map(|address| try_out(settings, label, *address));
+    let mut reports = join_all(tried).await;
+    // Where a name leads to IPv6 as well, and this machine has none, requests take the other address.
+    if reports.iter().any(AddressReport::works) {
+        let findings = reports.iter_mut().flat_map(|report| &mut report.findings);
+        for finding in findings.filter(|finding| finding.what == TCP) {
+            finding.grade = finding.grade.min(Grade::Warning);
+        }
+    }
+    reports
 }
 
 async fn try_out(settings: &Settings, label: &str, address: SocketAddr) -> AddressReport {
@@ -131,11 +147,11 @@ async fn reach(settings: &Settings, address: SocketAddr, findings: &mut Vec<Find
     match probe.tcp {
         Ok(took) => {
             let text = format!("connected in {} ms", took.as_millis());
-            findings.push(Finding::ok("TCP", text));
+            findings.push(Finding::ok(TCP, text));
         }
         Err(why) => {
             let remedy = "does the console run, and do firewalls let this machine in?";
-            findings.push(Finding::failed("TCP", why).remedy(remedy));
+            findings.push(Finding::failed(TCP, why).remedy(remedy));
             return false;
         }
     }
@@ -216,6 +232,8 @@ fn clock<B>(answer: &Response<B>) -> Option<Finding> {
     let remedy = "set both by NTP: codes of second factors and the times in tokens depend on it";
     Some(Finding::warning("clock", text).remedy(remedy))
 }
+
+const TCP: &str = "TCP";
 
 /// One of the operations that need no token, and change nothing.
 const IS_LOGGED: &str = "/api/v3/plugins/user/islogged";

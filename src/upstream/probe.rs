@@ -4,6 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::uri::Scheme;
 use tokio::time::Instant;
 
@@ -38,8 +39,7 @@ pub struct Secure {
 /// Where a console's names lead now: each as the configuration has it, with its addresses or the
 /// reason why there are none.
 pub async fn places(settings: &Settings) -> Vec<(String, Result<Vec<SocketAddr>, String>)> {
-    let mut places = Vec::new();
-    for address in settings.places() {
+    join_all(settings.places().into_iter().map(|address| async {
         let label = address.to_string();
         let alone = Settings {
             addresses: vec![address],
@@ -52,9 +52,9 @@ pub async fn places(settings: &Settings) -> Vec<(String, Result<Vec<SocketAddr>,
             true => Err(known.why_nowhere()),
             false => Ok(found),
         };
-        places.push((label, found));
-    }
-    places
+        (label, found)
+    }))
+    .await
 }
 
 impl Settings {

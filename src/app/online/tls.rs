@@ -139,7 +139,9 @@ fn remedy(failure: &TlsFailure, facts: Option<&CertificateFacts>) -> String {
             "tls.certificate must be one that the console believes"
         }
         TlsKind::InvalidCertificate => "the line to pin believes it whatever it says",
-        TlsKind::NoTls | TlsKind::Other | TlsKind::Version => "see the console's own settings of TLS",
+        TlsKind::NoTls | TlsKind::Other | TlsKind::Version => {
+            "see the console's own settings of TLS"
+        }
     };
     text.to_owned()
 }
