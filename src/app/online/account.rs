@@ -76,7 +76,7 @@ fn logged_in(me: &Me) -> String {
 fn role(me: &Me) -> Option<Finding> {
     let role = me.role.as_deref()?;
     let is = |other: &&str| other.eq_ignore_ascii_case(role);
-    if CANNOT.iter().any(|other| is(other)) {
+    if CANNOT.iter().any(is) {
         let text = format!("an account of role {role} may act as nobody else");
         let remedy = "give it a role that may edit the users it impersonates, such as PortalAdministrator \
                       or PortalOperator";
