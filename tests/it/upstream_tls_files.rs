@@ -218,7 +218,7 @@ async fn requests_over_one_connection_keep_to_the_limits_of_the_console() {
 async fn more_requests_than_streams_are_all_answered() {
     let identity = Wish::default().self_signed();
     let lines = format!(
-        "tls = {{ fingerprint_sha256 = [\"{}\"] }}\nhttp = \"2\"\nfirst_byte_timeout = \"30s\"",
+        "tls = {{ fingerprint_sha256 = [\"{}\"] }}\nhttp = \"2\"",
         identity.pin()
     );
     let (world, front) = world(&identity, &Manner::default(), &lines).await;
