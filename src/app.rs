@@ -2,6 +2,7 @@
 
 mod freezes;
 mod observer;
+pub mod online;
 mod services;
 mod signals;
 
@@ -26,7 +27,7 @@ use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{Account, Broker, Logins, RefreshPolicy, SessionStore, VspcIssuer};
-use crate::upstream::{Console, ConsoleId, TrustError};
+use crate::upstream::{Console, ConsoleId, TlsFault};
 use crate::vspc::login::Codes;
 
 use observer::Observer;
@@ -63,7 +64,7 @@ pub enum RunError {
         /// The console.
         console: String,
         /// What is wrong.
-        source: TrustError,
+        source: TlsFault,
     },
 }
 

@@ -103,7 +103,10 @@ pub struct Server {
 impl Server {
     /// Whether a listener asks callers for certificates.
     pub fn asks_for_certificates(&self) -> bool {
-        let mut tls = self.listen.iter().filter_map(|listener| listener.tls.as_ref());
+        let mut tls = self
+            .listen
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref());
         tls.any(|tls| tls.asks_for_certificates())
     }
 

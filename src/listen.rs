@@ -111,7 +111,9 @@ async fn accept(
         };
         match accepted {
             Ok((stream, from)) => {
-                let Some(place) = proxied::admit(connections, listener, &gateway.proxies, from.ip()) else {
+                let Some(place) =
+                    proxied::admit(connections, listener, &gateway.proxies, from.ip())
+                else {
                     refuse(stream);
                     continue;
                 };
@@ -200,7 +202,7 @@ impl Connection {
     }
 
     /// What stands above the stream is made here: a future keeps room for what was moved into it.
-    async fn serve_http1<T, S>(self, stream: T, over: impl FnOnce(&Self, T) -> S, peer: Peer)
+    async fn serve_http1<T, S>(mut self, stream: T, over: impl FnOnce(&Self, T) -> S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -241,7 +243,7 @@ impl Connection {
 
     /// The same for HTTP/2; with the stream comes the cord of its socket.
     async fn serve_http2<T, S>(
-        self,
+        mut self,
         stream: T,
         over: impl FnOnce(&Self, T) -> (S, Cord),
         peer: Peer,

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
 use commands::freeze::{self, FreezeArguments, ThawArguments};
 use commands::keys::{self, KeysCommand};
+use commands::online;
 use commands::state::{self, StateCommand};
 use commands::tokens::{self, TokensCommand};
 use vspc_gateway::app::{self, Start};
@@ -46,6 +47,15 @@ enum Command {
     Check {
         #[command(flatten)]
         file: ConfigFile,
+        /// Connect to every address of every console, too: TCP, TLS with the fingerprint to pin, a GET
+        /// without a token, and the clocks. Exits with 1 when something does not work.
+        #[arg(long)]
+        online: bool,
+        /// Log in with the gateway's account as well. VSPC writes the log-in down, counts a wrong
+        /// password, and takes a code of a second factor once: the running gateway may have to wait
+        /// for the next one.
+        #[arg(long, requires = "online")]
+        login: bool,
     },
     /// Make API keys.
     #[command(subcommand)]
@@ -92,7 +102,11 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Run { file, upgrade } => run(&file, upgrade),
-        Command::Check { file } => check(&file),
+        Command::Check {
+            file,
+            online,
+            login,
+        } => check(&file, online.then_some(login)),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(command),
         Command::State(command) => state::run(command),
@@ -124,7 +138,8 @@ fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
     Ok(app::run(settings, start)?)
 }
 
-fn check(file: &ConfigFile) -> Result<(), Failure> {
+/// Checks a file and, where it is wanted, the consoles: with or without a log-in.
+fn check(file: &ConfigFile, online: Option<bool>) -> Result<(), Failure> {
     let settings = load(file)?;
     let prospect = state::prospect(&settings.state);
     // A start would fail by it.
@@ -139,12 +154,17 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         .into_iter()
         .chain(clients)
         .chain(settings.policy.warnings())
+        .chain(online::endings(&settings))
         .map(|warning| format!("\nwarning: {warning}"))
         .collect();
     print(&format!(
         "{} is in order\n{prospect}{warnings}",
         file.config.display()
-    ))
+    ))?;
+    match online {
+        Some(log_in) => online::run(&settings, log_in),
+        None => Ok(()),
+    }
 }
 
 fn load(file: &ConfigFile) -> Result<Settings, Failure> {

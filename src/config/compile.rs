@@ -4,6 +4,7 @@ mod addresses;
 mod clients;
 mod conditions;
 mod connections;
+mod console_tls;
 pub(super) mod consoles;
 pub(super) mod credentials;
 mod listeners;

@@ -930,6 +930,7 @@ fn the_reference_example_has_every_key() {
         "listeners",
         "connections",
         "consoles",
+        "console_tls",
         "addresses",
         "login",
         "shares",

@@ -220,6 +220,19 @@ impl World {
         until_true(all_known).await;
     }
 
+    /// Watches the consoles' TLS files from now on, as the process does.
+    pub(crate) fn keep_files(&self) {
+        for console in self.gateway().consoles.values() {
+            let (console, mut draining) = (Arc::clone(console), self.drain.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = console.watch_addresses() => {}
+                    () = draining.begun() => {}
+                }
+            });
+        }
+    }
+
     /// What operators are told about readiness.
     pub(crate) async fn readyz(&self) -> Answer {
         self.admin("/readyz").await
@@ -554,6 +567,18 @@ pub(crate) async fn until<T>(mut value: impl FnMut() -> Option<T>) -> T {
 /// Waits until something is true.
 pub(crate) async fn until_true(mut condition: impl FnMut() -> bool) {
     until(|| condition().then_some(())).await;
+}
+
+/// Calls until the answer is the gateway's own: a connection that was cut may be noticed only later.
+pub(crate) async fn until_refused(world: &World, key: &str, path: &str) -> Answer {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = world.get(key, "acme", path).await;
+        if !answer.code().is_empty() && answer.code() != "upstream_unreachable" {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{answer:?}");
+    }
 }
 
 /// Waits for something that takes a call to find out.

@@ -35,6 +35,7 @@ mod login;
 mod login_misuse;
 mod login_passed;
 mod mapping;
+mod online;
 mod own_logins;
 mod policy;
 mod process;
@@ -45,6 +46,10 @@ mod sources;
 mod state_commands;
 
 mod tls;
+mod tls_front;
 mod tokens;
 mod turns;
 mod upstream_tls;
+mod upstream_tls_clients;
+mod upstream_tls_faults;
+mod upstream_tls_files;
