@@ -26,6 +26,7 @@ pub use tls::{
     CertificateFacts, Ending, Fingerprint256, Identity, Moment, Tls, TlsFailure, TlsFault, TlsKind,
     TlsVersion, Trust,
 };
+pub(crate) use tls::{address, attribute_name};
 pub use turn::{NoTurn, Turn};
 
 use std::fmt;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::asn1_rs::{Any, Oid, Tag, ToDer as _};
+use x509_parser::asn1_rs::{Any, Tag, ToDer as _};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::clock::Timestamp;
-use crate::upstream::Fingerprint256;
+use crate::upstream::{Fingerprint256, address, attribute_name};
 
 /// A certificate that was verified during the handshake.
 #[derive(Clone, Debug)]
@@ -84,7 +84,9 @@ fn alternative(name: &GeneralName<'_>) -> Result<Option<SubjectName>, Certificat
         GeneralName::DNSName(text) => SubjectName::Dns(visible(text)?.to_ascii_lowercase()),
         GeneralName::RFC822Name(text) => SubjectName::Email(visible(text)?),
         GeneralName::URI(text) => SubjectName::Uri(visible(text)?),
-        GeneralName::IPAddress(bytes) => SubjectName::Ip(address(bytes)?),
+        GeneralName::IPAddress(bytes) => {
+            SubjectName::Ip(address(bytes).ok_or(CertificateFault::Malformed)?)
+        }
         GeneralName::DirectoryName(directory) => {
             distinguished(directory)?;
             return Ok(None);
@@ -109,13 +111,6 @@ fn visible(text: &str) -> Result<String, CertificateFault> {
     }
 }
 
-fn address(bytes: &[u8]) -> Result<IpAddr, CertificateFault> {
-    <[u8; 4]>::try_from(bytes)
-        .map(IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .map_err(|_| CertificateFault::Malformed)
-}
-
 /// A name as RFC 4514 writes it: the most particular part first.
 fn distinguished(name: &X509Name<'_>) -> Result<String, CertificateFault> {
     let mut written = String::new();
@@ -136,12 +131,10 @@ fn write_attribute(
     attribute: &AttributeTypeAndValue<'_>,
 ) -> Result<(), CertificateFault> {
     let (kind, value) = (attribute.attr_type(), attribute.attr_value());
-    let short = short_name(kind);
+    let kind = kind.to_id_string();
+    let short = attribute_name(&kind);
     let text = text(value)?;
-    match short {
-        Some(short) => written.push_str(short),
-        None => written.push_str(&kind.to_id_string()),
-    }
+    written.push_str(short.unwrap_or(&kind));
     written.push('=');
     match text.filter(|_| short.is_some()) {
         Some(text) => escape(written, &text),
@@ -179,26 +172,6 @@ fn text(value: &Any<'_>) -> Result<Option<String>, CertificateFault> {
         return Err(CertificateFault::Character);
     }
     Ok(Some(read))
-}
-
-/// The descriptors that directories and `openssl` agree about.
-fn short_name(kind: &Oid<'_>) -> Option<&'static str> {
-    Some(match kind.to_id_string().as_str() {
-        "2.5.4.3" => "CN",
-        "2.5.4.4" => "SN",
-        "2.5.4.5" => "serialNumber",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "STREET",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.42" => "GN",
-        "0.9.2342.19200300.100.1.1" => "UID",
-        "0.9.2342.19200300.100.1.25" => "DC",
-        "1.2.840.113549.1.9.1" => "emailAddress",
-        _ => return None,
-    })
 }
 
 /// RFC 4514, 2.4.

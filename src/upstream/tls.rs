@@ -13,6 +13,7 @@ mod tests;
 mod verify;
 
 pub use facts::{CertificateFacts, Moment};
+pub(crate) use facts::{address, attribute_name};
 pub use failure::{TlsFailure, TlsKind};
 pub use live::Ending;
 

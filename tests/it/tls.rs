@@ -4,6 +4,7 @@ mod authority;
 mod caller;
 mod callers;
 mod faults;
+mod proxied;
 mod reload;
 
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ const ME: &str = "/api/v3/users/me";
 const PUBLIC: &str = "/api/v3/plugins/user/islogged";
 
 /// A call that needs a token, and one that needs none, are refused alike.
+#[expect(clippy::indexing_slicing, reason = "a test may stop")]
 async fn assert_refused(world: &World, kind: &str) -> String {
     let mut details = Vec::new();
     for path in [ME, PUBLIC] {
@@ -299,7 +300,8 @@ async fn bytes_in_clear_before_the_handshake_are_an_error() {
 async fn the_version_of_http_is_offered_as_the_file_says() {
     // What the console agrees to, what the file says, and what comes of it.
     let both: &[&str] = &["h2", "http/1.1"];
-    let cases: [(&[&str], &str, Result<Option<&str>, ()>); 9] = [
+    type Agreed = Result<Option<&'static str>, ()>;
+    let cases: [(&[&str], &str, Agreed); 9] = [
         (both, "auto", Ok(Some("h2"))),
         (both, "1", Ok(Some("http/1.1"))),
         (both, "2", Ok(Some("h2"))),

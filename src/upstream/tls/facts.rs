@@ -96,7 +96,8 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     alternatives.filter_map(name).collect()
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+/// An address as it stands in a certificate.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
     let sixteen = || <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from);
     four().or_else(sixteen)
@@ -122,8 +123,7 @@ fn name(name: &X509Name<'_>) -> String {
 
 fn write_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     let kind = attribute.attr_type().to_id_string();
-    let short = SHORT.iter().find(|(oid, _)| *oid == kind);
-    text.push_str(short.map_or(&*kind, |(_, short)| short));
+    text.push_str(attribute_name(&kind).unwrap_or(&kind));
     text.push('=');
     match attribute.as_str() {
         Ok(value) => write_value(text, value),
@@ -175,17 +175,26 @@ fn escape(text: &mut String, c: char) {
     }
 }
 
-/// The names that RFC 4514 gives to kinds of attributes.
-const SHORT: [(&str, &str); 9] = [
+/// What directories and `openssl` call a kind of attribute, where they agree.
+pub(crate) fn attribute_name(kind: &str) -> Option<&'static str> {
+    let named = SHORT.iter().find(|(oid, _)| *oid == kind);
+    named.map(|(_, short)| *short)
+}
+
+const SHORT: [(&str, &str); 13] = [
     ("2.5.4.3", "CN"),
+    ("2.5.4.4", "SN"),
+    ("2.5.4.5", "serialNumber"),
     ("2.5.4.6", "C"),
     ("2.5.4.7", "L"),
     ("2.5.4.8", "ST"),
     ("2.5.4.9", "STREET"),
     ("2.5.4.10", "O"),
     ("2.5.4.11", "OU"),
+    ("2.5.4.42", "GN"),
     ("0.9.2342.19200300.100.1.1", "UID"),
     ("0.9.2342.19200300.100.1.25", "DC"),
+    ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
 const DAY: i64 = 24 * 60 * 60;

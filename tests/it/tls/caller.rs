@@ -81,8 +81,17 @@ impl Caller {
         address: SocketAddr,
         name: &str,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.config.clone()));
         let stream = TcpStream::connect(address).await.unwrap();
+        self.secure(stream, name).await
+    }
+
+    /// Speaks TLS on a connection that is there.
+    pub(super) async fn secure(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::new(self.config.clone()));
         let name = ServerName::try_from(name.to_owned()).unwrap();
         connector.connect(name, stream).await
     }

@@ -24,6 +24,45 @@ fn tls_faults(folder: &Path, tls: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_listeners_do_is_known_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let authority = Authority::new("ca");
+    authority.server(&[NAME]).write(folder, "a");
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    let proxied = |listen: &str| {
+        let listen = format!("trusted_proxies = [\"10.0.0.1\"]\nlisten = {listen}");
+        let settings = faults(folder, &listen).unwrap().server;
+        let of_each = settings.listen.iter().map(|one| one.proxy_protocol);
+        (
+            of_each.collect::<Vec<_>>(),
+            settings.asks_for_certificates(),
+        )
+    };
+    let one = r#""127.0.0.1:1""#;
+    let other = r#"{ address = "127.0.0.1:2", proxy_protocol = true }"#;
+    assert_eq!(
+        proxied(&format!("[{one}, {other}]")),
+        (vec![false, true], false)
+    );
+    let other = r#"{ address = "127.0.0.1:2", proxy_protocol = false }"#;
+    let asking =
+        format!("{{ address = \"127.0.0.1:3\", tls = {{ {PAIR}, client_ca = \"ca.pem\" }} }}");
+    let all = format!("[{one}, {other}, {asking}]\nproxy_protocol = true");
+    assert_eq!(proxied(&all), (vec![true, false, true], true));
+
+    let alone = "listen = { address = \"127.0.0.1:0\", proxy_protocol = true }";
+    let told = faults(folder, alone).unwrap_err();
+    let [told] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        told.contains("server.listen.proxy_protocol: needs trusted_proxies"),
+        "{told}"
+    );
+}
+
+#[test]
 fn every_fault_has_its_place_and_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
