@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::time::{Duration, Instant, sleep};
 use vspc_gateway::gateway::Live;
-use vspc_gateway::listen::{Connections, Drain, Limits, serve};
+use vspc_gateway::listen::{Connections, Drain, Limits, Listener, serve};
 use vspc_simulator::Simulator;
 
 use process::{is_measuring, open_files_limit, own_memory};
@@ -199,7 +199,8 @@ async fn cold_tenant(crowd: usize) {
             ..Limits::default()
         };
         let connections = Connections::new(limits, gateway.telemetry.clone());
-        async move { serve(listener, live, &connections, &drain).await }
+        let plain = Listener::plain(address);
+        async move { serve(listener, &plain, live, &connections, &drain).await }
     });
     let start = Arc::new(Barrier::new(crowd));
     let mut asking = tokio::task::JoinSet::new();

@@ -3,6 +3,7 @@
 mod connect;
 mod freezes;
 mod observer;
+pub mod online;
 mod reload;
 mod services;
 mod signals;
@@ -31,7 +32,7 @@ use crate::roster::Roster;
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{Broker, RefreshPolicy, SessionStore, VspcIssuer};
-use crate::upstream::TrustError;
+use crate::upstream::TlsFault;
 use crate::vspc::login::Codes;
 
 pub use reload::SetLevel;
@@ -64,7 +65,7 @@ pub enum RunError {
     Freeze(#[from] FreezeError),
     /// The trust material of an issuer cannot be used.
     #[error("an issuer's tls: {0}")]
-    IssuerTrust(TrustError),
+    IssuerTrust(TlsFault),
     /// A service failed, for instance because its address is taken.
     #[error("{0}")]
     Service(String),
@@ -77,7 +78,7 @@ pub enum RunError {
         /// The console.
         console: String,
         /// What is wrong.
-        source: TrustError,
+        source: TlsFault,
     },
 }
 
@@ -161,6 +162,7 @@ fn add_services(
     });
     let reloader = Reloader {
         live: Arc::clone(&live),
+        listeners: listen.clone(),
         shared: Arc::clone(shared),
         admin: admin.as_ref().map(AdminService::place),
         file: process.file,

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod bar;
 pub(crate) mod freeze;
 pub(crate) mod keys;
+pub(crate) mod online;
 pub(crate) mod reload;
 pub(crate) mod state;
 pub(crate) mod tokens;

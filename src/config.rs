@@ -23,7 +23,7 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::gateway::Forwarded;
 use crate::listen;
 use crate::policy::Policy;
@@ -111,7 +111,7 @@ const VERSION_DIGITS: usize = 12;
 #[derive(Debug)]
 pub struct Server {
     /// Where clients connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<listen::Listener>,
     /// How many threads serve them.
     pub workers: usize,
     /// Bounds on requests.
@@ -145,9 +145,31 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether a listener asks callers for certificates: none does yet.
-    pub const fn asks_for_certificates(&self) -> bool {
-        false
+    /// Whether a listener asks callers for certificates.
+    pub fn asks_for_certificates(&self) -> bool {
+        let mut tls = self
+            .listen
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref());
+        tls.any(|tls| tls.asks_for_certificates())
+    }
+
+    /// What an operator should know of it, though it is served.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<_> = self.shortages.iter().map(ToString::to_string).collect();
+        let now = Clock::System.now();
+        for tls in self
+            .listen
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref())
+        {
+            for warning in tls.warnings(now) {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        warnings
     }
 }
 
@@ -246,9 +268,9 @@ impl Settings {
     /// What is in order and yet ought to be known: limits of the machine that are too low, keys that
     /// end, rules that cannot do what they say.
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
-        let shortages = self.server.shortages.iter().map(ToString::to_string);
         let asks = self.server.asks_for_certificates();
-        shortages
+        let server = self.server.warnings().into_iter();
+        server
             .chain(self.clients.warnings(now, asks))
             .chain(self.policy.warnings())
             .collect()

@@ -7,8 +7,11 @@ mod guard;
 mod limits;
 mod protocol;
 mod proxied;
+mod replayed;
+mod secure;
 mod socket;
 mod streams;
+pub mod tls;
 mod unread;
 
 pub use drain::{Drain, Draining};
@@ -18,7 +21,7 @@ pub use socket::{BindError, take_or_bind};
 use std::convert::Infallible;
 use std::future::pending;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +32,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -43,13 +46,58 @@ use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
 use protocol::{PONG, Protocol, Protocols, spoken};
-use unread::Unread;
+use tls::Tls;
+use unread::{Cord, Unread};
+
+/// Where callers connect, and how.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The address.
+    pub address: SocketAddr,
+    /// How TLS is spoken there; `None` where it is not.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether each connection begins with a header of the PROXY protocol; then only trusted proxies
+    /// may connect.
+    pub proxy_protocol: bool,
+}
+
+impl Listener {
+    /// A listener without TLS, to which callers connect themselves.
+    pub const fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            proxy_protocol: false,
+        }
+    }
+}
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
 /// each until its last request is answered. `connections` are those of all listeners. Each request
 /// is answered by the gateway that `live` has when it comes.
 pub async fn serve(
-    listener: TcpListener,
+    socket: TcpListener,
+    listener: &Listener,
+    live: Arc<Live>,
+    connections: &Arc<Connections>,
+    drain: &Drain,
+) {
+    let telemetry = live.now().telemetry.clone();
+    let watching = async {
+        match &listener.tls {
+            Some(tls) => tls.watch(&telemetry).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = accept(socket, listener, live, connections, drain) => {}
+        () = watching => {}
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    listener: &Listener,
     live: Arc<Live>,
     connections: &Arc<Connections>,
     drain: &Drain,
@@ -59,12 +107,13 @@ pub async fn serve(
     let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
             () = stop.begun() => return,
         };
         match accepted {
             Ok((stream, from)) => {
-                let Some(place) = proxied::admit(connections, &live.now().proxies, from.ip())
+                let Some(place) =
+                    proxied::admit(connections, listener, &live.now().proxies, from.ip())
                 else {
                     refuse(stream);
                     continue;
@@ -76,8 +125,12 @@ pub async fn serve(
                     draining: drain.watch(),
                     _open: guard,
                     place,
+                    proxy_protocol: listener.proxy_protocol,
                 };
-                tokio::spawn(connection.serve(stream, from));
+                match &listener.tls {
+                    None => tokio::spawn(connection.serve(stream, from)),
+                    Some(tls) => tokio::spawn(connection.secure(stream, from, Arc::clone(tls))),
+                };
             }
             // It went away while it waited: that says nothing about the others.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -99,33 +152,47 @@ struct Connection {
     draining: Draining,
     _open: ConnectionGuard,
     place: Place,
+    /// Whether it begins with a header of the PROXY protocol.
+    proxy_protocol: bool,
 }
 
 impl Connection {
     async fn serve(mut self, mut stream: TcpStream, from: SocketAddr) {
-        // Without it small answers wait for the caller's acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        let (place, from) = (&mut self.place, from.ip().to_canonical());
-        let address = {
-            let gateway = self.live.now();
-            tokio::select! {
-                address = proxied::source(&mut stream, place, &gateway.proxies, from) => address,
-                () = late(&mut self.draining) => None,
-            }
+        send_at_once(&stream);
+        let Some(address) = self.source(&mut stream, from).await else {
+            return;
         };
-        let Some(address) = address else { return };
         let peer = Peer::plain(address);
         let protocol = tokio::select! {
             protocol = spoken(&stream, self.place.limits()) => protocol,
             () = late(&mut self.draining) => None,
         };
         match protocol {
-            Some(Protocol::Http1) => self.serve_http1(stream, peer).await,
+            Some(Protocol::Http1) => self.serve_http1(stream, Self::watched, peer).await,
             // Boxed, so that the many connections of HTTP/1 have no room for its state.
-            Some(Protocol::Http2) => Box::pin(self.serve_http2(stream, peer)).await,
+            Some(Protocol::Http2) => {
+                let watched = |this: &Self, stream| {
+                    let mut stream = this.watched(stream);
+                    let cord = stream.cord();
+                    (stream, cord)
+                };
+                Box::pin(self.serve_http2(stream, watched, peer)).await;
+            }
             None => {}
+        }
+    }
+
+    /// The address that counts for the connection, which what stands before all else may tell. None
+    /// where the connection ends with that.
+    async fn source(&mut self, stream: &mut TcpStream, from: SocketAddr) -> Option<IpAddr> {
+        let from = from.ip().to_canonical();
+        if !self.proxy_protocol {
+            return Some(from);
+        }
+        tokio::select! {
+            // Boxed, so that the many connections without it have no room for it.
+            address = Box::pin(proxied::source(stream, &mut self.place, from)) => address,
+            () = late(&mut self.draining) => None,
         }
     }
 
@@ -135,8 +202,12 @@ impl Connection {
         Unread::new(stream, unread_timeout, self.place.telemetry().clone())
     }
 
-    async fn serve_http1(mut self, stream: TcpStream, peer: Peer) {
-        let stream = self.watched(stream);
+    /// What stands above the stream is made here: a future keeps room for what was moved into it.
+    async fn serve_http1<T, S>(mut self, stream: T, over: impl FnOnce(&Self, T) -> S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = over(&self, stream);
         let readings = Arc::new(Readings::default());
         // For as long as the connection lasts: requests are held to the limits of their own
         // configuration beside, when they are read.
@@ -175,9 +246,16 @@ impl Connection {
         }
     }
 
-    async fn serve_http2(mut self, stream: TcpStream, peer: Peer) {
-        let mut stream = self.watched(stream);
-        let cord = stream.cord();
+    /// The same for HTTP/2; with the stream comes the cord of its socket.
+    async fn serve_http2<T, S>(
+        mut self,
+        stream: T,
+        over: impl FnOnce(&Self, T) -> (S, Cord),
+        peer: Peer,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (stream, cord) = over(&self, stream);
         let telemetry = self.place.telemetry();
         let (frames, watch) = Frames::new(stream, self.place.limits());
         let asked = Notify::new();
@@ -286,6 +364,13 @@ async fn answer_read(
         response.headers_mut().insert(CONNECTION, close);
     }
     Ok(response.map(|body| Answered::new(body, answering)))
+}
+
+/// Without it small answers wait for the caller's acknowledgement.
+fn send_at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
 }
 
 /// Closes a connection for which there is no place: reset, so that nothing of it is left behind here.

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
 use commands::freeze::{self, FreezeArguments, ThawArguments};
 use commands::keys::{self, KeysCommand};
+use commands::online;
 use commands::reload::{self, ReloadArguments};
 use commands::state::{self, StateCommand};
 use commands::tokens::{self, TokensCommand};
@@ -52,6 +53,15 @@ enum Command {
     Check {
         #[command(flatten)]
         file: ConfigFile,
+        /// Connect to every address of every console, too: TCP, TLS with the fingerprint to pin, a GET
+        /// without a token, and the clocks. Exits with 1 when something does not work.
+        #[arg(long)]
+        online: bool,
+        /// Log in with the gateway's account as well. VSPC writes the log-in down, counts a wrong
+        /// password, and takes a code of a second factor once: the running gateway may have to wait
+        /// for the next one.
+        #[arg(long, requires = "online")]
+        login: bool,
     },
     /// Have the running gateway load its configuration anew: all of it, or nothing where the file has
     /// faults.
@@ -101,7 +111,11 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Run { file, upgrade } => run(&file, upgrade),
-        Command::Check { file } => check(&file),
+        Command::Check {
+            file,
+            online,
+            login,
+        } => check(&file, online.then_some(login)),
         Command::Keys(command) => keys::run(&command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Audit(command) => audit::run(command),
@@ -136,21 +150,27 @@ fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
     Ok(app::run(settings, process)?)
 }
 
-fn check(file: &ConfigFile) -> Result<(), Failure> {
+/// Checks a file and, where it is wanted, the consoles: with or without a log-in.
+fn check(file: &ConfigFile, online: Option<bool>) -> Result<(), Failure> {
     let settings = load(file)?;
     let prospect = state::prospect(&settings.state);
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let warnings = settings.warnings(Clock::System.now());
-    let warnings: String = warnings
-        .iter()
+    let warnings: String = settings
+        .warnings(Clock::System.now())
+        .into_iter()
+        .chain(online::endings(&settings))
         .map(|warning| format!("\nwarning: {warning}"))
         .collect();
     print(&format!(
         "{} is in order\n{prospect}{warnings}",
         file.config.display()
-    ))
+    ))?;
+    match online {
+        Some(log_in) => online::run(&settings, log_in),
+        None => Ok(()),
+    }
 }
 
 fn load(file: &ConfigFile) -> Result<Settings, Failure> {

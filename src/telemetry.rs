@@ -2,6 +2,7 @@
 
 mod issuers;
 mod latency;
+mod tls;
 
 pub use latency::Latency;
 
@@ -44,6 +45,7 @@ struct Inner {
     tenants: Family<TenantLabels, Gauge>,
     readings: Family<ReadingLabels, Counter>,
     keys: IssuerKeys,
+    tls: tls::Tls,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -132,6 +134,7 @@ impl Telemetry {
         self.register_connections(registry);
         self.register_directories(registry);
         self.register_issuers(registry);
+        inner.tls.register(registry);
     }
 
     fn register_connections(&self, registry: &mut Registry) {

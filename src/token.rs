@@ -212,6 +212,17 @@ impl TokenError {
         matches!(self, Self::Challenge { .. } | Self::Refused { .. })
     }
 
+    /// Whether TLS with the console is the reason.
+    pub fn is_tls(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable {
+                error: IssueError::Unavailable(Outage::Tls(_)),
+                ..
+            }
+        )
+    }
+
     /// When it makes sense to ask again.
     pub fn retry_after(&self) -> Duration {
         match self {

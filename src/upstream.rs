@@ -9,6 +9,7 @@ mod error;
 mod kept;
 mod paced;
 mod pool;
+mod probe;
 mod received;
 pub mod share;
 mod tls;
@@ -19,9 +20,14 @@ pub use answers::fault_within;
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
 pub use paced::Pace;
+pub use probe::{Probe, Secure, places};
 pub use received::Received;
 pub(crate) use tls::client_config;
-pub use tls::{Fingerprint256, Trust, TrustError};
+pub use tls::{
+    CertificateFacts, Ending, Fingerprint256, Identity, Moment, Tls, TlsFailure, TlsFault, TlsKind,
+    TlsVersion, Trust,
+};
+pub(crate) use tls::{address, attribute_name};
 pub use turn::{NoTurn, Turn};
 
 use std::fmt;
@@ -36,7 +42,7 @@ use http::{Request, Response, Uri};
 
 use addresses::{Balance, Known, Lookup};
 use breaker::Breaker;
-use pool::{POOL_SIZE, Pool, Pools, Reach};
+use pool::{POOL_SIZE, Pools, Reach, Renewing};
 use share::Shares;
 
 /// A console: its name, as the configuration gives it, and where it is. One that is somewhere else
@@ -119,8 +125,8 @@ pub struct Settings {
     pub addresses: Vec<Address>,
     /// How the addresses are checked. `None`: they are looked up and tried at each connection.
     pub checks: Option<Checks>,
-    /// Whose certificates are believed.
-    pub trust: Trust,
+    /// How TLS is set up. Means nothing for `http`.
+    pub tls: Tls,
     /// Which HTTP versions are spoken.
     pub http: HttpVersions,
     /// The most time for the name to be looked up and TCP and TLS to be set up.
@@ -181,12 +187,11 @@ impl Default for Sharing {
 /// One VSPC server.
 pub struct Console {
     settings: Settings,
-    /// What its trust rested on when it was made.
-    trusted: Option<u64>,
     shares: Shares,
     breaker: Breaker,
     /// The connections of a console whose addresses are not checked, or not known yet.
-    pool: Pool,
+    pool: Renewing,
+    pools: Pools,
     balance: Option<Arc<Balance>>,
 }
 
@@ -195,26 +200,26 @@ impl Console {
     ///
     /// # Errors
     /// Fails when the trust material cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, TrustError> {
+    pub fn new(settings: Settings) -> Result<Self, TlsFault> {
         Self::with_lookup(settings, Lookup::default())
     }
 
-    fn with_lookup(settings: Settings, lookup: Lookup) -> Result<Self, TrustError> {
+    fn with_lookup(settings: Settings, lookup: Lookup) -> Result<Self, TlsFault> {
         let known = Arc::new(Known::new(&settings, lookup));
         let pools = Pools::new(&settings, Arc::clone(&known))?;
         let pool = pools.pool(Reach::Any);
         let breaker = Breaker::new(settings.id.as_str(), settings.sharing.breaker);
         let checks = settings.checks.clone();
         let balance = checks.map(|checks| {
-            let balance = Balance::new(&settings, known, pools, checks, breaker.clone());
+            let balance = Balance::new(&settings, known, pools.clone(), checks, breaker.clone());
             Arc::new(balance)
         });
         Ok(Self {
-            trusted: settings.trust.print(),
             shares: Shares::new(settings.sharing.limits),
             breaker,
             settings,
             pool,
+            pools,
             balance,
         })
     }
@@ -229,10 +234,10 @@ impl Console {
         &self.settings
     }
 
-    /// Whether these settings, and the files that they name, lead to the console just as it was
-    /// made. Reads files.
+    /// Whether these settings lead to the console just as it was made. The files that they name are
+    /// looked at by the console itself.
     pub fn is_reached_by(&self, settings: &Settings) -> bool {
-        self.settings == *settings && self.trusted == settings.trust.print()
+        self.settings == *settings
     }
 
     /// Who waits for a turn.
@@ -251,11 +256,30 @@ impl Console {
         known.map(|known| known.report()).unwrap_or_default()
     }
 
-    /// Checks the addresses, for as long as it is polled. Ends only where there is nothing to check.
+    /// When the certificates end that TLS takes and that the console has presented.
+    pub fn certificates(&self) -> Vec<Ending> {
+        self.pools.tls().map_or_else(Vec::new, |tls| tls.endings())
+    }
+
+    /// Whether the files of TLS as they are now cannot be used, so that what was read before is.
+    pub fn tls_files_fail(&self) -> bool {
+        self.pools.tls().is_some_and(|tls| tls.files_fail())
+    }
+
+    /// Checks the addresses, and watches certificates and their files, for as long as it is polled.
+    /// Ends only where there is nothing to do.
     pub async fn watch_addresses(&self) {
-        if let Some(balance) = &self.balance {
-            balance.run().await;
-        }
+        let addresses = async {
+            if let Some(balance) = &self.balance {
+                balance.run().await;
+            }
+        };
+        let files = async {
+            if let Some(tls) = self.pools.tls() {
+                tls.watch().await;
+            }
+        };
+        tokio::join!(addresses, files);
     }
 
     /// The address of a resource of this console; path and query go out byte for byte.

@@ -67,6 +67,9 @@ async fn serve(arguments: &Arguments) -> io::Result<()> {
     }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", simulator.url())?;
+    if let Some(fingerprint) = simulator.certificate_sha256() {
+        writeln!(out, "certificate SHA-256 {fingerprint}")?;
+    }
     out.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}

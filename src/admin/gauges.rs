@@ -33,6 +33,17 @@ pub(super) struct Gauges {
     config: Family<VersionLabel, Gauge>,
     reload_succeeded: Gauge,
     reload_time: Gauge,
+    certificate_not_after: Family<CertificateLabel, Gauge>,
+    tls_files_failing: Family<ConsoleLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CertificateLabel {
+    console: String,
+    /// `console`, `ca` or `certificate`.
+    of: &'static str,
+    /// Of a console; empty for a file.
+    address: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -160,6 +171,17 @@ impl Gauges {
             registry.register(name, help, family.clone());
         }
         registry.register(
+            "upstream_certificate_not_after_seconds",
+            "When a certificate ends, in seconds since 1970: the console's as it was last presented at an \
+             address, the one of tls.ca that ends first, and the gateway's own of tls.certificate",
+            self.certificate_not_after.clone(),
+        );
+        registry.register(
+            "upstream_tls_files_failing",
+            "1 while the files of a console's tls cannot be used, so that what was read before is",
+            self.tls_files_failing.clone(),
+        );
+        registry.register(
             "address_healthy",
             "1 while the address of the console works, as its checks say; 0 while it does not",
             self.address_healthy.clone(),
@@ -225,6 +247,7 @@ impl Gauges {
         ] {
             family.clear();
         }
+        self.certificate_not_after.clear();
         for (id, console) in &gateway.consoles {
             let label = ConsoleLabel {
                 console: id.to_string(),
@@ -235,6 +258,18 @@ impl Gauges {
             set(&self.breaker_open.get_or_create(&label), open);
             let left = session_left(gateway, id);
             set(&self.session_expires.get_or_create(&label), left);
+            let failing = u64::from(console.tls_files_fail());
+            set(&self.tls_files_failing.get_or_create(&label), failing);
+            for ending in console.certificates() {
+                let address = ending.address.map(|address| address.to_string());
+                let label = CertificateLabel {
+                    console: id.to_string(),
+                    of: ending.what,
+                    address: address.unwrap_or_default(),
+                };
+                let gauge = self.certificate_not_after.get_or_create(&label);
+                gauge.set(ending.ends.0);
+            }
             for state in console.addresses() {
                 let label = AddressLabel {
                     console: id.to_string(),

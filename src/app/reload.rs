@@ -15,6 +15,7 @@ use crate::audit::{Code, Kind, Record};
 use crate::clock::Clock;
 use crate::config::{AdminAddress, ConfigError, Differences, Settings, Source};
 use crate::gateway::Live;
+use crate::listen::Listener;
 use crate::secret::Secret;
 
 /// Says from now on how detailed the log is.
@@ -25,6 +26,8 @@ pub(super) struct Reloader {
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
     pub(super) admin: Option<(Arc<Admin>, AdminAddress)>,
+    /// Where callers are served.
+    pub(super) listeners: Vec<Listener>,
     /// What the process was started with.
     pub(super) file: PathBuf,
     pub(super) set_level: SetLevel,
@@ -154,9 +157,19 @@ impl Reloader {
         NotLoaded::Faulty { faults }
     }
 
-    /// What of a configuration is not the gateway's. The certificates of listeners belong here too:
-    /// what could be wrong with them is found where the file is read.
+    /// What of a configuration is not the gateway's. What could be wrong with the certificates of
+    /// listeners was found where the file was read.
     fn apply(&self, rest: Rest) {
+        for listener in &self.listeners {
+            let same = rest
+                .listeners
+                .iter()
+                .find(|it| it.address == listener.address);
+            if let (Some(tls), Some(wanted)) = (&listener.tls, same.and_then(|it| it.tls.as_ref()))
+            {
+                tls.adopt(wanted);
+            }
+        }
         self.shared.set_drain_time(rest.drain);
         (self.set_level)(rest.level);
         if let (Some((admin, place)), Some((wanted, token))) = (&self.admin, rest.admin)
@@ -173,6 +186,7 @@ struct Rest {
     drain: Duration,
     level: tracing::Level,
     admin: Option<(AdminAddress, Option<Secret>)>,
+    listeners: Vec<Listener>,
     warnings: Vec<String>,
 }
 
@@ -186,6 +200,7 @@ impl Rest {
                 let token = admin.token.as_ref().map(Secret::duplicate);
                 (admin.listen.clone(), token)
             }),
+            listeners: settings.server.listen.clone(),
             warnings: settings.warnings(Clock::System.now()),
         }
     }

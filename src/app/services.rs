@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::admin::{Admin, Peer, Reloads};
 use crate::config::{AdminAddress, AdminListener};
 use crate::gateway::Live;
-use crate::listen::{Connections, Drain, serve, take_or_bind};
+use crate::listen::{Connections, Drain, Listener, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
@@ -105,7 +105,7 @@ impl Shared {
 /// Accepts clients.
 pub(super) struct DataPlane {
     live: Arc<Live>,
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listener>,
     connections: Arc<Connections>,
     workers: usize,
     shared: Arc<Shared>,
@@ -114,7 +114,7 @@ pub(super) struct DataPlane {
 impl DataPlane {
     pub(super) fn new(
         live: Arc<Live>,
-        listen: Vec<SocketAddr>,
+        listen: Vec<Listener>,
         connections: Arc<Connections>,
         workers: usize,
         shared: Arc<Shared>,
@@ -139,15 +139,17 @@ impl Service for DataPlane {
     ) {
         self.shared.keep(fds.as_ref());
         let mut accepting = tokio::task::JoinSet::new();
-        for address in &self.listen {
-            match take_or_bind(*address, fds.as_ref()) {
-                Ok(listener) => {
-                    tracing::info!(%address, "clients are served");
+        for listener in &self.listen {
+            let address = listener.address;
+            match take_or_bind(address, fds.as_ref()) {
+                Ok(socket) => {
+                    tracing::info!(%address, tls = listener.tls.is_some(), "clients are served");
+                    let listener = listener.clone();
                     let live = Arc::clone(&self.live);
                     let drain = self.shared.drain.clone();
                     let connections = Arc::clone(&self.connections);
                     accepting.spawn(async move {
-                        serve(listener, live, &connections, &drain).await;
+                        serve(socket, &listener, live, &connections, &drain).await;
                     });
                 }
                 Err(error) => return self.shared.fail(&error),
@@ -165,7 +167,12 @@ impl Service for DataPlane {
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        Some(self.listen.iter().map(SocketAddr::to_string).collect())
+        let addresses = self.listen.iter();
+        Some(
+            addresses
+                .map(|listener| listener.address.to_string())
+                .collect(),
+        )
     }
 }
 

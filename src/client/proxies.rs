@@ -13,9 +13,6 @@ use super::Peer;
 pub struct Proxies {
     /// Where they are. Addresses of IPv4 only as such, never mapped to IPv6.
     pub networks: Vec<IpNet>,
-    /// Whether each connection begins with a header of the PROXY protocol; then nobody else may
-    /// connect.
-    pub protocol: bool,
 }
 
 /// A trusted proxy does not say whom it speaks for in a way that can be read.
@@ -132,7 +129,6 @@ mod tests {
         let networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"];
         Proxies {
             networks: networks.map(|net| net.parse().unwrap()).to_vec(),
-            protocol: false,
         }
     }
 

@@ -4,9 +4,11 @@ mod addresses;
 mod clients;
 mod conditions;
 mod connections;
+mod console_tls;
 pub(super) mod consoles;
 pub(super) mod credentials;
 mod issuers;
+mod listeners;
 mod login;
 mod mapping;
 pub(super) mod operations;
@@ -37,7 +39,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     if let (Some(server), Some(Some(admin))) = (&server, &admin)
         && let AdminAddress::Tcp(address) = admin.listen
         && address.port() != 0
-        && server.listen.contains(&address)
+        && server.listen.iter().any(|other| other.address == address)
     {
         root.fault(
             "admin.listen",

@@ -41,6 +41,15 @@ impl Differences {
         }
         let tables = [before, now].map(|value| value.and_then(Value::as_table));
         let is_table = |value: Option<&Value>| value.is_none_or(Value::is_table);
+        // Certificates may be others; whether there are any is settled with the listener.
+        if path == "server.tls" && before.is_some() != now.is_some() {
+            let line = if now.is_some() {
+                "off → on"
+            } else {
+                "on → off"
+            };
+            return self.restarts.push(format!("{path} ({line})"));
+        }
         if is_table(before) && is_table(now) && !is_reference(before) && !is_reference(now) {
             let none = Table::new();
             let [before, now] = tables.map(|table| table.unwrap_or(&none));
@@ -121,15 +130,17 @@ fn takes_restart(path: &str) -> bool {
 }
 
 /// What a process cannot change while it runs: a reload tells of it and goes on with what it has.
-const RESTART: [&str; 13] = [
+const RESTART: [&str; 15] = [
     "admin.listen",
     "audit",
     "log.format",
     "server.connections",
     "server.connections_per_source",
+    "server.handshake_timeout",
     "server.head_timeout",
     "server.idle_timeout",
     "server.listen",
+    "server.proxy_protocol",
     "server.unread_timeout",
     "server.upgrade_socket",
     "server.workers",

@@ -220,6 +220,16 @@ impl<'a> Section<'a> {
         });
     }
 
+    /// Reports a fault of a key of another table, at the line of this one.
+    pub(super) fn fault_at(&self, table: &str, key: &str, message: String) {
+        let path = format!("{table}.{key}");
+        self.faults.add(Fault {
+            path: path.trim_end_matches('.').to_owned(),
+            line: self.start.map(|start| line_of(self.text, start)),
+            message,
+        });
+    }
+
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(&mut self) {
         self.known.sort_unstable();

@@ -927,8 +927,10 @@ fn the_reference_example_has_every_key() {
     let mut missing = Vec::new();
     for file in [
         "server",
+        "listeners",
         "connections",
         "consoles",
+        "console_tls",
         "addresses",
         "login",
         "shares",

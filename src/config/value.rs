@@ -138,6 +138,14 @@ pub(super) fn secret(item: &Item<'_>, folder: &Path) -> Option<(SecretSource, Se
     Some((source, secret))
 }
 
+/// Reads where a secret is kept: a reference, or the path of a file.
+pub(super) fn secret_source(item: &Item<'_>, folder: &Path) -> Option<SecretSource> {
+    if item.raw().is_str() {
+        return path(item, folder).map(SecretSource::File);
+    }
+    source(item, folder)
+}
+
 /// As [`secret`], for secrets of several lines.
 pub(super) fn secret_text(item: &Item<'_>, folder: &Path) -> Option<(SecretSource, Secret)> {
     if item.raw().is_str() {
@@ -147,19 +155,7 @@ pub(super) fn secret_text(item: &Item<'_>, folder: &Path) -> Option<(SecretSourc
         );
         return None;
     }
-    let mut section = item.section()?;
-    let file = section.optional("file").map(|item| path(&item, folder));
-    let env = section.optional("env").map(|item| item.read::<String>());
-    let source = match (file, env) {
-        (Some(file), None) => SecretSource::File(file?),
-        (None, Some(env)) => SecretSource::Env(env?),
-        _ => {
-            section.fault("", "needs exactly one of file and env");
-            section.finish();
-            return None;
-        }
-    };
-    section.finish();
+    let source = source(item, folder)?;
     match source.read() {
         Ok(secret) => Some((source, secret)),
         Err(error) => {
@@ -167,6 +163,22 @@ pub(super) fn secret_text(item: &Item<'_>, folder: &Path) -> Option<(SecretSourc
             None
         }
     }
+}
+
+fn source(item: &Item<'_>, folder: &Path) -> Option<SecretSource> {
+    let mut section = item.section()?;
+    let file = section.optional("file").map(|item| path(&item, folder));
+    let env = section.optional("env").map(|item| item.read::<String>());
+    let source = match (file, env) {
+        (Some(file), None) => file.map(SecretSource::File),
+        (None, Some(env)) => env.map(SecretSource::Env),
+        _ => {
+            section.fault("", "needs exactly one of file and env");
+            None
+        }
+    };
+    section.finish();
+    source
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use codes::{
     BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, RATE_LIMITED,
-    caller_code, gone_code, head_code, upstream_code, wire_code,
+    UPSTREAM_TLS, caller_code, gone_code, head_code, upstream_code, wire_code,
 };
 
 use super::answer::AnswerBody;
@@ -171,6 +171,7 @@ impl Rejection {
                 ("wrong_subject", StatusCode::BAD_GATEWAY)
             }
             Self::Token(error) if error.is_refusal() => ("login_refused", StatusCode::BAD_GATEWAY),
+            Self::Token(error) if error.is_tls() => UPSTREAM_TLS,
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
             Self::Unidentified(who) => caller_code(who),
@@ -235,6 +236,7 @@ impl Rejection {
             Self::Token(TokenError::WrongSubject { .. }) => {
                 "the console gave a token of another user; it was not used".into()
             }
+            Self::Token(error) if error.is_tls() => TLS_FAILED.into(),
             Self::Token(_) => "no token can be had from the console just now".into(),
             Self::Upstream(UpstreamError::Cut(_)) => {
                 "the console closed the connection without an answer".into()
@@ -242,7 +244,7 @@ impl Rejection {
             Self::Upstream(UpstreamError::Invalid(_)) => {
                 "the console's answer is not valid HTTP".into()
             }
-            Self::Upstream(UpstreamError::Tls(_)) => "TLS with the console failed".into(),
+            Self::Upstream(UpstreamError::Tls(_)) => TLS_FAILED.into(),
             Self::Upstream(UpstreamError::Unreachable(_)) => "the console cannot be reached".into(),
             other => other.to_string().into(),
         }
@@ -388,3 +390,4 @@ fn whole_seconds(time: Duration) -> u64 {
 }
 
 const JSON: &str = "application/json; charset=utf-8";
+const TLS_FAILED: &str = "TLS with the console failed";

@@ -26,6 +26,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// The most time for the whole head of a request.
     pub head_timeout: Duration,
+    /// The most time for a handshake of TLS.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +39,7 @@ impl Default for Limits {
             unread_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             head_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -94,7 +94,7 @@ fn http2(drain: &Drain, limits: &Limits) -> http2::Builder<Streams> {
 }
 
 /// The connection preface of HTTP/2 (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long to wait for the rest of a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(50);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use super::Listener;
 use super::limits::{Connections, Limits, Place};
 use crate::client::Proxies;
 
@@ -39,32 +40,28 @@ enum Fault {
 /// many as there are: its connections are others'.
 pub(super) fn admit(
     connections: &Arc<Connections>,
+    listener: &Listener,
     proxies: &Proxies,
     address: IpAddr,
 ) -> Option<Place> {
     if proxies.trusts(address) {
         return connections.place_of_proxy(address);
     }
-    if proxies.protocol {
+    if listener.proxy_protocol {
         connections.telemetry().connection_refused("untrusted");
         return None;
     }
     connections.place(address)
 }
 
-/// The address that counts for a connection from `address`: what the PROXY header says, where there
-/// must be one. None where it does not say it as it should, or its source has too many connections.
+/// The address that counts for a connection from `address`, which begins with a PROXY header: what
+/// that says. None where it does not say it as it should, or its source has too many connections.
 pub(super) async fn source(
     stream: &mut TcpStream,
     place: &mut Place,
-    proxies: &Proxies,
     address: IpAddr,
 ) -> Option<IpAddr> {
-    if !proxies.protocol {
-        return Some(address);
-    }
-    // Boxed, so that the many connections without it have no room for it.
-    match Box::pin(read(stream, place.limits())).await {
+    match read(stream, place.limits()).await {
         Ok(Some(source)) => place.is_of(source).then_some(source),
         Ok(None) => Some(address),
         Err(Fault::Absent) => None,

@@ -129,6 +129,11 @@ impl Address {
         }
     }
 
+    /// An address that was looked up.
+    pub(super) fn at(address: SocketAddr) -> Self {
+        Self::ip(address.ip(), address.port())
+    }
+
     fn ip(ip: IpAddr, port: u16) -> Self {
         let host = Host::Ip(ip);
         Self { host, port }

@@ -17,14 +17,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use rustls::ClientConfig;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::addresses::{Facts, Known};
 use super::pool::Reach;
+use super::tls::Live;
 
 /// Makes connections. It gives up after a time, whatever it is doing: looking names up, setting up
 /// TCP, or waiting for TLS with somebody who says nothing.
@@ -32,7 +34,7 @@ use super::pool::Reach;
 pub(super) struct Connector {
     reach: Reach,
     known: Arc<Known>,
-    tls: Arc<ClientConfig>,
+    tls: Option<Arc<Live>>,
     limit: Duration,
 }
 
@@ -40,7 +42,7 @@ impl Connector {
     pub(super) fn new(
         reach: Reach,
         known: Arc<Known>,
-        tls: Arc<ClientConfig>,
+        tls: Option<Arc<Live>>,
         limit: Duration,
     ) -> Self {
         Self {
@@ -51,17 +53,17 @@ impl Connector {
         }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Reached, NoConnection> {
+    async fn connect(self) -> Result<Reached, NoConnection> {
         let deadline = tokio::time::Instant::now() + self.limit;
         let looked_up = tokio::time::timeout_at(deadline, self.candidates()).await;
         let candidates = looked_up.unwrap_or_default();
         if candidates.is_empty() {
             return Err(NoConnection::nowhere(&self.known.why_nowhere()));
         }
-        let attempt = |address| connect_to(address, Arc::clone(&self.tls), uri.clone());
+        let attempt = |address| connect_to(address, self.tls.as_deref());
         let (address, connection) = race::race(candidates, self.limit, deadline, attempt).await?;
         let stray = matches!(self.reach, Reach::First(home) if Some(home) != address);
-        Ok(Reached::new(connection, stray))
+        Ok(connection.astray(stray))
     }
 
     /// The addresses, in the order in which they are tried.
@@ -90,40 +92,34 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
     }
 }
 
-/// Sets up TCP with an address and, for an `https` URI, TLS with the host that the URI names.
+/// Sets up TCP with an address, and TLS where the console has it.
 async fn connect_to(
     address: SocketAddr,
-    tls: Arc<ClientConfig>,
-    uri: Uri,
-) -> Result<reached::Stream, Box<dyn Error + Send + Sync>> {
+    tls: Option<&Live>,
+) -> Result<Reached, Box<dyn Error + Send + Sync>> {
+    let tcp = connect_tcp(address).await?;
+    let Some(tls) = tls else {
+        return Ok(Reached::new(MaybeHttpsStream::Http(tcp), None));
+    };
+    let secured = tls.secure(address, tcp).await?;
+    let stream = MaybeHttpsStream::Https(TokioIo::new(secured.stream));
+    Ok(Reached::new(stream, secured.doubt))
+}
+
+/// Sets up TCP with an address.
+pub(super) async fn connect_tcp(
+    address: SocketAddr,
+) -> Result<TokioIo<TcpStream>, Box<dyn Error + Send + Sync>> {
     let mut tcp = HttpConnector::new_with_resolver(At(address));
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
-    HttpsConnector::from((Tcp(tcp), tls)).call(uri).await
-}
-
-/// Connects to its address, whatever the URI says.
-#[derive(Clone)]
-struct Tcp(HttpConnector<At>);
-
-impl Service<Uri> for Tcp {
-    type Response = <HttpConnector<At> as Service<Uri>>::Response;
-    type Error = <HttpConnector<At> as Service<Uri>>::Error;
-    type Future = <HttpConnector<At> as Service<Uri>>::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        // Without a port, so that the address's own stays.
-        self.0.call(Uri::from_static("http://console/"))
-    }
+    // Without a port, so that the address's own stays.
+    Ok(tcp.call(Uri::from_static("http://console/")).await?)
 }
 
 /// Says of every name that it is at one address.

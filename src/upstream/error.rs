@@ -4,6 +4,7 @@ use std::error::Error;
 
 use super::BodyFault;
 use super::connect::NoConnection;
+use super::tls::{Late, TlsFailure};
 
 /// Why there is no answer from a console.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,16 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
             let made = find::<NoConnection>(&error).map(|none| none.is_tls);
             return Self::no_connection(made.unwrap_or_else(|| is_tls(&error)), &error);
         }
-        Self::of(&error)
+        match error.connect_info().and_then(Late::of) {
+            Some(failure) if fault_of(&error).is_none() => failure.into(),
+            _ => Self::of(&error),
+        }
+    }
+}
+
+impl From<TlsFailure> for UpstreamError {
+    fn from(failure: TlsFailure) -> Self {
+        Self::Tls(failure.to_string())
     }
 }
 
@@ -97,7 +107,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 
 /// Whether an error is one of TLS.
 pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    find::<rustls::Error>(error).is_some() || wraps_rustls(error)
+    find::<TlsFailure>(error).is_some() || wraps_rustls(error)
 }
 
 /// rustls errors arrive inside `io::Error`s, whose `source` skips what they wrap.

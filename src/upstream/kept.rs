@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::answers::Watched;
 use super::connect::Reached;
 use super::received::Received;
+use super::tls::Late;
 use super::{RequestBody, UpstreamError};
 use crate::upstream::pool::ANSWER_HEAD_LIMIT;
 
@@ -53,6 +54,8 @@ pub(super) struct Link {
     is_driven: bool,
     /// Whether it is for one request only.
     stray: bool,
+    /// Where it will be found why TLS failed after the handshake, if it does.
+    late: Option<Late>,
 }
 
 /// A request that was not sent, or not answered.
@@ -182,6 +185,7 @@ impl Link {
     pub(super) async fn begin(
         stream: Stream,
         stray: bool,
+        late: Option<Late>,
         with_body: bool,
     ) -> Result<Box<Self>, UpstreamError> {
         let mut builder = Builder::new();
@@ -192,6 +196,7 @@ impl Link {
             driver: Some(driver),
             is_driven: false,
             stray,
+            late,
         });
         if with_body {
             link.have_driven();
@@ -223,7 +228,7 @@ impl Link {
             answering.as_mut().poll(context)
         })
         .await
-        .map_err(NotSent::from)?;
+        .map_err(|error| self.not_sent(error))?;
         let (parts, body) = answer.into_parts();
         let mut body = Received::over(body, self, Arc::clone(kept));
         poll_fn(|context| {
@@ -232,6 +237,17 @@ impl Link {
         })
         .await;
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// What an error means, of which TLS may be the reason.
+    fn not_sent(&self, error: TrySendError<Request<RequestBody>>) -> NotSent {
+        let mut failed = NotSent::from(error);
+        if let UpstreamError::Cut(_) = failed.error
+            && let Some(failure) = self.late.as_ref().and_then(Late::failure)
+        {
+            failed.error = failure.into();
+        }
+        failed
     }
 
     /// Does what there is to do for the connection, unless a task does that.

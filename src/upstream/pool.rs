@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use tower_service::Service as _;
 
 use super::addresses::Known;
@@ -18,7 +18,8 @@ use super::answers::{Strict, Watched};
 use super::connect::Connector;
 use super::kept::{Kept, Link, NotSent};
 use super::received::Received;
-use super::{HttpVersions, RequestBody, Settings, TrustError, UpstreamError, tls};
+use super::tls::Live;
+use super::{HttpVersions, RequestBody, Settings, TlsFault, UpstreamError};
 
 /// Connections that are kept, and made where there is none.
 #[derive(Debug)]
@@ -117,9 +118,10 @@ impl Pool {
             self.is_http1.store(false, Ordering::Relaxed);
             return Ok(None);
         }
-        let stray = reached.is_stray();
+        let (stray, late) = (reached.is_stray(), reached.late());
         let stream = TokioIo::new(Watched::strict(reached));
-        Link::begin(stream, stray, with_body).await.map(Some)
+        let link = Link::begin(stream, stray, late, with_body).await?;
+        Ok(Some(link))
     }
 
     async fn ask_client(
@@ -149,7 +151,8 @@ pub(super) enum Reach {
 /// Makes pools.
 #[derive(Clone, Debug)]
 pub(super) struct Pools {
-    tls: Arc<ClientConfig>,
+    /// `None` where the console is reached without.
+    tls: Option<Arc<Live>>,
     known: Arc<Known>,
     limit: Duration,
     http: HttpVersions,
@@ -157,20 +160,23 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub(super) fn new(settings: &Settings, known: Arc<Known>) -> Result<Self, TrustError> {
-        let mut tls = tls::client_config(&settings.trust)?;
-        tls.alpn_protocols = match settings.http {
-            HttpVersions::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            HttpVersions::Http1 => Vec::new(),
-            HttpVersions::Http2 => vec![b"h2".to_vec()],
+    pub(super) fn new(settings: &Settings, known: Arc<Known>) -> Result<Self, TlsFault> {
+        let tls = match settings.scheme == Scheme::HTTP {
+            true => None,
+            false => Some(Arc::new(Live::new(settings)?)),
         };
         Ok(Self {
-            tls: Arc::new(tls),
+            tls,
             known,
             limit: settings.connect_timeout,
             http: settings.http,
             origin: Origin::new(settings),
         })
+    }
+
+    /// What TLS takes now.
+    pub(super) fn tls(&self) -> Option<&Arc<Live>> {
+        self.tls.as_ref()
     }
 
     /// The most time for a connection to be set up.
@@ -179,12 +185,28 @@ impl Pools {
     }
 
     pub(super) fn connector(&self, reach: Reach) -> Connector {
-        let (tls, known) = (Arc::clone(&self.tls), Arc::clone(&self.known));
+        let (tls, known) = (self.tls.clone(), Arc::clone(&self.known));
         Connector::new(reach, known, tls, self.limit)
     }
 
-    pub(super) fn pool(&self, reach: Reach) -> Pool {
-        self.make(reach, POOL_SIZE)
+    /// One that is kept.
+    pub(super) fn pool(&self, reach: Reach) -> Renewing {
+        Renewing {
+            pool: ArcSwap::from_pointee(self.dated(reach)),
+            pools: self.clone(),
+            reach,
+        }
+    }
+
+    fn dated(&self, reach: Reach) -> Dated {
+        Dated {
+            edition: self.edition(),
+            pool: self.make(reach, POOL_SIZE),
+        }
+    }
+
+    fn edition(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.edition())
     }
 
     /// One that keeps no connection.
@@ -221,6 +243,43 @@ impl Pools {
             .http2_max_header_list_size(ANSWER_HEAD_LIMIT_HTTP2)
             .http2_only(self.http == HttpVersions::Http2)
             .build(Strict::new(self.connector(reach), self.http))
+    }
+}
+
+/// A pool that begins anew when TLS takes something new: no request goes over a connection that was
+/// made before. What is under way there comes to its end.
+#[derive(Debug)]
+pub(super) struct Renewing {
+    pools: Pools,
+    reach: Reach,
+    pool: ArcSwap<Dated>,
+}
+
+#[derive(Debug)]
+struct Dated {
+    edition: u64,
+    pool: Pool,
+}
+
+impl Renewing {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Says who is at fault: the connection, the console, or the caller's body.
+    pub(super) async fn request(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Received>, UpstreamError> {
+        if self.pool.load().edition != self.pools.edition() {
+            self.forget();
+        }
+        let dated = self.pool.load_full();
+        dated.pool.request(request).await
+    }
+
+    /// Drops the connections that lie idle.
+    pub(super) fn forget(&self) {
+        self.pool.store(Arc::new(self.pools.dated(self.reach)));
     }
 }
 

@@ -1,40 +1,114 @@
-//! Whose certificates are believed.
+//! TLS with consoles: whose certificates are believed, which one the gateway shows itself, and what
+//! is said where it fails.
+//!
+//! `material` reads the files, `verify` judges what a console presents, `failure` says why TLS
+//! failed, `live` keeps what is used now and watches the files, `facts` reads certificates.
+
+mod facts;
+mod failure;
+mod live;
+mod material;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use facts::{CertificateFacts, Moment};
+pub(crate) use facts::{address, attribute_name};
+pub use failure::{TlsFailure, TlsKind};
+pub use live::Ending;
+
+pub(super) use live::{Doubt, Late, Live};
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use http::uri::Authority;
+use rustls_pki_types::ServerName;
+
+use crate::secret::SecretSource;
+
+/// How TLS is set up with a console.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tls {
+    /// Whose certificates are believed. With `pins` it may be that nobody's are by themselves.
+    pub trust: Trust,
+    /// The certificates that are believed, each as it is. With authorities both must hold.
+    pub pins: Vec<Fingerprint256>,
+    /// What the gateway shows to a console that asks for a certificate.
+    pub identity: Option<Identity>,
+    /// What the console is called in the handshake, and must be called by its certificate. `None`:
+    /// the host of its URL.
+    pub server_name: Option<ServerName<'static>>,
+    /// The oldest version that is spoken.
+    pub oldest: TlsVersion,
+}
 
 /// Whose certificates are believed for a console.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Trust {
     /// The certificate authorities in a PEM file.
     Authorities(PathBuf),
-    /// Exactly these certificates, whatever they say: for self-signed consoles.
-    Pinned(Vec<Fingerprint256>),
+    /// The pins alone decide, whatever the certificate says: for self-signed consoles.
+    Pins,
     /// The operating system's certificate authorities.
     #[default]
     System,
 }
 
-impl Trust {
-    /// Tells what the files say that it rests on apart from what they said before. Reads them.
-    pub(super) fn print(&self) -> Option<u64> {
-        match self {
-            Self::Authorities(path) => {
-                let read = std::fs::read(path).ok()?;
-                let hash = digest::digest(&digest::SHA256, &read);
-                let first = hash.as_ref().first_chunk().copied();
-                first.map(u64::from_be_bytes)
-            }
-            Self::Pinned(_) | Self::System => None,
+/// The files of a certificate of the gateway's own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The certificate in PEM, and what is between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key in PEM, not encrypted.
+    pub key: SecretSource,
+    /// The file of the key.
+    pub key_path: PathBuf,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl Tls {
+    /// What the console is called in the handshake.
+    fn name_for(&self, authority: &Authority) -> Option<ServerName<'static>> {
+        if let Some(name) = &self.server_name {
+            return Some(name.clone());
         }
+        let host = authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        ServerName::try_from(bare.to_owned()).ok()
+    }
+
+    /// The files that it is made of.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Trust::Authorities(path) = &self.trust {
+            files.push(path.clone());
+        }
+        if let Some(identity) = &self.identity {
+            files.push(identity.certificate.clone());
+            files.push(identity.key_path.clone());
+        }
+        files
+    }
+
+    /// Everything that is wrong with the files now.
+    pub fn faults(&self) -> Vec<TlsFault> {
+        material::faults(self)
+    }
+
+    /// When the certificates in the files end.
+    pub fn endings(&self) -> Vec<Ending> {
+        material::read(self).map_or_else(|_| Vec::new(), |material| material.endings)
     }
 }
 
@@ -51,137 +125,75 @@ impl Fingerprint256 {
         Some(Self(bytes))
     }
 
-    fn of(certificate: &CertificateDer<'_>) -> Self {
+    /// The fingerprint of a certificate.
+    pub fn of(certificate: &[u8]) -> Self {
         let mut bytes = [0_u8; 32];
         bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
         Self(bytes)
     }
 }
 
-impl fmt::Debug for Fingerprint256 {
+impl fmt::Display for Fingerprint256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
 }
 
-/// Why trust material cannot be used.
+impl fmt::Debug for Fingerprint256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why TLS with a console cannot be set up as it is configured.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// The file holds no certificate.
-    #[error("{0} holds no PEM certificate")]
-    Empty(String),
-    /// The operating system has no certificate authorities.
-    #[error("the system has no certificate authorities (install ca-certificates, or set `tls`)")]
-    NoSystemRoots,
-    /// The file cannot be read or parsed.
+pub enum TlsFault {
+    /// The file of the authorities cannot be used.
     #[error("cannot use {path}: {reason}")]
-    Unusable {
+    Authorities {
         /// The file.
         path: String,
         /// What is wrong with it.
         reason: String,
     },
+    /// The file of the gateway's own certificate cannot be used.
+    #[error("cannot use {path}: {reason}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file of the gateway's own key cannot be used.
+    #[error("{0}")]
+    Key(String),
+    /// The operating system has no certificate authorities.
+    #[error(
+        "the system has no certificate authorities: install ca-certificates, or set tls.ca or \
+         tls.fingerprint_sha256"
+    )]
+    NoSystemRoots,
     /// rustls refuses the settings.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-pub(crate) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
-    let config = match trust {
-        Trust::Authorities(path) => builder.with_root_certificates(read_authorities(path)?),
-        Trust::Pinned(pins) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pins {
-                pins: pins.clone(),
-                provider,
-            })),
-        Trust::System => builder.with_root_certificates(system_roots()?),
-    };
-    Ok(config.with_no_client_auth())
+/// TLS with somebody else who is believed in the same way.
+///
+/// # Errors
+/// Tells the first fault of the files.
+pub(crate) fn client_config(tls: &Tls) -> Result<rustls::ClientConfig, TlsFault> {
+    material::read(tls).map(|material| material.config)
 }
 
-fn read_authorities(path: &PathBuf) -> Result<RootCertStore, TrustError> {
-    let unusable = |reason: String| TrustError::Unusable {
-        path: path.display().to_string(),
-        reason,
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in
-        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?
-    {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(TrustError::Empty(path.display().to_string()));
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> Result<RootCertStore, TrustError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        Err(TrustError::NoSystemRoots)
-    } else {
-        Ok(roots)
-    }
-}
-
-/// Believes exactly the pinned certificates. The handshake signature is still verified, so the
-/// server must hold the private key.
-#[derive(Debug)]
-struct Pins {
-    pins: Vec<Fingerprint256>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pins {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let presented = Fingerprint256::of(end_entity);
-        if self.pins.contains(&presented) {
-            return Ok(ServerCertVerified::assertion());
+impl TlsFault {
+    /// The key in `tls` whose value is at fault; empty: the whole.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Authorities { .. } => "ca",
+            Self::Certificate { .. } => "certificate",
+            Self::Key(_) => "key",
+            Self::NoSystemRoots | Self::Tls(_) => "",
         }
-        Err(rustls::Error::General(format!(
-            "the console presented a certificate with SHA-256 {presented:?}, which is not pinned"
-        )))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }

@@ -684,9 +684,10 @@ async fn clear_text_before_tls_is_an_error() {
     );
     let world = World::start_on(simulator, &url, &pin).await;
     let answer = world.get(ZABBIX, "acme", RAW).await;
-    assert_eq!((answer.status, answer.code()), (503, "token_unavailable"));
+    assert_eq!((answer.status, answer.code()), (502, "upstream_tls"));
     let token = world.record(|record| record["kind"] == "token").await;
-    assert!(token["detail"].as_str().unwrap().contains("TLS"), "{token}");
+    let detail = token["detail"].as_str().unwrap();
+    assert!(detail.contains("not TLS"), "{token}");
 }
 
 /// Passes frames of a console of HTTP/2 on, with another code in every reset.

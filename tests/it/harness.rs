@@ -22,7 +22,7 @@ use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
 
 use vspc_gateway::gateway::{Gateway, Live};
-use vspc_gateway::listen::{Connections, Drain, serve};
+use vspc_gateway::listen::{Connections, Drain, Listener, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
 
@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) simulator: Simulator,
     pub(crate) address: SocketAddr,
+    /// Where each of the listeners is.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
     live: Weak<Live>,
@@ -147,17 +150,22 @@ impl World {
         });
         let (auditor, writer) = Auditor::open(settings.audit.clone()).unwrap();
         let limits = settings.server.connections;
+        let listeners = settings.server.listen.clone();
         let (mut gateway, _) = app::compose(settings, &auditor).unwrap();
         adjust(Arc::get_mut(&mut gateway).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let drain = Drain::new();
         let connections = Connections::new(limits, gateway.telemetry.clone());
         let live = Live::new(Arc::clone(&gateway));
-        tokio::spawn({
+        let mut addresses = Vec::new();
+        for listener in listeners.clone() {
+            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(socket.local_addr().unwrap());
             let (live, drain) = (Arc::clone(&live), drain.clone());
-            async move { serve(listener, live, &connections, &drain).await }
-        });
+            let connections = Arc::clone(&connections);
+            tokio::spawn(async move {
+                serve(socket, &listener, live, &connections, &drain).await;
+            });
+        }
         tokio::spawn({
             let (broker, mut draining) = (gateway.broker.clone(), drain.watch());
             async move {
@@ -169,7 +177,9 @@ impl World {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             simulator,
-            address,
+            address: *addresses.first().unwrap(),
+            addresses,
+            listeners,
             folder,
             client,
             live: Arc::downgrade(&live),
@@ -227,6 +237,19 @@ impl World {
             consoles.all(|console| !console.addresses().is_empty())
         };
         until_true(all_known).await;
+    }
+
+    /// Watches the consoles' TLS files from now on, as the process does.
+    pub(crate) fn keep_files(&self) {
+        for console in self.gateway().consoles.values() {
+            let (console, mut draining) = (Arc::clone(console), self.drain.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = console.watch_addresses() => {}
+                    () = draining.begun() => {}
+                }
+            });
+        }
     }
 
     /// What operators are told about readiness.
@@ -562,6 +585,18 @@ pub(crate) async fn until<T>(mut value: impl FnMut() -> Option<T>) -> T {
 /// Waits until something is true.
 pub(crate) async fn until_true(mut condition: impl FnMut() -> bool) {
     until(|| condition().then_some(())).await;
+}
+
+/// Calls until the answer is the gateway's own: a connection that was cut may be noticed only later.
+pub(crate) async fn until_refused(world: &World, key: &str, path: &str) -> Answer {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = world.get(key, "acme", path).await;
+        if !answer.code().is_empty() && answer.code() != "upstream_unreachable" {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{answer:?}");
+    }
 }
 
 /// Waits for something that takes a call to find out.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use vspc_gateway::gateway::Live;
-use vspc_gateway::listen::{Connections, Drain, Limits, serve};
+use vspc_gateway::listen::{Connections, Drain, Limits, Listener, serve};
 use vspc_simulator::{Action, Fault, SeenRequest};
 
 use crate::harness::{BILLING, World, ZABBIX, collect, ok, until, until_true};
@@ -35,7 +35,8 @@ async fn world_within(limits: Limits) -> (World, SocketAddr) {
     let gateway = world.gateway();
     let connections = Connections::new(limits, gateway.telemetry.clone());
     let live = Live::new(gateway);
-    tokio::spawn(async move { serve(listener, live, &connections, &Drain::new()).await });
+    let plain = Listener::plain(address);
+    tokio::spawn(async move { serve(listener, &plain, live, &connections, &Drain::new()).await });
     (world, address)
 }
 

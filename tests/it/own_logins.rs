@@ -15,7 +15,7 @@ use vspc_gateway::clock::Clock;
 use vspc_gateway::secret::SecretSource;
 use vspc_gateway::state::State;
 use vspc_gateway::token::Which;
-use vspc_gateway::upstream::{Console, ConsoleId, HttpVersions, Settings as Upstream, Trust};
+use vspc_gateway::upstream::{Console, ConsoleId, HttpVersions, Settings as Upstream, Tls};
 use vspc_gateway::vspc::grant::Access;
 use vspc_gateway::vspc::login::{Codes, Credentials, KeyForm, Login, Padding, log_in};
 use vspc_simulator::{
@@ -336,7 +336,7 @@ fn console(simulator: &Simulator) -> Console {
         authority: simulator.addr().to_string().parse().unwrap(),
         addresses: Vec::new(),
         checks: None,
-        trust: Trust::System,
+        tls: Tls::default(),
         http: HttpVersions::Auto,
         connect_timeout: 5 * second,
         first_byte_timeout: 5 * second,

@@ -61,7 +61,7 @@ async fn any_other_certificate_is_refused_and_nothing_is_sent() {
         let answer = world.get(ZABBIX, "acme", "/api/v3/users/me").await;
         assert_eq!(
             (answer.status, answer.code()),
-            (503, "token_unavailable"),
+            (502, "upstream_tls"),
             "{answer:?}"
         );
         let token = world.record(|record| record["kind"] == "token").await;

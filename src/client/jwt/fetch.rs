@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::json::Object;
 use super::keys::{KeySet, KeySetFault};
-use crate::upstream::{Trust, TrustError, client_config};
+use crate::upstream::{Tls, TlsFault, client_config};
 
 /// Why an issuer's keys could not be had.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -56,8 +56,8 @@ pub enum FetchFault {
 pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 impl Fetcher {
-    pub(super) fn new(trust: &Trust) -> Result<Self, TrustError> {
-        let tls = Arc::new(client_config(trust)?);
+    pub(super) fn new(tls: &Tls) -> Result<Self, TlsFault> {
+        let tls = Arc::new(client_config(tls)?);
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(TIMEOUT));

@@ -14,7 +14,7 @@ use super::fetch::{FetchFault, Fetcher, read_file, read_file_aside};
 use super::issuers::{KeyEvent, KeyWatch};
 use super::keys::KeySet;
 use super::read::Rules;
-use crate::upstream::{Trust, TrustError};
+use crate::upstream::{Tls, TlsFault, Trust};
 
 /// An identity provider whose tokens are taken.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,7 +26,7 @@ pub struct IssuerSettings {
     /// Where its keys are.
     pub source: KeySource,
     /// Whose certificates are believed where they are fetched.
-    pub trust: Trust,
+    pub tls: Tls,
     /// How often they are fetched.
     pub refresh: Duration,
     /// The least time from one fetch to the next because of a key that is not known.
@@ -103,11 +103,14 @@ impl Issuer {
     ///
     /// # Errors
     /// Fails when the trust material cannot be used.
-    pub fn new(settings: IssuerSettings) -> Result<Self, TrustError> {
+    pub fn new(settings: IssuerSettings) -> Result<Self, TlsFault> {
         let fetcher = match settings.uses_tls() {
-            true => Fetcher::new(&settings.trust)?,
+            true => Fetcher::new(&settings.tls)?,
             // Nobody's certificate is believed, since nobody is to show one.
-            false => Fetcher::new(&Trust::Pinned(Vec::new()))?,
+            false => Fetcher::new(&Tls {
+                trust: Trust::Pins,
+                ..Tls::default()
+            })?,
         };
         let held = match &settings.source {
             // What is wrong with it is told when it is read again.

@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::fetch::FetchFault;
 use super::issuer::{Issuer, IssuerSettings};
-use crate::upstream::TrustError;
+use crate::upstream::TlsFault;
 
 /// Something that happened to an issuer's keys.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Issuers {
     ///
     /// # Errors
     /// Fails when trust material cannot be used.
-    pub fn prepare(&self, settings: Vec<IssuerSettings>) -> Result<Vec<Arc<Issuer>>, TrustError> {
+    pub fn prepare(&self, settings: Vec<IssuerSettings>) -> Result<Vec<Arc<Issuer>>, TlsFault> {
         let kept = self.kept.lock().clone();
         let find = |settings: IssuerSettings| {
             let known = kept.iter().find(|issuer| *issuer.settings() == settings);

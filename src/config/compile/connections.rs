@@ -28,6 +28,12 @@ pub(super) fn connections(
     let unread_timeout = within(section, "unread_timeout", default.unread_timeout, UNREAD);
     let idle_timeout = within(section, "idle_timeout", default.idle_timeout, IDLE);
     let head_timeout = within(section, "head_timeout", default.head_timeout, HEAD);
+    let handshake_timeout = within(
+        section,
+        "handshake_timeout",
+        default.handshake_timeout,
+        HEAD,
+    );
     if let (Some(Some(all)), Some(Some(share))) = (wanted, share)
         && share > all
     {
@@ -51,6 +57,7 @@ pub(super) fn connections(
         unread_timeout: unread_timeout?,
         idle_timeout: idle_timeout?,
         head_timeout: head_timeout?,
+        handshake_timeout: handshake_timeout?,
     };
     Some((limits, shortages))
 }

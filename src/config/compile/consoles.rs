@@ -9,13 +9,13 @@ use http::uri::{Authority, Scheme};
 
 use super::conditions::Whose;
 use super::login::login;
-use super::{addresses, rules, shares};
+use super::{addresses, console_tls, rules, shares};
 use crate::config::reader::{Item, Section};
-use crate::config::value::{Time, path};
+use crate::config::value::Time;
 use crate::config::{Console, Passthrough};
 use crate::policy::{PathPattern, Rule, Rules};
 use crate::roster::{self, RestAccess};
-use crate::upstream::{self, ConsoleId, Fingerprint256, HttpVersions, Trust};
+use crate::upstream::{self, ConsoleId, HttpVersions, Tls};
 
 /// The consoles, and the names of all that the file speaks of: a console with a fault must not make
 /// its tenants faulty too.
@@ -189,9 +189,9 @@ fn console(
     let url = section
         .required("url")
         .and_then(|item| item.read_with(|text: String| url(&text, plaintext.unwrap_or(false))));
-    let trust = section
-        .optional("tls")
-        .map_or(Some(Trust::System), |item| trust(&item, folder));
+    let tls = section.optional("tls");
+    let has_tls = tls.is_some();
+    let tls = tls.map_or(Some(Tls::default()), |item| console_tls::tls(&item, folder));
     let http = section.optional("http");
     let http = http.map_or(Some(HttpVersions::Auto), |item| http_versions(&item));
     let client_version = section
@@ -205,7 +205,7 @@ fn console(
     let (scheme, authority) = url.unzip();
     let plaintext = plaintext.unwrap_or(false) || scheme != Some(Scheme::HTTP);
     let places = addresses::addresses(&mut section, plaintext);
-    if scheme == Some(Scheme::HTTP) && !matches!(trust, Some(Trust::System)) {
+    if scheme == Some(Scheme::HTTP) && has_tls {
         section.fault("tls", "means nothing for an http:// url");
     }
     let upstream = (|| {
@@ -217,7 +217,7 @@ fn console(
             authority: authority?,
             addresses,
             checks,
-            trust: trust?,
+            tls: tls?,
             http: http?,
             connect_timeout,
             first_byte_timeout,
@@ -298,41 +298,6 @@ fn is_loopback(host: &str) -> bool {
         || address
             .parse()
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-pub(super) fn trust(item: &Item<'_>, folder: &Path) -> Option<Trust> {
-    let mut section = item.section()?;
-    let ca = section.optional("ca").map(|item| path(&item, folder));
-    let pins = section
-        .optional("fingerprint_sha256")
-        .map(|item| pins(&item));
-    let trust = match (ca, pins) {
-        (Some(ca), None) => ca.map(Trust::Authorities),
-        (None, Some(pins)) => pins.map(Trust::Pinned),
-        (None, None) => Some(Trust::System),
-        (Some(_), Some(_)) => {
-            section.fault("", "takes ca or fingerprint_sha256, not both");
-            None
-        }
-    };
-    section.finish();
-    trust
-}
-
-fn pins(item: &Item<'_>) -> Option<Vec<Fingerprint256>> {
-    let elements = item.elements()?;
-    if elements.is_empty() {
-        item.fault("needs at least one fingerprint");
-        return None;
-    }
-    let pin = |item: &Item<'_>| {
-        item.read_with(|text: String| {
-            Fingerprint256::parse(&text)
-                .ok_or("must be the SHA-256 of the certificate: 64 hex digits, colons allowed")
-        })
-    };
-    let read: Vec<_> = elements.iter().map(pin).collect();
-    read.into_iter().collect()
 }
 
 /// Names stand in headers, records and URLs: printable, without blanks and separators.

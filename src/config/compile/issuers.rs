@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::consoles::{name, trust};
+use super::console_tls::tls;
+use super::consoles::name;
 use crate::client::jwt::{
     Conditions, Issuer, IssuerSettings, KeySource, Rules, algorithm, overlaps, place,
 };
 use crate::client::{Client, Directory};
 use crate::config::reader::{Item, Section};
 use crate::config::value::{self, Time};
-use crate::upstream::Trust;
+use crate::upstream::Tls;
 
 /// The issuers without faults, and the names of all that the file speaks of.
 #[derive(Default)]
@@ -48,10 +49,10 @@ pub(super) fn issuers(root: &mut Section<'_>, folder: &Path) -> Issuers {
         }
         let rules = rules(&mut section, issuer);
         let times = times(&mut section);
-        let trust = section
+        let tls = section
             .optional("tls")
-            .map_or(Some(Trust::System), |item| trust(&item, folder));
-        if let Some(settings) = settings((name, rules, source, trust), times) {
+            .map_or_else(|| Some(Tls::default()), |item| tls(&item, folder));
+        if let Some(settings) = settings((name, rules, source, tls), times) {
             match Issuer::new(settings.clone()) {
                 Ok(_) => all.settings.push(settings),
                 Err(error) => section.fault("tls", error.to_string()),
@@ -63,11 +64,11 @@ pub(super) fn issuers(root: &mut Section<'_>, folder: &Path) -> Issuers {
 }
 
 fn settings(
-    (name, rules, source, trust): (
+    (name, rules, source, tls): (
         Option<String>,
         Option<Rules>,
         Option<KeySource>,
-        Option<Trust>,
+        Option<Tls>,
     ),
     times: Option<[Duration; 3]>,
 ) -> Option<IssuerSettings> {
@@ -76,7 +77,7 @@ fn settings(
         name: Arc::from(name?),
         rules: rules?,
         source: source?,
-        trust: trust?,
+        tls: tls?,
         refresh,
         refetch,
         max_stale,

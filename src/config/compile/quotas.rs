@@ -78,14 +78,7 @@ pub(super) fn proxies(section: &mut Section<'_>) -> Option<Proxies> {
         Some(item) => networks(&item)?,
         None => Vec::new(),
     };
-    let protocol = section.or("proxy_protocol", false)?;
-    if protocol && networks.is_empty() {
-        section.fault(
-            "proxy_protocol",
-            "needs trusted_proxies: without it everybody could say to come from anywhere",
-        );
-    }
-    Some(Proxies { networks, protocol })
+    Some(Proxies { networks })
 }
 
 /// Whether consoles are told where requests come from.

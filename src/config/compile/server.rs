@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::listeners::listeners;
 use super::{connections, quotas};
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
@@ -22,7 +23,8 @@ pub(super) fn server(
     consoles: &[Console],
 ) -> Option<Server> {
     let mut section = root.required("server")?.section()?;
-    let listen = section.required("listen").and_then(|item| addresses(&item));
+    let proxies = quotas::proxies(&mut section);
+    let listen = listeners(&mut section, folder, proxies.as_ref());
     let limits = limits(&mut section);
     let public_url = section.optional("public_url").map_or(Some(None), |item| {
         item.read_with(|text: String| origin(&text)).map(Some)
@@ -34,7 +36,6 @@ pub(super) fn server(
     let vspc_errors = section.or("vspc_errors", false);
     let connections = connections::connections(&mut section, consoles);
     let body_pace = connections::body_pace(&mut section);
-    let proxies = quotas::proxies(&mut section);
     let forwarded = quotas::forwarded(&mut section);
     let guesses = quotas::guesses(&mut section);
     let drain = section.or("drain", Duration::from_secs(30));
@@ -280,27 +281,6 @@ pub(super) fn log(root: &mut Section<'_>) -> Option<Log> {
     })
 }
 
-fn addresses(item: &Item<'_>) -> Option<Vec<SocketAddr>> {
-    let elements = if item.raw().is_str() {
-        vec![item.clone()]
-    } else {
-        item.elements()?
-    };
-    if elements.is_empty() {
-        item.fault("needs at least one address");
-        return None;
-    }
-    let mut read = Vec::new();
-    for element in &elements {
-        let address = element.read_with(|text: String| socket_address(&text))?;
-        if read.contains(&address) && address.port() != 0 {
-            element.fault("stands here twice");
-        }
-        read.push(address);
-    }
-    Some(read)
-}
-
 fn is_directory(item: &Item<'_>, path: &Path) -> bool {
     let other = path.exists() && !path.is_dir();
     if other {
@@ -327,7 +307,7 @@ fn names(item: &Item<'_>) -> Option<Vec<String>> {
     read.into_iter().collect()
 }
 
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("{text:?} is not an address with a port, such as \"0.0.0.0:8280\" or \"[::]:8280\"")
     })

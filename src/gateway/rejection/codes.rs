@@ -94,7 +94,7 @@ pub(super) fn upstream_code(error: &UpstreamError) -> (&'static str, StatusCode)
         UpstreamError::Invalid(_) => ("upstream_invalid", StatusCode::BAD_GATEWAY),
         UpstreamError::Unsendable(fault) => wire_code(fault.what),
         UpstreamError::Timeout => ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT),
-        UpstreamError::Tls(_) => ("upstream_tls", StatusCode::BAD_GATEWAY),
+        UpstreamError::Tls(_) => UPSTREAM_TLS,
     }
 }
 
@@ -107,6 +107,7 @@ pub(super) const CONCURRENCY_LIMITED: (&str, StatusCode) =
     ("concurrency_limited", StatusCode::TOO_MANY_REQUESTS);
 pub(super) const DIRECTORY_UNAVAILABLE: (&str, StatusCode) =
     ("directory_unavailable", StatusCode::SERVICE_UNAVAILABLE);
+pub(super) const UPSTREAM_TLS: (&str, StatusCode) = ("upstream_tls", StatusCode::BAD_GATEWAY);
 pub(super) const HEAD_TOO_LARGE: (&str, StatusCode) = (
     "head_too_large",
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

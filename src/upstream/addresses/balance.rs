@@ -9,7 +9,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -24,7 +23,7 @@ use tower_service::Service as _;
 
 use super::{Checks, Facts, Known};
 use crate::upstream::breaker::Breaker;
-use crate::upstream::pool::{Pool, Pools, Reach};
+use crate::upstream::pool::{Pools, Reach, Renewing};
 use crate::upstream::{RequestBody, Settings, UpstreamError};
 
 /// The addresses of a console that has several.
@@ -37,8 +36,7 @@ pub(in crate::upstream) struct Balance {
 /// One address, and the connections there.
 pub(in crate::upstream) struct Place {
     facts: Arc<Facts>,
-    pools: Pools,
-    pool: ArcSwap<Pool>,
+    pool: Renewing,
 }
 
 impl Balance {
@@ -125,25 +123,20 @@ impl fmt::Debug for Balance {
 }
 
 impl Place {
-    fn new(facts: Arc<Facts>, pools: Pools) -> Self {
+    fn new(facts: Arc<Facts>, pools: &Pools) -> Self {
         let pool = pools.pool(Reach::First(facts.address));
-        Self {
-            facts,
-            pools,
-            pool: ArcSwap::from_pointee(pool),
-        }
+        Self { facts, pool }
     }
 
     /// The connections there.
-    pub(in crate::upstream) fn pool(&self) -> Arc<Pool> {
-        self.pool.load_full()
+    pub(in crate::upstream) fn pool(&self) -> &Renewing {
+        &self.pool
     }
 
     /// Drops the connections that lie idle: the other end may be gone without a word, and not know
     /// them any more when it is back.
     fn forget_connections(&self) {
-        let pool = self.pools.pool(Reach::First(self.facts.address));
-        self.pool.store(Arc::new(pool));
+        self.pool.forget();
     }
 
     /// Notes what came of a request that was to go there.
@@ -190,8 +183,7 @@ impl ServiceDiscovery for Discovery {
             .map(|facts| {
                 let address = facts.address;
                 let place = places.remove(&address);
-                let place =
-                    place.unwrap_or_else(|| Arc::new(Place::new(facts, self.pools.clone())));
+                let place = place.unwrap_or_else(|| Arc::new(Place::new(facts, &self.pools)));
                 (address, place)
             })
             .collect();

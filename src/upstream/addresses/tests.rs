@@ -7,9 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::upstream::{
-    Console, ConsoleId, HttpVersions, RequestBody, Sharing, Trust, UpstreamError,
-};
+use crate::upstream::{Console, ConsoleId, HttpVersions, RequestBody, Sharing, Tls, UpstreamError};
 
 /// Where names lead; those that are missing cannot be looked up.
 #[derive(Debug, Default)]
@@ -47,7 +45,7 @@ fn settings(addresses: &[&str], checks: Option<Checks>) -> Settings {
         authority: Authority::from_static("vspc.example:1280"),
         addresses: addresses.collect(),
         checks,
-        trust: Trust::System,
+        tls: Tls::default(),
         http: HttpVersions::Http1,
         connect_timeout: Duration::from_secs(2),
         first_byte_timeout: Duration::from_secs(2),

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::clock::Clock;
 use crate::state::State;
-use crate::upstream::{ConsoleId, HttpVersions, Settings, Trust};
+use crate::upstream::{ConsoleId, HttpVersions, Settings, Tls};
 
 fn file(folder: &Path, name: &str, text: &str) -> SecretSource {
     let path = folder.join(name);
@@ -42,7 +42,7 @@ async fn silent() -> (TcpListener, Console) {
         authority: address.to_string().parse().unwrap(),
         addresses: Vec::new(),
         checks: None,
-        trust: Trust::System,
+        tls: Tls::default(),
         http: HttpVersions::Auto,
         connect_timeout: Duration::from_secs(5),
         first_byte_timeout: Duration::from_secs(60),

@@ -167,7 +167,7 @@ pub(super) fn issuer_with(file: &std::path::Path) -> Arc<Issuer> {
         name: "entra".into(),
         rules: rules(),
         source: KeySource::File(file.to_owned()),
-        trust: crate::upstream::Trust::System,
+        tls: crate::upstream::Tls::default(),
         refresh: Duration::from_secs(600),
         refetch: Duration::from_secs(30),
         max_stale: Duration::from_secs(3600),

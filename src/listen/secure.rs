@@ -1,0 +1,58 @@
+//! Connections with TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::protocol::Protocol;
+use super::tls::{Secured, Tls, shake};
+use super::{Connection, late, send_at_once};
+use crate::client::Peer;
+
+impl Connection {
+    /// Serves a connection with TLS.
+    pub(super) async fn secure(mut self, mut stream: TcpStream, from: SocketAddr, tls: Arc<Tls>) {
+        send_at_once(&stream);
+        let Some(address) = self.source(&mut stream, from).await else {
+            return;
+        };
+        let socket = self.watched(stream);
+        let (limits, telemetry) = (self.place.limits(), self.place.telemetry());
+        // Boxed, so that nothing of it is kept for as long as the connection lives.
+        let shaken = tokio::select! {
+            shaken = Box::pin(shake(&tls, socket, address, limits, telemetry)) => shaken,
+            () = late(&mut self.draining) => None,
+        };
+        drop(tls);
+        let Some(Secured {
+            mut stream,
+            protocol,
+            certificate,
+        }) = shaken
+        else {
+            return;
+        };
+        let peer = Peer {
+            address,
+            scheme: "https",
+            certificate,
+        };
+        let protocol = match protocol {
+            Some(protocol) => Some(protocol),
+            None => tokio::select! {
+                protocol = stream.spoken(self.place.limits()) => protocol,
+                () = late(&mut self.draining) => None,
+            },
+        };
+        match protocol {
+            Some(Protocol::Http1) => self.serve_http1(stream, |_, stream| stream, peer).await,
+            Some(Protocol::Http2) => {
+                let cord = stream.get_mut().get_mut().0.cord();
+                let with_cord = |_: &Self, stream| (stream, cord);
+                Box::pin(self.serve_http2(stream, with_cord, peer)).await;
+            }
+            None => {}
+        }
+    }
+}
