@@ -18,7 +18,7 @@ use serde_json::json;
 
 use codes::{
     BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, RATE_LIMITED,
-    UPSTREAM_TLS, caller_code, gone_code, head_code, upstream_code, wire_code,
+    UPSTREAM_TLS, caller_code, gone_code, head_code, unresolved_code, upstream_code, wire_code,
 };
 
 use super::answer::AnswerBody;
@@ -175,14 +175,7 @@ impl Rejection {
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
             Self::Unidentified(who) => caller_code(who),
-            Self::Unresolved(whom) => match whom {
-                Unresolved::Ambiguous | Unresolved::Disagree => {
-                    ("tenant_ambiguous", StatusCode::BAD_REQUEST)
-                }
-                Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
-                Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
-                Unresolved::User => ("target_ambiguous", StatusCode::BAD_REQUEST),
-            },
+            Self::Unresolved(whom) => unresolved_code(whom),
             Self::Upstream(error) => upstream_code(error),
             Self::Wire(fault) => wire_code(fault.what),
         }

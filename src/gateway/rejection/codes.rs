@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::client::Unidentified;
 use crate::client::jwt::JwtFault;
 use crate::request::HeadFault;
-use crate::tenant::Gone;
+use crate::tenant::{Gone, Unresolved};
 use crate::upstream::{BodyFault, UpstreamError};
 use crate::wire::What;
 
@@ -78,6 +78,17 @@ pub(super) fn wire_code(what: What) -> (&'static str, StatusCode) {
         | What::Switched
         | What::Value
         | What::Version => ("bad_request", StatusCode::BAD_REQUEST),
+    }
+}
+
+pub(super) fn unresolved_code(whom: &Unresolved) -> (&'static str, StatusCode) {
+    match whom {
+        Unresolved::Ambiguous | Unresolved::Disagree => {
+            ("tenant_ambiguous", StatusCode::BAD_REQUEST)
+        }
+        Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
+        Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
+        Unresolved::User => ("target_ambiguous", StatusCode::BAD_REQUEST),
     }
 }
 
