@@ -4,6 +4,7 @@
 //! no task has to be woken on the way there and back. A request with a body has its connection polled
 //! by a task, since body and answer may come at the same time.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
@@ -15,6 +16,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::answers::Watched;
@@ -43,6 +45,8 @@ struct Idle {
     /// Polled by tasks.
     driven: Vec<(Instant, Box<Link>)>,
     is_watched: bool,
+    /// Requests, with a body or without, that would take one. Some have another by now.
+    waiting: VecDeque<(bool, oneshot::Sender<Box<Link>>)>,
 }
 
 /// A connection. It is boxed for its whole life.
@@ -92,11 +96,30 @@ impl Kept {
         .await
     }
 
-    /// Keeps a connection that can be used again.
-    fn put(self: &Arc<Self>, link: Box<Link>) {
+    /// The next connection that a request is done with.
+    pub(super) fn wait(&self, with_body: bool) -> oneshot::Receiver<Box<Link>> {
+        let (sender, receiver) = oneshot::channel();
+        self.idle.lock().waiting.push_back((with_body, sender));
+        receiver
+    }
+
+    /// Gives a connection that can be used again to whoever waits for one, or keeps it.
+    pub(super) fn put(self: &Arc<Self>, mut link: Box<Link>) {
+        if link.stray {
+            return;
+        }
         let now = Instant::now();
         let is_first = {
             let mut idle = self.idle.lock();
+            while let Some((with_body, request)) = idle.waiting.pop_front() {
+                if with_body && !request.is_closed() {
+                    link.have_driven();
+                }
+                match request.send(link) {
+                    Ok(()) => return,
+                    Err(unused) => link = unused,
+                }
+            }
             if idle.bare.len() + idle.driven.len() >= self.most {
                 return;
             }

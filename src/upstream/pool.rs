@@ -11,6 +11,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::oneshot;
 use tower_service::Service as _;
 
 use super::addresses::Known;
@@ -29,6 +30,12 @@ pub(super) struct Pool {
     /// Those of HTTP/2, which requests share, and of a console of which it is not known yet which
     /// version it speaks.
     client: Client<Strict<Connector>, RequestBody>,
+    maker: Arc<Maker>,
+}
+
+/// Makes connections of HTTP/1.
+#[derive(Debug)]
+struct Maker {
     connector: Connector,
     origin: Origin,
     http: HttpVersions,
@@ -84,20 +91,21 @@ impl Pool {
         &self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Received>, UpstreamError> {
-        if !self.is_http1.load(Ordering::Relaxed) {
+        if !self.maker.is_http1.load(Ordering::Relaxed) {
             return Box::pin(self.ask_client(request)).await;
         }
+        let origin = &self.maker.origin;
         let with_body = !matches!(request.body(), RequestBody::Empty);
         loop {
             let (link, is_fresh) = match self.kept.take(with_body).await {
                 Some(link) => (link, false),
-                None => match Box::pin(self.connect(with_body)).await? {
-                    Some(link) => (link, true),
+                None => match Box::pin(self.wait(with_body)).await? {
+                    Some(found) => found,
                     None => return Box::pin(self.ask_client(request)).await,
                 },
             };
-            *request.uri_mut() = self.origin.uri(request.uri(), false);
-            let host = self.origin.host.clone();
+            *request.uri_mut() = origin.uri(request.uri(), false);
+            let host = origin.host.clone();
             request.headers_mut().insert(HOST, host);
             match link.send(&self.kept, request).await {
                 Ok(answer) => return Ok(answer),
@@ -110,6 +118,41 @@ impl Pool {
         }
     }
 
+    /// A new connection of HTTP/1, or one that another request is done with meanwhile, and whether it
+    /// is new; `None` if HTTP/2 was agreed on. A new one that comes too late is kept.
+    async fn wait(&self, with_body: bool) -> Result<Option<(Box<Link>, bool)>, UpstreamError> {
+        let given = self.kept.wait(with_body);
+        let (sender, made) = oneshot::channel();
+        let (maker, kept) = (Arc::clone(&self.maker), Arc::clone(&self.kept));
+        tokio::spawn(async move {
+            let made = maker.connect(with_body).await;
+            if let Err(Ok(Some(unused))) = sender.send(made) {
+                kept.put(unused);
+            }
+        });
+        tokio::select! {
+            biased;
+            Ok(made) = made => Ok(made?.map(|link| (link, true))),
+            Ok(link) = given => Ok(Some((link, false))),
+            // Only a runtime that ends drops both.
+            else => Err(UpstreamError::Unreachable("the gateway is ending".to_owned())),
+        }
+    }
+
+    async fn ask_client(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Received>, UpstreamError> {
+        *request.uri_mut() = self.maker.origin.uri(request.uri(), true);
+        let answer = self.client.request(request).await?;
+        if self.maker.http == HttpVersions::Auto && answer.version() < Version::HTTP_2 {
+            self.maker.is_http1.store(true, Ordering::Relaxed);
+        }
+        Ok(answer.map(Received::alone))
+    }
+}
+
+impl Maker {
     /// A new connection of HTTP/1; `None` if HTTP/2 was agreed on.
     async fn connect(&self, with_body: bool) -> Result<Option<Box<Link>>, UpstreamError> {
         let target = self.origin.uri(&Uri::default(), true);
@@ -123,20 +166,7 @@ impl Pool {
         let link = Link::begin(stream, stray, late, with_body).await?;
         Ok(Some(link))
     }
-
-    async fn ask_client(
-        &self,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<Received>, UpstreamError> {
-        *request.uri_mut() = self.origin.uri(request.uri(), true);
-        let answer = self.client.request(request).await?;
-        if self.http == HttpVersions::Auto && answer.version() < Version::HTTP_2 {
-            self.is_http1.store(true, Ordering::Relaxed);
-        }
-        Ok(answer.map(Received::alone))
-    }
 }
-
 /// Which of a console's addresses connections are made to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reach {
@@ -224,10 +254,12 @@ impl Pools {
         Pool {
             kept: Kept::new(size, POOL_IDLE),
             client: self.client(reach, size),
-            connector: self.connector(reach),
-            origin: self.origin.clone(),
-            http: self.http,
-            is_http1: AtomicBool::new(is_http1),
+            maker: Arc::new(Maker {
+                connector: self.connector(reach),
+                origin: self.origin.clone(),
+                http: self.http,
+                is_http1: AtomicBool::new(is_http1),
+            }),
         }
     }
 
