@@ -29,7 +29,7 @@ use rustls_pki_types::ServerName;
 use crate::secret::SecretSource;
 
 /// How TLS is set up with a console.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tls {
     /// Whose certificates are believed. With `pins` it may be that nobody's are by themselves.
     pub trust: Trust,
@@ -57,7 +57,7 @@ pub enum Trust {
 }
 
 /// The files of a certificate of the gateway's own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
     /// The certificate in PEM, and what is between it and its authority.
     pub certificate: PathBuf,
