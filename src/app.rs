@@ -21,7 +21,6 @@ use pingora_core::server::{RunArgs, Server};
 use crate::admin::Reloads;
 use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
 use crate::client::GatewayTokens;
-use crate::client::jwt::Issuers;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
@@ -31,7 +30,7 @@ use crate::quota::Quotas;
 use crate::roster::Roster;
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
-use crate::token::{Broker, RefreshPolicy, SessionStore, VspcIssuer};
+use crate::token::{Broker, SessionStore, VspcIssuer};
 use crate::upstream::TlsFault;
 use crate::vspc::login::Codes;
 
@@ -39,7 +38,7 @@ pub use reload::SetLevel;
 pub use succession::Next;
 
 use connect::{Connected, connect};
-use observer::Observer;
+use observer::{broker, issuers};
 use reload::Reloader;
 use services::{AdminService, DataPlane, Shared, TokenService};
 use signals::Signals;
@@ -237,12 +236,7 @@ fn assemble(
     let store = SessionStore::sealed(state, clock.clone());
     let issuer = Arc::new(VspcIssuer::new(connected.accounts.clone(), codes));
     let told = (auditor, &telemetry);
-    let issuers = issuers(auditor, &telemetry);
-    let trusted = issuers
-        .prepare(std::mem::take(&mut settings.issuers))
-        .map_err(RunError::IssuerTrust)?;
-    settings.clients.trust(&trusted);
-    issuers.keep(trusted);
+    let issuers = issuers(&mut settings, told)?;
     let lasting = Lasting {
         freezer: Arc::new(Freezer::open(&settings.state.directory)?),
         broker: broker(Arc::clone(&issuer), settings.refresh.clone(), told, store),
@@ -364,29 +358,6 @@ fn open_state(
         note_lifecycle(auditor, "state.begun");
     }
     Ok(Arc::new(state))
-}
-
-/// Makes the keeper of sessions and leases.
-fn broker(
-    issuer: Arc<VspcIssuer>,
-    policy: RefreshPolicy,
-    (auditor, telemetry): (&Auditor, &Telemetry),
-    store: SessionStore,
-) -> Broker {
-    let observer = Observer {
-        telemetry: telemetry.clone(),
-        auditor: auditor.clone(),
-    };
-    Broker::new(issuer, policy, Arc::new(observer), store)
-}
-
-/// Makes the keeper of issuers' keys.
-fn issuers(auditor: &Auditor, telemetry: &Telemetry) -> Arc<Issuers> {
-    let observer = Observer {
-        telemetry: telemetry.clone(),
-        auditor: auditor.clone(),
-    };
-    Arc::new(Issuers::new(Arc::new(observer)))
 }
 
 /// Records that the process begins or ends. There is a place: nothing else is under way.

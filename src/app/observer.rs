@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
+use super::RunError;
 use crate::audit::{Auditor, Code, Kind, Record, Target};
-use crate::client::jwt::{KeyEvent, KeyWatch};
+use crate::client::jwt::{Issuers, KeyEvent, KeyWatch};
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::telemetry::{Exchanged, Telemetry};
-use crate::token::{TokenEvent, TokenObserver};
+use crate::token::{Broker, RefreshPolicy, SessionStore, TokenEvent, TokenObserver, VspcIssuer};
 use crate::vspc::grant::IssueError;
 
 /// Tells everybody of every exchange.
@@ -18,6 +20,38 @@ use crate::vspc::grant::IssueError;
 pub(super) struct Observer {
     pub(super) telemetry: Telemetry,
     pub(super) auditor: Auditor,
+}
+
+/// Makes the keeper of sessions and leases.
+pub(super) fn broker(
+    issuer: Arc<VspcIssuer>,
+    policy: RefreshPolicy,
+    (auditor, telemetry): (&Auditor, &Telemetry),
+    store: SessionStore,
+) -> Broker {
+    let observer = Observer {
+        telemetry: telemetry.clone(),
+        auditor: auditor.clone(),
+    };
+    Broker::new(issuer, policy, Arc::new(observer), store)
+}
+
+/// Makes the keeper of issuers' keys; clients are known by their tokens from then on.
+pub(super) fn issuers(
+    settings: &mut Settings,
+    (auditor, telemetry): (&Auditor, &Telemetry),
+) -> Result<Arc<Issuers>, RunError> {
+    let observer = Observer {
+        telemetry: telemetry.clone(),
+        auditor: auditor.clone(),
+    };
+    let issuers = Arc::new(Issuers::new(Arc::new(observer)));
+    let trusted = issuers
+        .prepare(std::mem::take(&mut settings.issuers))
+        .map_err(RunError::IssuerTrust)?;
+    settings.clients.trust(&trusted);
+    issuers.keep(trusted);
+    Ok(issuers)
 }
 
 impl TokenObserver for Observer {

@@ -1,17 +1,21 @@
 //! One request and its answer, as the audit record and the counters see it.
 
+mod bare;
+
+pub(super) use bare::refuse_unrecorded;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use bare::{stamp, without_body};
+
+use super::Gateway;
 use super::answer::{Answer, AnswerBody, ConsoleAnswer};
 use super::rejection::{Rejection, Shape};
-use super::{Gateway, REQUEST_ID};
 use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
 use crate::client::{Caller, Client, LoginId, Peer, Unidentified};
 use crate::policy::{Acting, Bearer, Permit, Reason};
@@ -369,43 +373,5 @@ impl Drop for Exchange {
             self.complete(&mut entry, Code::Aborted, 0);
             entry.close(Code::Aborted);
         }
-    }
-}
-
-/// Refuses a request that cannot even be recorded: it is counted and logged instead.
-pub(super) fn refuse_unrecorded(
-    gateway: &Gateway,
-    id: RequestId,
-    unavailable: Unavailable,
-    method: &Method,
-    path: &str,
-) -> Response<AnswerBody> {
-    let rejection = Rejection::Audit(unavailable);
-    let (code, _) = rejection.code();
-    gateway.telemetry.request_finished(code);
-    tracing::warn!(request_id = %id, code, "a request was refused because it cannot be recorded");
-    let shape = Shape::of(path, gateway.vspc_errors);
-    let mut response = rejection.answer(shape);
-    stamp(response.headers_mut(), id);
-    if *method == Method::HEAD {
-        response = without_body(response);
-    }
-    response
-}
-
-/// The head of an answer to HEAD: it tells the length of what it does not have.
-fn without_body(response: Response<AnswerBody>) -> Response<AnswerBody> {
-    let (mut parts, body) = response.into_parts();
-    let length = http_body::Body::size_hint(&body).lower();
-    parts
-        .headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(length));
-    Response::from_parts(parts, AnswerBody::full(Bytes::new()))
-}
-
-fn stamp(headers: &mut HeaderMap, id: RequestId) {
-    // The id is ASCII by construction.
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(REQUEST_ID, value);
     }
 }
