@@ -2,6 +2,7 @@
 //! targets run them over what the fuzzer thinks up, and `tests/it/fuzz_seeds.rs` over the corpus.
 
 pub mod chunks;
+pub mod config;
 pub mod form;
 pub mod head;
 mod hyper_server;

@@ -43,6 +43,11 @@ fn rules_that_are_disjoint_name_one_tenant() {
 }
 
 #[test]
+fn files_are_taken_as_a_whole_or_told_to_be_wrong() {
+    replay("config", checks::config::check);
+}
+
+#[test]
 fn tokens_of_issuers_have_one_reading() {
     replay("jwt", checks::jwt::check);
 }
