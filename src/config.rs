@@ -195,7 +195,16 @@ impl Settings {
     /// # Errors
     /// Tells every fault of the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        read(path, compile::settings)
+        read(path, reader::FaultList::default(), compile::settings)
+    }
+
+    /// As [`Self::load`], from the file alone: the secrets, keys and certificates that it names are
+    /// not looked at. Good for questions about it, not to serve by.
+    ///
+    /// # Errors
+    /// Tells every fault of the file itself.
+    pub fn load_alone(path: &Path) -> Result<Self, ConfigError> {
+        read(path, reader::FaultList::alone(), compile::settings)
     }
 
     /// Reads only where and how the audit log is kept: whoever may read the log need not be able to
@@ -204,7 +213,7 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[audit]`.
     pub fn load_audit(path: &Path) -> Result<audit::Settings, ConfigError> {
-        read(path, compile::server::audit)
+        read(path, reader::FaultList::default(), compile::server::audit)
     }
 
     /// Reads only where and how the state is kept.
@@ -212,7 +221,7 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[state]`.
     pub fn load_state(path: &Path) -> Result<state::Settings, ConfigError> {
-        read(path, compile::server::state)
+        read(path, reader::FaultList::default(), compile::server::state)
     }
 
     /// Reads only what it takes to reach the gateway that runs by a file, and to freeze without it:
@@ -221,7 +230,8 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[admin]` and `[state]`.
     pub fn load_operations(path: &Path) -> Result<Operations, ConfigError> {
-        read(path, compile::operations::operations)
+        let faults = reader::FaultList::default();
+        read(path, faults, compile::operations::operations)
     }
 
     /// Whether a name may be a client's, a tenant's or a console's.
@@ -239,12 +249,23 @@ impl Settings {
     /// # Errors
     /// Tells every fault.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        parse(text, |root| compile::settings(root, folder))
+        let faults = reader::FaultList::default();
+        parse(text, faults, |root| compile::settings(root, folder))
+    }
+
+    /// As [`Self::parse`], from the text alone: see [`Self::load_alone`].
+    ///
+    /// # Errors
+    /// Tells every fault of the text itself.
+    pub fn parse_alone(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        let faults = reader::FaultList::alone();
+        parse(text, faults, |root| compile::settings(root, folder))
     }
 }
 
 fn read<T>(
     path: &Path,
+    list: reader::FaultList,
     compile: impl FnOnce(&mut reader::Section<'_>, &Path) -> Option<T>,
 ) -> Result<T, ConfigError> {
     let name = || path.display().to_string();
@@ -256,7 +277,7 @@ fn read<T>(
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    parse(&text, |root| compile(root, folder)).map_err(|faults| ConfigError::Faulty {
+    parse(&text, list, |root| compile(root, folder)).map_err(|faults| ConfigError::Faulty {
         path: name(),
         faults: Faults(faults),
     })
@@ -264,10 +285,10 @@ fn read<T>(
 
 fn parse<T>(
     text: &str,
+    faults: reader::FaultList,
     compile: impl FnOnce(&mut reader::Section<'_>) -> Option<T>,
 ) -> Result<T, Vec<Fault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let faults = reader::FaultList::default();
     for error in errors {
         let line = error.span().map(|span| reader::line_of(text, span.start));
         faults.add(Fault {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
+use commands::explain::{self, ExplainArguments};
 use commands::freeze::{self, FreezeArguments, ThawArguments};
 use commands::keys::{self, KeysCommand};
 use commands::state::{self, StateCommand};
@@ -47,6 +48,8 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Say who would act as whom, by which rule, or why not and what would change it. Sends nothing.
+    Explain(Box<ExplainArguments>),
     /// Make API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { file, upgrade } => run(&file, upgrade),
         Command::Check { file } => check(&file),
+        Command::Explain(arguments) => explain::run(*arguments),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(command),
         Command::State(command) => state::run(command),
@@ -103,8 +107,10 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(message, code)) => {
-            // Nothing is left to be told if stderr is gone.
-            drop(writeln!(io::stderr(), "vspc-gateway: {message}"));
+            // Nothing is left to be told if stderr is gone; some failures have been told already.
+            if !message.is_empty() {
+                drop(writeln!(io::stderr(), "vspc-gateway: {message}"));
+            }
             ExitCode::from(code)
         }
     }

@@ -160,6 +160,9 @@ pub(super) fn secret_text(item: &Item<'_>, folder: &Path) -> Option<(SecretSourc
         }
     };
     section.finish();
+    if item.is_alone() {
+        return Some((source, Secret::new(String::new())));
+    }
     match source.read() {
         Ok(secret) => Some((source, secret)),
         Err(error) => {

@@ -225,7 +225,8 @@ fn console(
             sharing: sharing?,
         })
     })();
-    let tried = upstream.clone().filter(uses_tls);
+    let is_tried = |settings: &upstream::Settings| uses_tls(settings) && !section.is_alone();
+    let tried = upstream.clone().filter(is_tried);
     if let Some(Err(error)) = tried.map(upstream::Console::new) {
         section.fault("tls", error.to_string());
     }
