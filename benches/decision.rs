@@ -101,7 +101,7 @@ async fn warm(gateway: &Gateway, tenant: usize) {
     let head = RequestHead::parse(&parts, &gateway.limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
-    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway
         .policy
         .authorize(&who, &whom, &head, WHENEVER)
@@ -119,7 +119,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     };
     let head = RequestHead::parse(parts, limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
-    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway
         .policy
         .authorize(&who, &whom, &head, WHENEVER)
@@ -136,7 +136,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     count(
         "resolve_authorize",
         counting::during(|| {
-            let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+            let whom = mapping.resolve(&head, &who, tenants).unwrap();
             gateway
                 .policy
                 .authorize(&who, &whom, &head, WHENEVER)
@@ -162,7 +162,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
     let head = RequestHead::parse(parts, limits).unwrap();
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
-    let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+    let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway
         .policy
         .authorize(&who, &whom, &head, WHENEVER)
@@ -185,9 +185,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     });
     group.bench_function("resolve_authorize", |bencher| {
         bencher.iter(|| {
-            let whom = mapping
-                .resolve(black_box(head.headers), &who, tenants)
-                .unwrap();
+            let whom = mapping.resolve(black_box(&head), &who, tenants).unwrap();
             let permit = gateway
                 .policy
                 .authorize(&who, &whom, &head, WHENEVER)
@@ -240,7 +238,7 @@ fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
     let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
     let whom = gateway
         .mapping
-        .resolve(head.headers, &who, &gateway.tenants)
+        .resolve(&head, &who, &gateway.tenants)
         .unwrap();
     let permit = gateway
         .policy

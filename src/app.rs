@@ -15,6 +15,7 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 
 use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
+use crate::client::jwt::Issuers;
 use crate::client::{self, GatewayTokens};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
@@ -51,6 +52,9 @@ pub enum RunError {
     /// What is frozen cannot be read: it may be everything.
     #[error(transparent)]
     Freeze(#[from] FreezeError),
+    /// The trust material of an issuer cannot be used.
+    #[error("an issuer's tls: {0}")]
+    IssuerTrust(TrustError),
     /// A service failed, for instance because its address is taken.
     #[error("{0}")]
     Service(String),
@@ -200,11 +204,21 @@ fn assemble(
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
+    let issuers = issuers(auditor, &telemetry);
+    let trusted = issuers
+        .prepare(settings.issuers)
+        .map_err(RunError::IssuerTrust)?;
+    clients.trust(&trusted);
+    issuers.keep(trusted);
     let gateway = Gateway {
         limits: settings.server.limits,
         clients,
+        issuers,
         owned: OwnedHeaders::new(
-            (settings.mapping.tenant_header.iter()).chain(settings.policy.reason_header()),
+            settings
+                .mapping
+                .owned()
+                .chain(settings.policy.reason_header()),
         ),
         mapping: settings.mapping,
         tenants: settings.tenants,
@@ -280,6 +294,15 @@ fn broker(
         auditor: auditor.clone(),
     };
     Broker::new(Arc::new(issuer), policy, Arc::new(observer), store)
+}
+
+/// Makes the keeper of issuers' keys.
+fn issuers(auditor: &Auditor, telemetry: &Telemetry) -> Arc<Issuers> {
+    let observer = Observer {
+        telemetry: telemetry.clone(),
+        auditor: auditor.clone(),
+    };
+    Arc::new(Issuers::new(Arc::new(observer)))
 }
 
 /// The consoles, and who the gateway is there.

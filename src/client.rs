@@ -1,5 +1,5 @@
 //! Who is calling: API keys, as a header of their own, as a bearer, or as a Basic password; the
-//! gateway's own tokens; and certificates.
+//! gateway's own tokens; tokens of identity providers; and certificates.
 //!
 //! No credential is compared with another letter by letter: a key, a bearer and a certificate are
 //! found by their SHA-256 digests, and a token's signature is checked in constant time.
@@ -8,6 +8,8 @@ mod caller;
 mod certificate;
 mod certificates;
 mod claims;
+mod issued;
+pub mod jwt;
 mod keyring;
 mod keys;
 mod peer;
@@ -20,6 +22,7 @@ mod tests;
 mod tokens;
 mod tool;
 mod unfit;
+mod unidentified;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
 pub use certificate::{Certificate, SubjectName};
@@ -34,6 +37,7 @@ pub use tokens::{
 };
 pub use tool::{Client, Targets, Tenants};
 pub use unfit::{Lack, Unfit};
+pub use unidentified::Unidentified;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,10 +48,11 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::secret::{KeyDigest, Secret};
+use crate::secret::KeyDigest;
 use crate::upstream::ConsoleId;
 use caller::{ClientToken, Proof, Verified, VerifiedHolder, agree};
 use certificates::{Certificates, Shown};
+use jwt::{Fits, Issued};
 use keys::Keys;
 use remembered::Remembered;
 
@@ -68,26 +73,6 @@ enum Way {
     Bearer,
 }
 
-/// Why a caller is not known.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unidentified {
-    /// A credential that no client has.
-    #[error("{}", unfit::BAD)]
-    Bad,
-    /// Two credentials that do not name the same client.
-    #[error("the request carries credentials that do not name one client: send exactly one")]
-    Conflicting,
-    /// No credential at all.
-    #[error("{}", unfit::MISSING)]
-    Missing,
-    /// A token of the gateway that is not good any more.
-    #[error(transparent)]
-    Token(TokenFault),
-    /// A credential that is known, and does not suffice.
-    #[error("{}", .0.told())]
-    Unfit(Arc<Unfit>),
-}
-
 /// All clients, by what they prove who they are with.
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -98,9 +83,13 @@ pub struct Directory {
     passthrough: Option<ConsoleId>,
     tokens: Option<Arc<GatewayTokens>>,
     /// Tokens that were read.
-    verified: Remembered,
+    verified: Remembered<Verified>,
     /// Tokens of the console that callers hold.
-    exposed: Remembered,
+    exposed: Remembered<Verified>,
+    /// Which client a token of an issuer is.
+    fits: Fits,
+    /// Tokens of issuers that were read.
+    issued: Remembered<Issued>,
 }
 
 impl Directory {
@@ -140,6 +129,10 @@ impl Directory {
             authorizations += 1;
             presented += 1;
             let read = self.read_authorization(value.as_bytes(), now);
+            // Whether it agrees with the others cannot be told.
+            if let Err(why @ Unidentified::NoKeys { .. }) = read {
+                return Err(why);
+            }
             let identified = read.map_err(|why| fault = why).ok();
             found = agree(found, identified, presented)?;
         }
@@ -171,26 +164,6 @@ impl Directory {
                 .is_some_and(|client| self.keys.of_token(&client.name, key).is_some()),
             Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
         }
-    }
-
-    /// Remembers a token of the console that a caller was given, so that it is known again.
-    pub fn expose(
-        &self,
-        token: &Secret,
-        session: &SessionKey,
-        login: LoginId,
-        expires: Timestamp,
-        now: Timestamp,
-    ) {
-        let digest = KeyDigest::of(token.expose().as_bytes());
-        let verified = Verified {
-            expires,
-            credential: Arc::from(format!("exposed:{}", digest.label())),
-            login,
-            access: session.access,
-            holder: VerifiedHolder::Login(session.clone()),
-        };
-        self.exposed.insert(digest, Arc::new(verified), now);
     }
 
     /// The certificate of a connection, where there is one and clients have any.
@@ -245,7 +218,10 @@ impl Directory {
         let remembered = self.verified.get(&digest);
         let verified = match remembered.or_else(|| self.exposed.get(&digest)) {
             Some(verified) => verified,
-            None => self.verify(bearer, digest, now)?,
+            None => match self.read_issued(bearer, digest, now) {
+                Some(read) => return read.map(Caller::Client),
+                None => self.verify(bearer, digest, now)?,
+            },
         };
         if verified.expires <= now {
             return Err(Unidentified::Token(TokenFault::Expired));

@@ -48,6 +48,8 @@ pub struct Settings {
     pub refresh: RefreshPolicy,
     /// `[[consoles]]`
     pub consoles: Vec<Console>,
+    /// `[[issuers]]`
+    pub issuers: Vec<client::jwt::IssuerSettings>,
     /// `[[clients]]`, by their keys
     pub clients: client::Directory,
     /// `[[tenants]]`, by name and alias

@@ -36,6 +36,7 @@ use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::audit::Auditor;
+use crate::client::jwt::Issuers;
 use crate::client::{Caller, Client, GatewayTokens, Peer, Proxies};
 use crate::clock::Clock;
 use crate::freeze::Freezer;
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub forwarded: Forwarded,
     /// Who may call.
     pub clients: client::Directory,
+    /// The identity providers whose tokens they may show. They outlive a configuration.
+    pub issuers: Arc<Issuers>,
     /// How requests name their tenant.
     pub mapping: tenant::Mapping,
     /// For whom they may call.

@@ -30,7 +30,7 @@ use rule::{Facts, READING, bit};
 use crate::client::{Aim, Caller, Client, SessionKey};
 use crate::clock::Timestamp;
 use crate::request::{Operation, RequestHead};
-use crate::tenant::{AccountKey, Named, Target, TokenKey};
+use crate::tenant::{AccountKey, Named, Resolved, Target, TokenKey};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
 
@@ -167,11 +167,12 @@ impl Policy {
     pub fn authorize<'a>(
         &'a self,
         caller: &Caller<'_>,
-        named: &Named,
+        whom: &Resolved,
         head: &RequestHead<'_>,
         moment: Moment<'_>,
     ) -> Result<Permit<'a>, Denied> {
-        let (acting, book) = self.acts(caller, named)?;
+        let named = &whom.named;
+        let (acting, book) = self.acts(caller, whom)?;
         if head.operation == Operation::Token {
             return Err(Denied::Token);
         }
@@ -207,22 +208,22 @@ impl Policy {
     pub fn explain(
         &self,
         caller: &Caller<'_>,
-        named: &Named,
+        whom: &Resolved,
         head: &RequestHead<'_>,
         now: Timestamp,
     ) -> Vec<Finding> {
-        let Ok((acting, book)) = self.acts(caller, named) else {
+        let Ok((acting, book)) = self.acts(caller, whom) else {
             return Vec::new();
         };
-        let (facts, road) = facts(&acting, named, head, now);
+        let (facts, road) = facts(&acting, &whom.named, head, now);
         book.explain(&facts, road)
     }
 
     /// As whom a caller acts, and by which rules.
-    fn acts(&self, caller: &Caller<'_>, named: &Named) -> Result<(Acting, &Book), Denied> {
+    fn acts(&self, caller: &Caller<'_>, whom: &Resolved) -> Result<(Acting, &Book), Denied> {
         match caller {
             Caller::Client(who) => {
-                let acting = acting(who.client(), named, who.aim(), who.access())?;
+                let acting = acting(who.client(), &whom.named, whom.aim, who.access())?;
                 let book = self.clients.get(who.client().index);
                 Ok((acting, book.ok_or(Denied::Operation(None))?))
             }
@@ -237,11 +238,11 @@ impl Policy {
     pub fn admit<'a>(
         &'a self,
         client: &Client,
-        named: &Named,
-        aim: Aim,
+        whom: &Resolved,
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
-        let acting = acting(client, named, aim, access)?;
+        let named = &whom.named;
+        let acting = acting(client, named, whom.aim, access)?;
         Ok(Permit {
             is_own: is_own(named, &acting),
             acting,

@@ -109,6 +109,11 @@ impl<'a> RequestHead<'a> {
             host,
         })
     }
+
+    /// The host without its port.
+    pub fn host_name(&self) -> &'a str {
+        split_port(self.host).0
+    }
 }
 
 /// Why a request head is refused.

@@ -1,5 +1,6 @@
 //! What operators see: typed events, where one struct emits its log line and its counter together.
 
+mod issuers;
 mod latency;
 
 pub use latency::Latency;
@@ -14,6 +15,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
+
+use issuers::IssuerKeys;
 
 /// The counters of the process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +43,7 @@ struct Inner {
     limits_met: Family<LimitLabels, Counter>,
     tenants: Family<TenantLabels, Gauge>,
     readings: Family<ReadingLabels, Counter>,
+    keys: IssuerKeys,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -127,6 +131,7 @@ impl Telemetry {
         );
         self.register_connections(registry);
         self.register_directories(registry);
+        self.register_issuers(registry);
     }
 
     fn register_connections(&self, registry: &mut Registry) {

@@ -6,8 +6,10 @@ mod body;
 pub mod breaker;
 mod connect;
 mod error;
+mod kept;
 mod paced;
 mod pool;
+mod received;
 pub mod share;
 mod tls;
 mod turn;
@@ -17,19 +19,19 @@ pub use answers::fault_within;
 pub use body::{BodyFault, BodyProgress, ReplayHandle, RequestBody};
 pub use error::UpstreamError;
 pub use paced::Pace;
+pub use received::Received;
+pub(crate) use tls::client_config;
 pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::ResponseFuture;
 
 use addresses::{Balance, Known, Lookup};
 use breaker::Breaker;
@@ -241,14 +243,15 @@ impl Console {
         &self,
         request: Request<RequestBody>,
         progress: Option<&BodyProgress>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Received>, UpstreamError> {
         let place = self.balance.as_ref().and_then(|balance| balance.choose());
         let Some(place) = place else {
-            return self
-                .await_answer(self.pool.request(request), progress)
-                .await;
+            let answering = Box::pin(self.pool.request(request));
+            return self.await_answer(answering, progress).await;
         };
-        let answering = place.pool().request(request);
+        let pool = place.pool();
+        // Boxed, since not all of the road has to have room for it.
+        let answering = Box::pin(pool.request(request));
         let answer = self.await_answer(answering, progress).await;
         place.note(&answer);
         answer
@@ -256,19 +259,17 @@ impl Console {
 
     async fn await_answer(
         &self,
-        answering: ResponseFuture,
+        mut answering: Pin<Box<impl Future<Output = Result<Response<Received>, UpstreamError>>>>,
         progress: Option<&BodyProgress>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Received>, UpstreamError> {
         let received = || progress.map_or(0, BodyProgress::received);
-        let mut answering = pin!(answering);
         let mut before = received();
         let answer = loop {
             let limit = self.settings.first_byte_timeout;
             if let Ok(answer) = tokio::time::timeout(limit, answering.as_mut()).await {
                 // Over HTTP/2 a body that fails is told as a stream that ended.
                 let fault = || progress.and_then(BodyProgress::fault);
-                break answer
-                    .map_err(|error| fault().map_or_else(|| error.into(), UpstreamError::Body))?;
+                break answer.map_err(|error| fault().map_or(error, UpstreamError::Body))?;
             }
             let now = received();
             if now == before {

@@ -39,7 +39,7 @@ impl Town {
         let settings = Settings::parse(&text, folder.path()).unwrap();
         Box::leak(Box::new(Self {
             tenants,
-            owned: OwnedHeaders::new(settings.mapping.tenant_header.as_ref()),
+            owned: OwnedHeaders::new(settings.mapping.owned()),
             settings,
         }))
     }
@@ -62,7 +62,7 @@ impl Town {
             .identify(head.headers, &PEER, NOW)
             .unwrap();
         let (mapping, tenants) = (&self.settings.mapping, &self.settings.tenants);
-        let whom = mapping.resolve(head.headers, &who, tenants).unwrap();
+        let whom = mapping.resolve(&head, &who, tenants).unwrap();
         self.settings
             .policy
             .authorize(&who, &whom, &head, WHENEVER)
@@ -82,7 +82,7 @@ impl Town {
         let who = settings.clients.identify(head.headers, &PEER, NOW).unwrap();
         let whom = settings
             .mapping
-            .resolve(head.headers, &who, &settings.tenants)
+            .resolve(&head, &who, &settings.tenants)
             .unwrap();
         let permit = settings
             .policy

@@ -5,6 +5,8 @@ pub mod chunks;
 pub mod form;
 pub mod head;
 mod hyper_server;
+pub mod jwt;
+pub mod mapping;
 pub mod multipart;
 pub mod path;
 

@@ -1,4 +1,5 @@
-//! Exchanges with `/token` as log lines, counters and audit records.
+//! Exchanges with `/token`, and what happens to issuers' keys, as log lines, counters and audit
+//! records.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,6 +7,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use crate::audit::{Auditor, Code, Kind, Record, Target};
+use crate::client::jwt::{KeyEvent, KeyWatch};
+use crate::clock::Clock;
 use crate::telemetry::{Exchanged, Telemetry};
 use crate::token::{TokenEvent, TokenObserver};
 use crate::vspc::grant::IssueError;
@@ -53,20 +56,70 @@ impl TokenObserver for Observer {
                 record.detail = Some(Cow::Owned(error.to_string()));
             }
         }
-        self.record(record);
+        self.record(Kind::Token, record);
+    }
+}
+
+impl KeyWatch for Observer {
+    fn saw(&self, event: KeyEvent<'_>) {
+        let (issuer, outcome) = match event {
+            KeyEvent::Failed {
+                issuer,
+                error,
+                is_new,
+                are_usable,
+            } => {
+                self.telemetry.keys_fetched(issuer, None);
+                if !is_new {
+                    return;
+                }
+                tracing::warn!(%issuer, are_usable, %error, "the keys of an issuer cannot be fetched");
+                (issuer, Err(error.to_string()))
+            }
+            KeyEvent::Fetched {
+                issuer,
+                change,
+                passed_over,
+            } => {
+                self.telemetry
+                    .keys_fetched(issuer, Some(Clock::System.now()));
+                let Some(change) = change else { return };
+                if let Some(keys) = passed_over {
+                    tracing::warn!(%issuer, keys, "keys of an issuer cannot be used");
+                }
+                tracing::info!(%issuer, change, "an issuer has other keys");
+                (issuer, Ok(change))
+            }
+        };
+        let (operation, code, what) = match outcome {
+            Ok(change) => ("issuer.keys_changed", Code::Ok, change),
+            Err(error) => {
+                let code = Code::Refused("issuer_unavailable");
+                ("issuer.keys_not_fetched", code, error)
+            }
+        };
+        self.record(
+            Kind::Config,
+            Record {
+                operation: Some(Cow::Borrowed(operation)),
+                code: Some(code),
+                detail: Some(Cow::Owned(format!("{issuer}: {what}"))),
+                ..Record::default()
+            },
+        );
     }
 }
 
 impl Observer {
     /// Records at once where there is a place, else as soon as there is one.
-    fn record(&self, record: Record) {
-        if let Some(Ok(())) = self.auditor.note(Kind::Token, &record).now_or_never() {
+    fn record(&self, kind: Kind, record: Record) {
+        if let Some(Ok(())) = self.auditor.note(kind, &record).now_or_never() {
             return;
         }
         let auditor = self.auditor.clone();
         tokio::spawn(async move {
-            if let Err(error) = auditor.note(Kind::Token, &record).await {
-                auditor.report_unrecorded(Kind::Token, &record, error);
+            if let Err(error) = auditor.note(kind, &record).await {
+                auditor.report_unrecorded(kind, &record, error);
             }
         });
     }

@@ -144,8 +144,8 @@ impl Service for DataPlane {
     }
 }
 
-/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster, checks
-/// the consoles' addresses, and looks for what other processes have frozen.
+/// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster and
+/// issuers' keys, checks the consoles' addresses, and looks for what other processes have frozen.
 pub(super) struct TokenService {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
@@ -185,6 +185,8 @@ impl Service for TokenService {
         };
         let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
         let roster = async move { gateway.roster.run(stopped).await };
+        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
+        let keys = async move { gateway.issuers.run(stopped).await };
         // What is frozen is looked for until the very end.
         let gateway = Arc::clone(&self.gateway);
         let freezes = async move { watch(&gateway).await };
@@ -197,6 +199,7 @@ impl Service for TokenService {
         tokio::join!(
             indispensable("renewal of tokens", renewals, &self.shared),
             indispensable("the directory of tenants", roster, &self.shared),
+            indispensable("keys of issuers", keys, &self.shared),
             indispensable("the watch over freezes", freezes, &self.shared),
             indispensable("checks of addresses", addresses, &self.shared),
         );

@@ -179,6 +179,8 @@ pub struct Record {
     pub client: Option<Arc<str>>,
     /// By which of the client's credentials; a label, never the credential.
     pub credential: Option<Arc<str>>,
+    /// The issuer and the subject of an identity provider's token: `entra|5c0e…`.
+    pub principal: Option<Arc<str>>,
     /// The log-in at the gateway that the credential came from.
     pub session: Option<LoginId>,
     /// The name of a user of the console who acts as itself; of a log-in with a wrong key, the
@@ -192,6 +194,8 @@ pub struct Record {
     pub peer: Option<String>,
     /// For whom.
     pub tenant: Option<Arc<str>>,
+    /// The mapping rule that named the tenant.
+    pub mapping: Option<Arc<str>>,
     /// Which console.
     pub console: Option<Arc<str>>,
     /// Whom the request acted as.
@@ -258,14 +262,12 @@ impl Record {
     }
 
     fn put_actors(&self, out: &mut Vec<u8>) {
-        text(
-            out,
-            "request_id",
-            self.request_id.as_ref().map(RequestId::as_str),
-        );
+        let id = self.request_id.as_ref();
+        text(out, "request_id", id.map(RequestId::as_str));
         text(out, "config", self.config.as_deref());
         text(out, "client", self.client.as_deref());
         text(out, "credential", self.credential.as_deref());
+        text(out, "principal", self.principal.as_deref());
         if let Some(session) = self.session {
             let mut buffer = Uuid::encode_buffer();
             let id = session.0.hyphenated().encode_lower(&mut buffer);
@@ -279,6 +281,7 @@ impl Record {
         text(out, "operator", self.operator.as_deref());
         text(out, "peer", self.peer.as_deref());
         text(out, "tenant", self.tenant.as_deref());
+        text(out, "mapping", self.mapping.as_deref());
         text(out, "console", self.console.as_deref());
         if let Some(target) = &self.target {
             json::name(out, "target");
@@ -319,14 +322,8 @@ impl Record {
         number(out, "bytes_out", self.bytes_out);
         number(out, "duration_us", self.duration_us);
         number(out, "attempts", self.attempts.map(u64::from));
-        text(
-            out,
-            "lease",
-            self.lease
-                .map(|lease| lease.hex())
-                .as_ref()
-                .map(|hex| ascii(hex)),
-        );
+        let lease = self.lease.map(|lease| lease.hex());
+        text(out, "lease", lease.as_ref().map(|hex| ascii(hex)));
         if let Some(subject) = &self.subject {
             json::name(out, "subject");
             put_subject(out, subject);
@@ -433,6 +430,7 @@ mod tests {
             config: Some("3".into()),
             client: Some("zabbix".into()),
             credential: Some("api_key:12345678".into()),
+            principal: Some("entra|5c0e".into()),
             session: Some(LoginId(Uuid::from_u128(3))),
             user: Some("ACME\\ann".into()),
             grant: Some("password"),
@@ -440,6 +438,7 @@ mod tests {
             operator: Some("ann@host".into()),
             peer: Some("uid 0, pid 7".to_owned()),
             tenant: Some("acme".into()),
+            mapping: Some("mapping.rules[3]".into()),
             console: Some("main".into()),
             target: Some(Target {
                 uid: Some(Uuid::from_u128(1)),
@@ -474,8 +473,8 @@ mod tests {
         let expected = json!({
             "seq": 7, "time": "2026-03-04T05:06:07.000089Z", "kind": "request",
             "request_id": id.as_str(), "config": "3", "client": "zabbix",
-            "credential": "api_key:12345678", "user": "ACME\\ann", "grant": "password",
-            "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme",
+            "credential": "api_key:12345678", "principal": "entra|5c0e", "user": "ACME\\ann", "grant": "password",
+            "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme", "mapping": "mapping.rules[3]",
             "operator": "ann@host", "peer": "uid 0, pid 7",
             "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann"}, "operation": "plain",
             "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",

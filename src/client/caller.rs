@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::certificates::Shown;
+use super::jwt::Issued;
+use super::remembered::Ends;
 use super::unfit::{Lack, Unfit};
 use super::{Aim, Certificate, Client, LoginId, Peer, Require, SessionKey, Unidentified};
 use crate::clock::Timestamp;
@@ -30,6 +32,7 @@ pub struct Identified<'a> {
 #[derive(Debug)]
 pub(super) enum Proof<'a> {
     Certificate(Arc<Client>, Arc<str>),
+    Issued(Arc<Issued>),
     Key(&'a Arc<Client>, &'a Arc<str>),
     Token(Arc<Verified>, ClientToken),
 }
@@ -45,6 +48,14 @@ pub struct Verified {
     /// What it may do.
     pub access: Access,
     pub(super) holder: VerifiedHolder,
+}
+
+impl Ends for Verified {
+    const LIMIT: usize = 65_536;
+
+    fn ends(&self) -> Timestamp {
+        self.expires
+    }
 }
 
 #[derive(Debug)]
@@ -103,17 +114,19 @@ impl Identified<'_> {
     pub fn client(&self) -> &Arc<Client> {
         match &self.proof {
             Proof::Certificate(client, _) => client,
+            Proof::Issued(token) => &token.client,
             Proof::Key(client, _) => client,
             Proof::Token(_, token) => &token.client,
         }
     }
 
     /// How it proved it, as records name it: `api_key:`, `basic:`, `bearer:`, `token:` or
-    /// `certificate:` and the first digits of the digest, which tell the keys of one client apart,
+    /// `certificate:` or `jwt:` and the first digits of the digest, which tell the keys of one client apart,
     /// and behind them the label of the key, where it has one: `api_key:7cc4a7ac(2026-Q4)`.
     pub fn credential(&self) -> &Arc<str> {
         match &self.proof {
             Proof::Certificate(_, credential) => credential,
+            Proof::Issued(token) => &token.credential,
             Proof::Key(_, credential) => credential,
             Proof::Token(verified, _) => &verified.credential,
         }
@@ -122,6 +135,7 @@ impl Identified<'_> {
     /// The tenant that the credential names, if it names one.
     pub fn tenant(&self) -> Option<TenantClaim<'_>> {
         match &self.proof {
+            Proof::Issued(token) => token.tenant.as_deref().map(TenantClaim::NameOrAlias),
             Proof::Certificate(..) | Proof::Key(..) => {
                 self.tenant.as_deref().map(TenantClaim::NameOrAlias)
             }
@@ -134,10 +148,34 @@ impl Identified<'_> {
         self.certificate.as_ref()
     }
 
+    /// Whom the issuer's token is of: the issuer's name, a bar, and the token's subject.
+    pub fn principal(&self) -> Option<&Arc<str>> {
+        match &self.proof {
+            Proof::Issued(token) => Some(&token.principal),
+            Proof::Certificate(..) | Proof::Key(..) | Proof::Token(..) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn issued(&self) -> Option<&Arc<Issued>> {
+        match &self.proof {
+            Proof::Issued(token) => Some(token),
+            Proof::Certificate(..) | Proof::Key(..) | Proof::Token(..) => None,
+        }
+    }
+
+    /// A claim of the issuer's token that is a text.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        match &self.proof {
+            Proof::Issued(token) => token.claims.text(name),
+            Proof::Certificate(..) | Proof::Key(..) | Proof::Token(..) => None,
+        }
+    }
+
     /// As which user of the tenant the credential acts.
     pub fn aim(&self) -> Aim {
         match &self.proof {
-            Proof::Certificate(..) | Proof::Key(..) => Aim::Own,
+            Proof::Certificate(..) | Proof::Issued(_) | Proof::Key(..) => Aim::Own,
             Proof::Token(_, token) => token.aim,
         }
     }
@@ -145,7 +183,7 @@ impl Identified<'_> {
     /// What the credential may do at most.
     pub fn access(&self) -> Access {
         match &self.proof {
-            Proof::Certificate(..) | Proof::Key(..) => Access::Full,
+            Proof::Certificate(..) | Proof::Issued(_) | Proof::Key(..) => Access::Full,
             Proof::Token(verified, _) => verified.access,
         }
     }

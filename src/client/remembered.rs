@@ -5,29 +5,67 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::caller::Verified;
+use super::caller::{Verified, VerifiedHolder};
+use super::{Directory, LoginId, SessionKey};
 use crate::clock::Timestamp;
-use crate::secret::KeyDigest;
+use crate::secret::{KeyDigest, Secret};
+
+/// Something that is of no use any more after a time.
+pub(super) trait Ends {
+    /// The most of them that are remembered.
+    const LIMIT: usize;
+
+    /// When it ends.
+    fn ends(&self) -> Timestamp;
+}
 
 /// Tokens by their digests, bounded in number.
-#[derive(Debug, Default)]
-pub(super) struct Remembered(DashMap<KeyDigest, Arc<Verified>, BuildHasherDefault<DigestHasher>>);
+#[derive(Debug)]
+pub(super) struct Remembered<T>(DashMap<KeyDigest, Arc<T>, BuildHasherDefault<DigestHasher>>);
 
-impl Remembered {
-    pub(super) fn get(&self, digest: &KeyDigest) -> Option<Arc<Verified>> {
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self(DashMap::default())
+    }
+}
+
+impl<T: Ends> Remembered<T> {
+    pub(super) fn get(&self, digest: &KeyDigest) -> Option<Arc<T>> {
         self.0.get(digest).map(|entry| Arc::clone(&entry))
     }
 
     /// Where there is no room, what has ended goes first, and then all of it: what is forgotten
     /// costs a verification, or a log-in.
-    pub(super) fn insert(&self, digest: KeyDigest, verified: Arc<Verified>, now: Timestamp) {
-        if self.0.len() >= LIMIT {
-            self.0.retain(|_, verified| verified.expires > now);
+    pub(super) fn insert(&self, digest: KeyDigest, verified: Arc<T>, now: Timestamp) {
+        if self.0.len() >= T::LIMIT {
+            self.0.retain(|_, verified| verified.ends() > now);
         }
-        if self.0.len() >= LIMIT {
+        if self.0.len() >= T::LIMIT {
             self.0.clear();
         }
         self.0.insert(digest, verified);
+    }
+}
+
+impl Directory {
+    /// Remembers a token of the console that a caller was given, so that it is known again.
+    pub fn expose(
+        &self,
+        token: &Secret,
+        session: &SessionKey,
+        login: LoginId,
+        expires: Timestamp,
+        now: Timestamp,
+    ) {
+        let digest = KeyDigest::of(token.expose().as_bytes());
+        let verified = Verified {
+            expires,
+            credential: Arc::from(format!("exposed:{}", digest.label())),
+            login,
+            access: session.access,
+            holder: VerifiedHolder::Login(session.clone()),
+        };
+        self.exposed.insert(digest, Arc::new(verified), now);
     }
 }
 
@@ -46,6 +84,3 @@ impl Hasher for DigestHasher {
         }
     }
 }
-
-/// The most tokens that are remembered.
-const LIMIT: usize = 65_536;

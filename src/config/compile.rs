@@ -6,7 +6,9 @@ mod conditions;
 mod connections;
 pub(super) mod consoles;
 pub(super) mod credentials;
+mod issuers;
 mod login;
+mod mapping;
 pub(super) mod operations;
 mod quotas;
 mod reason;
@@ -51,15 +53,17 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     }
     let wait = server.as_ref().map(|server| server.token_wait);
     let refresh = tokens::tokens(root, wait);
-    let (mapping, reasons) = tenants::mapping(root);
     let mut quotas = quota::Settings::default();
     let tenants = tenants::tenants(root, &consoles, &mut quotas.tenants);
+    let (mapping, scopes, reasons) = mapping::mapping(root, &tenants);
+    let issuers = issuers::issuers(root, folder);
+    let known = (&tenants, &issuers);
     let rules = (consoles.rules, reasons);
-    let clients = clients::clients(root, &tenants, &mapping, rules, &mut quotas.clients);
+    let (clients, policy) = clients::clients(root, known, &mapping, rules, &mut quotas.clients);
+    mapping::check_scopes(&scopes, &clients);
     quotas.guesses = server.as_ref().and_then(|server| server.guesses);
     root.finish();
 
-    let (clients, policy) = clients;
     Some(Settings {
         server: server?,
         admin: admin?,
@@ -68,6 +72,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
         state: state?,
         refresh: refresh?,
         consoles: consoles.consoles,
+        issuers: issuers.settings,
         clients,
         tenants: tenants.directory,
         tenant_logins: tenants.logins,

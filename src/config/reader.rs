@@ -121,6 +121,25 @@ impl<'a> Item<'a> {
         Some(array.iter().enumerate().map(element).collect())
     }
 
+    /// The values of a table whose keys are the operator's own.
+    pub(super) fn entries(&self) -> Option<Vec<(String, Self)>> {
+        let Some(table) = self.raw().as_table() else {
+            self.expected("a table");
+            return None;
+        };
+        let entry = |(name, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            let item = Self {
+                value,
+                path: format!("{}.{name}", self.path),
+                text: self.text,
+                faults: self.faults,
+            };
+            (name.to_string(), item)
+        };
+        Some(table.iter().map(entry).collect())
+    }
+
     /// The table here.
     pub(super) fn section(&self) -> Option<Section<'a>> {
         let Some(table) = self.raw().as_table() else {

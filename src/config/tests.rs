@@ -328,7 +328,7 @@ fn single_faults_say_what_would_be_right() {
         (
             "tenant_header = \"X-Tenant\"",
             "",
-            "need [mapping] tenant_header",
+            "need [mapping] tenant_header, or rules",
         ),
         (
             "tenant_header = \"X-Tenant\"",
@@ -934,12 +934,14 @@ fn the_reference_example_has_every_key() {
         "shares",
         "quotas",
         "tenants",
+        "mapping",
         "tokens",
         "clients",
         "credentials",
         "rules",
         "conditions",
         "reason",
+        "issuers",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
@@ -1005,4 +1007,384 @@ fn a_tenant_is_a_user_or_the_owner_of_a_company() {
     assert_eq!(whom(&user.replace("user", "company")), Whom::Company(uid));
     let named = whom("{ company_name = \"Böhm, Söhne & Co\" }");
     assert_eq!(named, Whom::CompanyNamed("Böhm, Söhne & Co".into()));
+}
+
+/// The faults of a file whose mapping has these rules.
+fn rule_faults(rules: &str) -> Vec<String> {
+    let text = GOOD.replacen(
+        "tenant_header = \"X-Tenant\"",
+        &format!("tenant_header = \"X-Tenant\"\nuser_header = \"X-User\"\nrules = [{rules}]"),
+        1,
+    );
+    let second = "[[tenants]]\nname = \"globex\"\n\
+        impersonate = { user = \"c28df41e-5182-4668-b911-1987d4c9150f\" }\n[mapping]";
+    faults(&text.replacen("[mapping]", second, 1))
+}
+
+#[test]
+fn rules_of_every_kind_are_read() {
+    let rules = r#"
+        { header = "Host", pattern = '^(?<tenant>[a-z0-9-]+)\.gw\.example\.com$' },
+        { header = "User-Agent", value = "AcmeMonitor/2", tenant = "acme" },
+        { all = [{ header = "X-Site", value = "7" }, { header = "X-Unit", pattern = "^(?<tenant>.+)$" }] },
+        { claim = "tid", pattern = "t-(?<tenant>.+)", name = "by-claim" },
+        { certificate = "san_dns", value = "acme.example.com", tenant = "acme", clients = ["zabbix"] },
+        { certificate = "fingerprint", value = "0F:1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0", tenant = "acme" },
+        { certificate = "subject", pattern = "CN=(?<tenant>[a-z]+),.*" },
+        { certificate = "san_uri", pattern = "spiffe://(?<tenant>.*)" },
+    "#;
+    assert_eq!(rule_faults(rules), Vec::<String>::new());
+    let folder = folder();
+    let only_rules = GOOD.replacen(
+        "tenant_header = \"X-Tenant\"",
+        "rules = [{ header = \"X-Site\", value = \"7\", tenant = \"acme\" }]",
+        1,
+    );
+    let settings = Settings::parse(&only_rules, folder.path()).unwrap();
+    let owned: Vec<_> = settings.mapping.owned().collect();
+    assert_eq!(owned, ["x-site"]);
+}
+
+#[test]
+fn faults_of_rules_say_what_would_be_right() {
+    let long = "a".repeat(1025);
+    let long = format!(r#"header = "X-S", tenant = "acme", value = "{long}""#);
+    for (rule, expected) in [
+        ("", "needs exactly one of header, claim and certificate"),
+        (
+            r#"header = "X-S", claim = "s", value = "7", tenant = "acme""#,
+            "needs exactly one of",
+        ),
+        (
+            r#"header = "X-S", tenant = "acme""#,
+            "exactly one of value and pattern",
+        ),
+        (r#"header = "X-S", value = "7""#, "names no tenant"),
+        (r#"header = "X-S", pattern = "7""#, "names no tenant"),
+        (
+            r#"header = "X-S", pattern = "(?<tenant>7)", tenant = "acme""#,
+            "captures the tenant already",
+        ),
+        (
+            r#"header = "X-S", value = "7", tenant = "initech""#,
+            "no tenant is called \"initech\"",
+        ),
+        (
+            r#"header = "X-S", value = "7", tenant = "1001""#,
+            "own name, \"acme\"",
+        ),
+        (
+            r#"header = "X-S", value = "7", tenant = "acme", clients = ["x"]"#,
+            "no client is called \"x\"",
+        ),
+        (
+            r#"header = "X-S", value = "7", tenant = "acme", clients = []"#,
+            "for nobody",
+        ),
+        (
+            r#"header = "X-S", value = "7", tenant = "acme", colour = 1"#,
+            "not known here",
+        ),
+        (
+            r#"header = "X-Tenant", value = "7", tenant = "acme""#,
+            "a key of its own",
+        ),
+        (
+            r#"header = "X_User", value = "7", tenant = "acme""#,
+            "a key of its own",
+        ),
+        (
+            r#"header = "X-Api-Key", value = "7", tenant = "acme""#,
+            "another meaning",
+        ),
+        (
+            r#"header = "Accept", value = "7", tenant = "acme""#,
+            "another meaning",
+        ),
+        (
+            r#"header = "User_Agent", value = "7", tenant = "acme""#,
+            "another meaning",
+        ),
+        (
+            r#"header = "X-S", value = "a,b", tenant = "acme""#,
+            "no comma",
+        ),
+        (
+            r#"header = "X-S", value = " 7", tenant = "acme""#,
+            "no blanks",
+        ),
+        (
+            r#"header = "X-S", value = "", tenant = "acme""#,
+            "1 to 1024 bytes",
+        ),
+        (&long, "1 to 1024 bytes"),
+        (
+            r#"header = "Host", value = "GW.example", tenant = "acme""#,
+            "in lower case",
+        ),
+        (
+            r#"header = "Host", value = "gw.example:80", tenant = "acme""#,
+            "without its port",
+        ),
+        (
+            r#"header = "X-S", pattern = "(", tenant = "acme""#,
+            "no regular expression",
+        ),
+        (
+            r#"header = "X-S", pattern = "(?=a)b", tenant = "acme""#,
+            "no regular expression",
+        ),
+        (
+            r#"header = "X-S", pattern = "a{60000}", tenant = "acme""#,
+            "too large",
+        ),
+        (
+            r#"claim = "", value = "7", tenant = "acme""#,
+            "must not be empty",
+        ),
+        (
+            r#"certificate = "san", value = "7", tenant = "acme""#,
+            "must be \"san_dns\"",
+        ),
+        (
+            r#"certificate = "fingerprint", value = "7", tenant = "acme""#,
+            "64 hex digits",
+        ),
+        (r#"all = [], tenant = "acme""#, "would always hold"),
+        (
+            r#"all = [{ header = "X-S", value = "7" }, { header = "X-S", value = "8" }], tenant = "acme""#,
+            "looks at the same",
+        ),
+        (
+            r#"all = [{ header = "X-S", pattern = "(?<tenant>.)" }, { header = "X-U", pattern = "(?<tenant>.)" }]"#,
+            "only one pattern may capture",
+        ),
+        (
+            r#"all = [{ header = "X-S", value = "7", tenant = "acme" }], tenant = "acme""#,
+            "not known here",
+        ),
+    ] {
+        let found = rule_faults(&format!("{{ {rule} }}"));
+        let told = found.iter().any(|fault| fault.contains(expected));
+        assert!(told, "{rule}: {found:#?}");
+        assert!(
+            found.iter().all(|fault| fault.contains("mapping.rules[0]")),
+            "{found:#?}"
+        );
+    }
+}
+
+#[test]
+fn rules_that_one_value_fits_are_refused_with_the_value() {
+    let seven = r#"{ header = "X-S", value = "7", tenant = "acme", name = "seven" }"#;
+    let digit = r#"{ header = "X-S", pattern = "[0-9]", tenant = "globex" }"#;
+    let found = rule_faults(&format!("{seven}, {digit}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].contains("mapping.rules[1]: \"7\" fits seven too"),
+        "{found:#?}"
+    );
+    let twins = [("X-S", "X_S"), ("X-S", "XS")];
+    for (one, other) in twins {
+        let rule = |header: &str, value: &str| {
+            format!(r#"{{ header = "{header}", value = "{value}", tenant = "acme" }}"#)
+        };
+        let found = rule_faults(&format!("{}, {}", rule(one, "1"), rule(other, "2")));
+        assert!(found[0].contains("the same but for spelling"), "{found:#?}");
+    }
+    let wide = |tail: &str, tenant: &str| {
+        let pattern = format!("(?:a|b)*a(?:a|b){{18}}{tail}");
+        format!(r#"{{ header = "X-S", pattern = "{pattern}", tenant = "{tenant}" }}"#)
+    };
+    let found = rule_faults(&format!("{}, {}", wide("c", "acme"), wide("d", "globex")));
+    assert!(found[0].contains("cannot be proven"), "{found:#?}");
+    let called = r#"{ header = "X-S", value = "8", tenant = "acme", name = "seven" }"#;
+    let found = rule_faults(&format!("{seven}, {called}"));
+    assert!(
+        found[0].contains("another rule is called \"seven\""),
+        "{found:#?}"
+    );
+}
+
+/// A file with an issuer, and a client that is known by its tokens.
+fn with_issuer(issuer: &str, client: &str) -> String {
+    format!(
+        "{GOOD}\n[[issuers]]\nname = \"entra\"\n{issuer}\n[[clients]]\nname = \"reader\"\n\
+         tenants = [\"acme\"]\n{client}\nallow = [{{ methods = [\"GET\"], paths = [\"/x\"] }}]\n"
+    )
+}
+
+const ISSUER: &str = "issuer = \"https://login.example.com/t\"\naudience = [\"gw\"]";
+const JWT: &str = "jwt = { issuer = \"entra\", claims = { azp = \"app\" } }";
+
+#[test]
+fn an_issuer_has_careful_defaults() {
+    let settings = Settings::parse(&with_issuer(ISSUER, JWT), folder().path()).unwrap();
+    let [issuer] = &settings.issuers[..] else {
+        panic!("one issuer");
+    };
+    let names = ["RS256", "ES256"].map(|name| client::jwt::algorithm(name).unwrap());
+    assert_eq!(issuer.rules.algorithms, names);
+    assert_eq!(issuer.rules.leeway, Duration::from_secs(30));
+    assert_eq!(issuer.rules.max_lifetime, Duration::from_secs(86_400));
+    assert_eq!(issuer.rules.kind, None);
+    assert_eq!(issuer.source, client::jwt::KeySource::Discovery);
+    assert_eq!(issuer.refresh, Duration::from_secs(600));
+    assert_eq!(issuer.refetch, Duration::from_secs(30));
+    assert_eq!(issuer.max_stale, Duration::from_secs(86_400));
+}
+
+#[test]
+fn faults_of_issuers_and_of_their_clients_say_what_to_do() {
+    let audience = |more: &str| format!("{ISSUER}\n{more}");
+    for (issuer, client, expected) in [
+        ("issuer = \"x\"", JWT, "audience: is missing"),
+        ("audience = [\"gw\"]", JWT, "issuer: is missing"),
+        (
+            "audience = []\nissuer = \"https://x\"",
+            JWT,
+            "at least one audience",
+        ),
+        (
+            "audience = [\"\"]\nissuer = \"https://x\"",
+            JWT,
+            "must not be empty",
+        ),
+        (
+            "audience = [\"gw\"]\nissuer = \"http://login.example.com\"",
+            JWT,
+            "must be https",
+        ),
+        (
+            "audience = [\"gw\"]\nissuer = \"https://x/?a\"",
+            JWT,
+            "must have no query",
+        ),
+        (
+            &audience("algorithms = [\"HS256\"]"),
+            JWT,
+            "only the issuer can make",
+        ),
+        (
+            &audience("algorithms = [\"none\"]"),
+            JWT,
+            "only the issuer can make",
+        ),
+        (
+            &audience("algorithms = [\"rs256\"]"),
+            JWT,
+            "only the issuer can make",
+        ),
+        (&audience("algorithms = []"), JWT, "at least one algorithm"),
+        (&audience("leeway = \"6m\""), JWT, "between 0s and 5m"),
+        (
+            &audience("max_lifetime = \"1s\""),
+            JWT,
+            "between 1m and 30d",
+        ),
+        (&audience("type = \"\""), JWT, "typ"),
+        (
+            &audience("refresh = \"10ms\""),
+            JWT,
+            "refresh: must be between",
+        ),
+        (
+            &audience("refetch = \"10ms\""),
+            JWT,
+            "refetch: must be between",
+        ),
+        (
+            &audience("max_stale = \"1m\""),
+            JWT,
+            "between refresh and 7d",
+        ),
+        (&audience("jwks = {}"), JWT, "exactly one of url and file"),
+        (
+            &audience("jwks = { url = \"https://x/k\", file = \"k\" }"),
+            JWT,
+            "exactly one of url and file",
+        ),
+        (
+            &audience("jwks = { url = \"http://example.com/k\" }"),
+            JWT,
+            "must be https",
+        ),
+        (
+            &audience("jwks = { file = \"missing\" }"),
+            JWT,
+            "cannot read",
+        ),
+        (
+            &audience("jwks = { file = \"password\" }"),
+            JWT,
+            "no JWK set",
+        ),
+        (&audience("tls = { ca = \"password\" }"), JWT, "tls"),
+        (
+            &audience("[[issuers]]\nname = \"entra\"\nissuer = \"https://y\"\naudience = [\"g\"]"),
+            JWT,
+            "another issuer is called",
+        ),
+        (
+            &format!("{ISSUER}\n[[issuers]]\nname = \"b\"\n{ISSUER}"),
+            JWT,
+            "would not say whose it is",
+        ),
+        (
+            ISSUER,
+            "jwt = { issuer = \"other\", claims = { azp = \"a\" } }",
+            "no issuer is called \"other\"",
+        ),
+        (ISSUER, "jwt = { issuer = \"entra\" }", "claims: is missing"),
+        (
+            ISSUER,
+            "jwt = { issuer = \"entra\", claims = {} }",
+            "every token of the issuer",
+        ),
+        (
+            ISSUER,
+            "jwt = { issuer = \"entra\", claims = { azp = 7 } }",
+            "jwt.claims.azp: expected text",
+        ),
+        (
+            ISSUER,
+            "jwt = { issuer = \"entra\", claims = { azp = \"\" } }",
+            "1 to 1024 bytes",
+        ),
+        (
+            ISSUER,
+            &format!("{JWT}\ntenant_claim = \"\""),
+            "must be the name of a claim",
+        ),
+        (
+            ISSUER,
+            "api_keys = [\"sha256:0086d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]\ntenant_claim = \"t\"",
+            "means nothing without jwt",
+        ),
+        (
+            ISSUER,
+            &format!("{JWT}\n[[clients]]\nname = \"b\"\ntenants = [\"acme\"]\n{JWT}"),
+            "could be client \"reader\" too",
+        ),
+    ] {
+        let found = faults(&with_issuer(issuer, client));
+        assert!(
+            found.iter().any(|fault| fault.contains(expected)),
+            "{issuer}\n{client}\n{expected}: {found:#?}"
+        );
+    }
+}
+
+/// Whoever is told the tenant by a token needs no header for it.
+#[test]
+fn a_claim_may_name_the_tenant_in_place_of_a_header() {
+    let without = |client: &str| {
+        let text = with_issuer(ISSUER, client).replace("tenants = [\"acme\"]", "tenants = [\"*\"]");
+        let text = text.replacen("[mapping]\ntenant_header = \"X-Tenant\"", "", 1);
+        let text = text.replacen("tenants = [\"*\"]", "tenants = [\"acme\"]", 1);
+        faults(&text)
+    };
+    assert!(without(JWT)[0].contains("need [mapping] tenant_header"));
+    let claimed = format!("{JWT}\ntenant_claim = \"tid_vspc\"");
+    assert_eq!(without(&claimed), Vec::<String>::new());
 }

@@ -3,15 +3,15 @@
 use tokio::time::Instant;
 
 use super::{Exchange, Gateway, Rejection};
-use crate::client::{Aim, Caller, Client, TenantClaim};
+use crate::client::{Caller, Client, TenantClaim};
 use crate::policy::{Denied, Moment, Permit, Reason};
 use crate::request::RequestHead;
-use crate::tenant::{Named, Unresolved};
+use crate::tenant::{Asker, Named, Resolved, Unresolved};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Access;
 
 /// For whom a request acts, and whether it may.
-type Judged<'a> = Result<(Named, Result<Permit<'a>, Denied>), Unresolved>;
+type Judged<'a> = Result<(Resolved, Result<Permit<'a>, Denied>), Unresolved>;
 
 /// What a directory that was never read might say otherwise.
 enum Open {
@@ -32,13 +32,20 @@ impl Gateway {
     ) -> Result<(Named, Permit<'a>), Rejection> {
         let followed = self.tenant_of_action(head);
         let judge = || {
-            let mapping = &self.mapping;
-            let whom = match (mapping.resolve(head.headers, who, &self.tenants), &followed) {
-                (Err(Unresolved::Required), Some(tenant)) => {
-                    let claim = TenantClaim::Name(tenant);
-                    mapping.resolve_claim(claim, &self.tenants)
+            let whom = match (
+                self.mapping.resolve(head, who, &self.tenants),
+                who,
+                &followed,
+            ) {
+                (Err(Unresolved::Required), Caller::Client(who), Some(tenant)) => {
+                    let tenant = Some(TenantClaim::Name(tenant));
+                    let asker = Asker {
+                        tenant,
+                        ..Asker::of(who)
+                    };
+                    self.mapping.resolve_for(head, &asker, &self.tenants)?
                 }
-                (resolved, _) => resolved?,
+                (resolved, ..) => resolved?,
             };
             let now = self.clock.now();
             let moment = Moment { now, reason };
@@ -49,27 +56,25 @@ impl Gateway {
             Caller::Client(who) => Some(&**who.client()),
             Caller::Login(..) => None,
         };
-        let settled = self.settle(exchange, client, judge).await?;
+        let (whom, permit) = self.settle(exchange, client, judge).await?;
         reason.refuse_faulty().map_err(Rejection::Reason)?;
-        Ok(settled)
+        Ok((whom.named, permit))
     }
 
-    /// The same for a log-in; `claim` is the tenant that the credential names.
+    /// The same for a log-in.
     pub(super) async fn admit<'a>(
         &'a self,
         exchange: &mut Exchange,
         head: &RequestHead<'_>,
-        client: &Client,
-        claim: Option<TenantClaim<'_>>,
-        (aim, access): (Aim, Access),
-    ) -> Result<(Named, Permit<'a>), Rejection> {
+        asker: &Asker<'_>,
+        access: Access,
+    ) -> Result<(Resolved, Permit<'a>), Rejection> {
         let judge = || {
-            let mapping = &self.mapping;
-            let whom = mapping.resolve_for(head.headers, claim, client, &self.tenants)?;
-            let permit = self.policy.admit(client, &whom, aim, access);
+            let whom = self.mapping.resolve_for(head, asker, &self.tenants)?;
+            let permit = self.policy.admit(asker.client, &whom, access);
             Ok((whom, permit))
         };
-        self.settle(exchange, Some(client), judge).await
+        self.settle(exchange, Some(asker.client), judge).await
     }
 
     /// Judges, and once more after the first reading of a directory that might say otherwise. While
@@ -79,7 +84,7 @@ impl Gateway {
         exchange: &mut Exchange,
         client: Option<&Client>,
         judge: impl Fn() -> Judged<'a>,
-    ) -> Result<(Named, Permit<'a>), Rejection> {
+    ) -> Result<(Resolved, Permit<'a>), Rejection> {
         let mut judged = judge();
         if let Some(open) = self.open(client, &judged) {
             let started = Instant::now();
@@ -107,7 +112,7 @@ impl Gateway {
                 Ok((whom, permit))
             }
             Err(denied) => {
-                self.doubt(client, &whom, &denied);
+                self.doubt(client, &whom.named, &denied);
                 Err(denied.into())
             }
         }
@@ -116,16 +121,17 @@ impl Gateway {
     /// What is open about a judgement, if anything is.
     fn open(&self, client: Option<&Client>, judged: &Judged<'_>) -> Option<Open> {
         match judged {
-            Ok((Named::Known(tenant), Err(Denied::NotYet))) => {
-                Some(Open::Target(tenant.console.clone()))
-            }
+            Ok((whom, Err(Denied::NotYet))) => match &whom.named {
+                Named::Known(tenant) => Some(Open::Target(tenant.console.clone())),
+                Named::Nobody | Named::Unknown => None,
+            },
             Ok((_, Err(Denied::ForeignTenant(_) | Denied::UnknownTenant)))
-            | Err(Unresolved::Mismatch) => {
+            | Err(Unresolved::Disagree | Unresolved::Mismatch) => {
                 let is_open = self.roster.leaves_open()
                     && client.is_some_and(|client| self.tenants.leaves_open(client));
                 is_open.then_some(Open::Name)
             }
-            Ok(_) | Err(Unresolved::Ambiguous | Unresolved::Required) => None,
+            Ok(_) | Err(Unresolved::Ambiguous | Unresolved::Required | Unresolved::User) => None,
         }
     }
 

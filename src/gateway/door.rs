@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::{Exchange, Gateway, Rejection};
+use crate::client::jwt::JwtFault;
 use crate::client::{Caller, Client, TokenFault, Unidentified, Untraceable};
 use crate::quota::{Attempt, Exceeded, Permit};
 use crate::tenant::Named;
@@ -133,7 +134,14 @@ fn is_guess(refused: &Rejection) -> bool {
             Unidentified::Bad
             | Unidentified::Conflicting
             | Unidentified::Token(TokenFault::Invalid) => true,
-            Unidentified::Missing | Unidentified::Token(_) | Unidentified::Unfit(_) => false,
+            Unidentified::Jwt(fault) => !matches!(
+                fault,
+                JwtFault::Expired | JwtFault::Future | JwtFault::NotYet
+            ),
+            Unidentified::Missing
+            | Unidentified::NoKeys { .. }
+            | Unidentified::Token(_)
+            | Unidentified::Unfit(_) => false,
         },
         _ => false,
     }

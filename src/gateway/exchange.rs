@@ -18,7 +18,7 @@ use crate::policy::{Acting, Bearer, Permit, Reason};
 use crate::quota;
 use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
 use crate::telemetry::{Telemetry, Times};
-use crate::tenant::Named;
+use crate::tenant::{Named, Resolved};
 use crate::token::{Broker, Lease};
 use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle, UpstreamError};
 use crate::vspc::GrantType;
@@ -121,7 +121,10 @@ impl Exchange {
         record.credential = Some(Arc::clone(who.credential()));
         record.session = who.login();
         match who {
-            Caller::Client(who) => record.client = Some(Arc::clone(&who.client().name)),
+            Caller::Client(who) => {
+                record.client = Some(Arc::clone(&who.client().name));
+                record.principal = who.principal().map(Arc::clone);
+            }
             Caller::Login(_, session) => {
                 record.user = broker.user_of(session);
                 record.console = Some(session.console.shared());
@@ -166,9 +169,11 @@ impl Exchange {
         record.user = user.map(Arc::clone);
     }
 
-    pub(super) fn saw_tenant(&mut self, whom: &Named) {
-        if let (Some(entry), Named::Known(tenant)) = (&mut self.entry, whom) {
-            let record = entry.record();
+    pub(super) fn saw_tenant(&mut self, whom: &Resolved) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.mapping = whom.rule.as_ref().map(Arc::clone);
+        if let Named::Known(tenant) = &whom.named {
             record.tenant = Some(Arc::clone(&tenant.name));
             record.console = Some(tenant.console.shared());
         }

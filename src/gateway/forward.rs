@@ -22,7 +22,9 @@ use crate::policy::{Acting, Bearer, Permit};
 use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
 use crate::tenant::Named;
 use crate::token::Lease;
-use crate::upstream::{BodyFault, Console, ReplayHandle, RequestBody, Turn, UpstreamError};
+use crate::upstream::{
+    BodyFault, Console, Received, ReplayHandle, RequestBody, Turn, UpstreamError,
+};
 use crate::vspc::grant::Subject;
 
 impl Gateway {
@@ -219,7 +221,7 @@ impl<'a> Outbound<'a> {
         replay: &ReplayHandle,
         turn: Turn,
         lease: Option<Lease>,
-    ) -> Result<(Response<Incoming>, Turn), Rejection> {
+    ) -> Result<(Response<Received>, Turn), Rejection> {
         let response = self.first(exchange, body, &turn, lease.as_ref()).await?;
         match lease {
             Some(stale) if response.status() == StatusCode::UNAUTHORIZED => {
@@ -235,11 +237,11 @@ impl<'a> Outbound<'a> {
     async fn renew_and_repeat(
         &self,
         exchange: &mut Exchange,
-        refused: Response<Incoming>,
+        refused: Response<Received>,
         stale: &Lease,
         replay: &ReplayHandle,
         turn: Turn,
-    ) -> Result<(Response<Incoming>, Turn), Rejection> {
+    ) -> Result<(Response<Received>, Turn), Rejection> {
         drain(refused).await;
         let (gateway, permit) = (self.gateway, self.permit);
         gateway.broker.rejected(permit, stale);
@@ -300,7 +302,7 @@ impl<'a> Outbound<'a> {
         body: RequestBody,
         turn: &Turn,
         lease: Option<&Lease>,
-    ) -> Result<Response<Incoming>, Rejection> {
+    ) -> Result<Response<Received>, Rejection> {
         let repeatable = matches!(body, RequestBody::Empty)
             && !needs_intent(self.head.method, &self.head.operation);
         match self.send(exchange, body, turn, lease).await {
@@ -318,7 +320,7 @@ impl<'a> Outbound<'a> {
         body: RequestBody,
         turn: &Turn,
         lease: Option<&Lease>,
-    ) -> Result<Response<Incoming>, Rejection> {
+    ) -> Result<Response<Received>, Rejection> {
         let request = self.request(body, lease, &exchange.peer)?;
         self.gateway.refuse_stopped(self.who, self.whom)?;
         exchange.sending();
@@ -386,7 +388,7 @@ async fn ended(mut body: Incoming) -> Result<Incoming, UpstreamError> {
 
 /// Reads a refused answer to its end, so that its connection can be used again. One that does not
 /// end soon is dropped, which closes the connection.
-async fn drain(response: Response<Incoming>) {
+async fn drain(response: Response<Received>) {
     let body = Limited::new(response.into_body(), DRAIN_LIMIT).collect();
     drop(tokio::time::timeout(DRAIN_TIME, body).await);
 }

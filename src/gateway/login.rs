@@ -26,7 +26,7 @@ use crate::client::{
 use crate::policy::{Acting, Denied, NOBODY};
 use crate::request::{HeadFault, RequestHead};
 use crate::secret::Secret;
-use crate::tenant::Named;
+use crate::tenant::{Asker, Claims, Named};
 use crate::upstream::{BodyFault, Pace, RequestBody, UpstreamError};
 use crate::vspc::grant::{Access, Subject};
 use crate::vspc::{FormFault, GrantType, TokenForm};
@@ -102,13 +102,13 @@ impl Gateway {
         exchange.saw_login(login);
         let as_own = (Aim::Own, access);
         let admitted = self.admitted(exchange, log_in.head, client, claim, as_own);
-        let (tenant, target) = admitted.await?;
+        let admitted = admitted.await?;
         let holder = Holder::Client {
             name: client.name.to_string(),
             key: key.id(),
-            tenant,
-            target,
-            is_named: false,
+            tenant: admitted.tenant,
+            target: admitted.target,
+            is_named: admitted.is_named,
         };
         let pair = self
             .tokens
@@ -173,9 +173,16 @@ impl Gateway {
             .read_refresh(token.as_bytes(), self.clock.now())?;
         let access = presented.access.max(log_in.form.access()?);
         exchange.saw_login(presented.login);
-        let Holder::Client { .. } = &presented.holder else {
-            return Err(Denied::Target(target).into());
-        };
+        match &presented.holder {
+            // Whoever acts as a user that it named cannot name another from there.
+            Holder::Client {
+                target: bound,
+                is_named: true,
+                ..
+            } if *bound != target => return Err(Denied::Target(target).into()),
+            Holder::Client { .. } => {}
+            Holder::Login(_) => return Err(Denied::Target(target).into()),
+        }
         let presented = self.check_token(presented).await?;
         self.admit_holder(exchange, log_in, &presented, Aim::Named(target), access)
             .await?;
@@ -245,27 +252,42 @@ impl Gateway {
     }
 
     /// Whether a client may act for a tenant, and whether the console lets it: a log-in that could
-    /// not be used must not succeed. Gives what the tenant is known by, and the user.
+    /// not be used must not succeed. Gives what its tokens are bound to.
     async fn admitted(
         &self,
         exchange: &mut Exchange,
         head: &RequestHead<'_>,
         client: &Client,
         claim: Option<TenantClaim<'_>>,
-        aim: (Aim, Access),
-    ) -> Result<(String, Subject), Rejection> {
-        let (whom, permit) = self.admit(exchange, head, client, claim, aim).await?;
+        (aim, access): (Aim, Access),
+    ) -> Result<Admitted, Rejection> {
+        let certificate = exchange.peer.certificate.clone();
+        let asker = Asker {
+            client,
+            tenant: claim,
+            aim,
+            certificate: certificate.as_deref(),
+            claims: Claims::None,
+        };
+        let (whom, permit) = self.admit(exchange, head, &asker, access).await?;
+        let is_named = matches!(whom.aim, Aim::Named(_));
+        let whom = whom.named;
         self.refuse_frozen_tenant(&whom)?;
         self.meter_tenant(exchange, Some(client), &whom)?;
         self.lease(exchange, &permit).await?;
         // It may have been a wait.
         self.freezer.check_caller(Some(&client.name))?;
         self.refuse_frozen_tenant(&whom)?;
-        match (whom, permit.acting()) {
-            (Named::Known(tenant), Acting::For(key)) => Ok((tenant.id.to_string(), key.target)),
-            (Named::Known(tenant), Acting::Account(..)) => Ok((tenant.id.to_string(), NOBODY)),
-            _ => Err(Rejection::Internal),
-        }
+        let (tenant, target) = match (whom, permit.acting()) {
+            (Named::Known(tenant), Acting::For(key)) => (tenant, key.target),
+            (Named::Known(tenant), Acting::Account(..)) => (tenant, NOBODY),
+            _ => return Err(Rejection::Internal),
+        };
+        Ok(Admitted {
+            tenant: tenant.id.to_string(),
+            target,
+            is_named,
+        })
     }
 
     async fn exchange_token(
@@ -287,6 +309,14 @@ impl Gateway {
     fn reply(&self, access: &Secret, refresh: &Secret) -> TokenReply {
         TokenReply::tokens(access, refresh, self.tokens.lifetimes().access)
     }
+}
+
+/// What the tokens of a log-in are bound to.
+struct Admitted {
+    tenant: String,
+    target: Subject,
+    /// Whether the caller named the user itself.
+    is_named: bool,
 }
 
 /// Whether a query names a field that holds a secret.

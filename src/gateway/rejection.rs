@@ -17,8 +17,8 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use codes::{
-    BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, NO_CREDENTIALS,
-    RATE_LIMITED, gone_code, head_code, upstream_code, wire_code,
+    BAD_CREDENTIALS, CONCURRENCY_LIMITED, DIRECTORY_UNAVAILABLE, METHOD_REFUSED, RATE_LIMITED,
+    caller_code, gone_code, head_code, upstream_code, wire_code,
 };
 
 use super::answer::AnswerBody;
@@ -173,17 +173,14 @@ impl Rejection {
             Self::Token(error) if error.is_refusal() => ("login_refused", StatusCode::BAD_GATEWAY),
             Self::Token(_) => ("token_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::TokenRenewed => ("token_renewed", StatusCode::SERVICE_UNAVAILABLE),
-            Self::Unidentified(who) => match who {
-                Unidentified::Bad | Unidentified::Token(_) => BAD_CREDENTIALS,
-                Unidentified::Conflicting => ("conflicting_credentials", StatusCode::UNAUTHORIZED),
-                Unidentified::Missing => NO_CREDENTIALS,
-                Unidentified::Unfit(unfit) if unfit.is_missing() => NO_CREDENTIALS,
-                Unidentified::Unfit(_) => BAD_CREDENTIALS,
-            },
+            Self::Unidentified(who) => caller_code(who),
             Self::Unresolved(whom) => match whom {
-                Unresolved::Ambiguous => ("tenant_ambiguous", StatusCode::BAD_REQUEST),
+                Unresolved::Ambiguous | Unresolved::Disagree => {
+                    ("tenant_ambiguous", StatusCode::BAD_REQUEST)
+                }
                 Unresolved::Mismatch => ("tenant_mismatch", StatusCode::FORBIDDEN),
                 Unresolved::Required => ("tenant_required", StatusCode::FORBIDDEN),
+                Unresolved::User => ("target_ambiguous", StatusCode::BAD_REQUEST),
             },
             Self::Upstream(error) => upstream_code(error),
             Self::Wire(fault) => wire_code(fault.what),
@@ -271,6 +268,7 @@ impl Rejection {
             | Self::Untraceable(_) => Some(self.to_string()),
             Self::State(error) => Some(error.to_string()),
             Self::Token(error) => Some(error.to_string()),
+            Self::Unidentified(Unidentified::Jwt(fault)) => Some(fault.to_string()),
             Self::Unidentified(Unidentified::Token(fault)) => Some(fault.to_string()),
             Self::Unidentified(Unidentified::Unfit(unfit)) => Some(unfit.lack.to_string()),
             Self::Upstream(error) => Some(error.to_string()),
@@ -283,7 +281,9 @@ impl Rejection {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Audit(_) | Self::Denied(Denied::NotYet) => Some(1),
-            Self::Directory { retry_after } | Self::Guessing { retry_after } => {
+            Self::Directory { retry_after }
+            | Self::Guessing { retry_after }
+            | Self::Unidentified(Unidentified::NoKeys { retry_after }) => {
                 Some(whole_seconds(*retry_after))
             }
             Self::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after)),

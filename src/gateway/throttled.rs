@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{CONTENT_ENCODING, RETRY_AFTER};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use super::answer::{ConsoleBody, Rest};
 use crate::clock::Timestamp;
+use crate::upstream::Received;
 use crate::vspc;
 
 /// A console's answer 429.
@@ -25,7 +25,7 @@ pub(super) struct Throttled {
 
 impl Throttled {
     /// Reads an answer as far as it matters.
-    pub(super) async fn read(response: Response<Incoming>, now: Timestamp) -> Self {
+    pub(super) async fn read(response: Response<Received>, now: Timestamp) -> Self {
         let (parts, mut incoming) = response.into_parts();
         let mut read = Vec::new();
         let reading = tokio::time::timeout(READ_TIME, fill(&mut incoming, &mut read)).await;
@@ -55,7 +55,7 @@ enum Filled {
     Enough,
 }
 
-async fn fill(incoming: &mut Incoming, read: &mut Vec<u8>) -> Result<Filled, hyper::Error> {
+async fn fill(incoming: &mut Received, read: &mut Vec<u8>) -> Result<Filled, hyper::Error> {
     while let Some(frame) = incoming.frame().await {
         // Trailers of such an answer say nothing.
         if let Ok(data) = frame?.into_data() {

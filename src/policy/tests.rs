@@ -13,7 +13,7 @@ use crate::client::{Targets, Tenants};
 use crate::clock::Timestamp;
 use crate::request::{CanonicalPath, Limits};
 use crate::secret::KeyDigest;
-use crate::tenant::{Directory, Gone, Tenant, TokenKey, Whom};
+use crate::tenant::{Directory, Gone, Resolved, Tenant, TokenKey, Whom};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
 
@@ -117,8 +117,13 @@ fn decide(method: &str, path: &str, tenant_name: &str) -> Result<(String, Bearer
     let named = directory
         .get(tenant_name)
         .map_or(Named::Unknown, Named::Known);
+    let whom = Resolved {
+        named,
+        aim: Aim::Own,
+        rule: None,
+    };
     policy
-        .authorize(&caller, &named, &head, WHENEVER)
+        .authorize(&caller, &whom, &head, WHENEVER)
         .map(|permit| (permit.rule().to_string(), permit.bearer()))
 }
 
@@ -174,7 +179,12 @@ fn admit(
         terms: crate::client::Terms::default(),
     };
     let policy = Policy::new(vec![Rules::default()], Rules::default(), None);
-    let permit = policy.admit(&client, &Named::Known(Arc::clone(tenant)), aim, access)?;
+    let whom = Resolved {
+        named: Named::Known(Arc::clone(tenant)),
+        aim,
+        rule: None,
+    };
+    let permit = policy.admit(&client, &whom, access)?;
     match permit.acting() {
         Acting::For(key) => {
             // The user that the tenant acts as, however it came to be asked for.

@@ -84,6 +84,14 @@ impl<S: Connection> Watched<S> {
 }
 
 impl<S> Watched<S> {
+    /// One that is read strictly.
+    pub(super) fn strict(stream: S) -> Self {
+        Self {
+            stream: TokioIo::new(stream),
+            watch: Some(Box::default()),
+        }
+    }
+
     fn unread(stream: S) -> Self {
         Self {
             stream: TokioIo::new(stream),

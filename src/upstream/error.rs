@@ -33,27 +33,54 @@ pub enum UpstreamError {
 
 impl From<hyper_util::client::legacy::Error> for UpstreamError {
     fn from(error: hyper_util::client::legacy::Error) -> Self {
-        if let Some(fault) = find::<BodyFault>(&error) {
-            return Self::Body(*fault);
-        }
-        if let Some(error) = super::answers::fault_of(&error) {
-            return error;
-        }
-        let text = innermost(&error);
-        if error.is_connect() {
+        if error.is_connect() && fault_of(&error).is_none() {
             let made = find::<NoConnection>(&error).map(|none| none.is_tls);
-            return if made.unwrap_or_else(|| is_tls(&error)) {
-                Self::Tls(text)
-            } else {
-                Self::Unreachable(text)
-            };
+            return Self::no_connection(made.unwrap_or_else(|| is_tls(&error)), &error);
         }
-        match find::<hyper::Error>(&error) {
+        Self::of(&error)
+    }
+}
+
+impl From<hyper::Error> for UpstreamError {
+    fn from(error: hyper::Error) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<NoConnection> for UpstreamError {
+    fn from(error: NoConnection) -> Self {
+        Self::no_connection(error.is_tls, &error)
+    }
+}
+
+impl UpstreamError {
+    fn no_connection(is_tls: bool, error: &(dyn Error + 'static)) -> Self {
+        let text = innermost(error);
+        if is_tls {
+            Self::Tls(text)
+        } else {
+            Self::Unreachable(text)
+        }
+    }
+
+    /// Of a connection that was made.
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        if let Some(fault) = fault_of(error) {
+            return fault;
+        }
+        let text = innermost(error);
+        match find::<hyper::Error>(error) {
             Some(hyper) if hyper.is_parse() || hyper.is_parse_too_large() => Self::Invalid(text),
             Some(hyper) if hyper.is_timeout() => Self::Timeout,
             _ => Self::Cut(text),
         }
     }
+}
+
+/// What of a request or an answer is at fault, if that is why the connection ended.
+fn fault_of(error: &(dyn Error + 'static)) -> Option<UpstreamError> {
+    let body = find::<BodyFault>(error).map(|fault| UpstreamError::Body(*fault));
+    body.or_else(|| super::answers::fault_of(error))
 }
 
 /// The first error of a type in the chain of causes.

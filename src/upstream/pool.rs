@@ -2,19 +2,138 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::header::{HOST, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use tower_service::Service as _;
 
 use super::addresses::Known;
-use super::answers::Strict;
+use super::answers::{Strict, Watched};
 use super::connect::Connector;
-use super::{HttpVersions, RequestBody, Settings, TrustError, tls};
+use super::kept::{Kept, Link, NotSent};
+use super::received::Received;
+use super::{HttpVersions, RequestBody, Settings, TrustError, UpstreamError, tls};
 
 /// Connections that are kept, and made where there is none.
-pub(super) type Pool = Client<Strict<Connector>, RequestBody>;
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// Those of HTTP/1.
+    kept: Arc<Kept>,
+    /// Those of HTTP/2, which requests share, and of a console of which it is not known yet which
+    /// version it speaks.
+    client: Client<Strict<Connector>, RequestBody>,
+    connector: Connector,
+    origin: Origin,
+    http: HttpVersions,
+    /// Whether the console speaks HTTP/1, as far as is known.
+    is_http1: AtomicBool,
+}
+
+/// What a console is called.
+#[derive(Clone, Debug)]
+struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+    /// For the header `Host`: the port only where it is not the usual one.
+    host: HeaderValue,
+}
+
+impl Origin {
+    fn new(settings: &Settings) -> Self {
+        let (scheme, authority) = (settings.scheme.clone(), settings.authority.clone());
+        let usual = if scheme == Scheme::HTTPS { 443 } else { 80 };
+        let text = match authority.port_u16() {
+            Some(port) if port != usual => format!("{}:{port}", authority.host()),
+            _ => authority.host().to_owned(),
+        };
+        // An authority is ASCII that may stand in a header.
+        let host = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        Self {
+            scheme,
+            authority,
+            host,
+        }
+    }
+
+    fn uri(&self, of: &Uri, is_absolute: bool) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        let slash = || PathAndQuery::from_static("/");
+        parts.path_and_query = Some(of.path_and_query().cloned().unwrap_or_else(slash));
+        if is_absolute {
+            parts.scheme = Some(self.scheme.clone());
+            parts.authority = Some(self.authority.clone());
+        }
+        // Such parts make a URI, always.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+impl Pool {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Says who is at fault: the connection, the console, or the caller's body.
+    pub(super) async fn request(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Received>, UpstreamError> {
+        if !self.is_http1.load(Ordering::Relaxed) {
+            return Box::pin(self.ask_client(request)).await;
+        }
+        let with_body = !matches!(request.body(), RequestBody::Empty);
+        loop {
+            let (link, is_fresh) = match self.kept.take(with_body).await {
+                Some(link) => (link, false),
+                None => match Box::pin(self.connect(with_body)).await? {
+                    Some(link) => (link, true),
+                    None => return Box::pin(self.ask_client(request)).await,
+                },
+            };
+            *request.uri_mut() = self.origin.uri(request.uri(), false);
+            let host = self.origin.host.clone();
+            request.headers_mut().insert(HOST, host);
+            match link.send(&self.kept, request).await {
+                Ok(answer) => return Ok(answer),
+                Err(NotSent {
+                    request: Some(unsent),
+                    ..
+                }) if !is_fresh => request = unsent,
+                Err(failed) => return Err(failed.error),
+            }
+        }
+    }
+
+    /// A new connection of HTTP/1; `None` if HTTP/2 was agreed on.
+    async fn connect(&self, with_body: bool) -> Result<Option<Box<Link>>, UpstreamError> {
+        let target = self.origin.uri(&Uri::default(), true);
+        let reached = self.connector.clone().call(target).await?;
+        if self.http == HttpVersions::Auto && reached.is_http2() {
+            self.is_http1.store(false, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let stray = reached.is_stray();
+        let stream = TokioIo::new(Watched::strict(reached));
+        Link::begin(stream, stray, with_body).await.map(Some)
+    }
+
+    async fn ask_client(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Received>, UpstreamError> {
+        *request.uri_mut() = self.origin.uri(request.uri(), true);
+        let answer = self.client.request(request).await?;
+        if self.http == HttpVersions::Auto && answer.version() < Version::HTTP_2 {
+            self.is_http1.store(true, Ordering::Relaxed);
+        }
+        Ok(answer.map(Received::alone))
+    }
+}
 
 /// Which of a console's addresses connections are made to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +153,7 @@ pub(super) struct Pools {
     known: Arc<Known>,
     limit: Duration,
     http: HttpVersions,
+    origin: Origin,
 }
 
 impl Pools {
@@ -49,6 +169,7 @@ impl Pools {
             known,
             limit: settings.connect_timeout,
             http: settings.http,
+            origin: Origin::new(settings),
         })
     }
 
@@ -72,6 +193,23 @@ impl Pools {
     }
 
     fn make(&self, reach: Reach, size: usize) -> Pool {
+        let is_http1 = match self.http {
+            // Without TLS there is nothing to agree on it by.
+            HttpVersions::Auto => self.origin.scheme == Scheme::HTTP,
+            HttpVersions::Http1 => true,
+            HttpVersions::Http2 => false,
+        };
+        Pool {
+            kept: Kept::new(size, POOL_IDLE),
+            client: self.client(reach, size),
+            connector: self.connector(reach),
+            origin: self.origin.clone(),
+            http: self.http,
+            is_http1: AtomicBool::new(is_http1),
+        }
+    }
+
+    fn client(&self, reach: Reach, size: usize) -> Client<Strict<Connector>, RequestBody> {
         Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)

@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// Whose certificates are believed for a console.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Trust {
     /// The certificate authorities in a PEM file.
     Authorities(PathBuf),
@@ -71,7 +71,7 @@ pub enum TrustError {
     Tls(#[from] rustls::Error),
 }
 
-pub(super) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
+pub(crate) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;

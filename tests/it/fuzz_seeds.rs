@@ -37,6 +37,16 @@ fn multipart_forms_have_one_reading() {
     replay("multipart", checks::multipart::check);
 }
 
+#[test]
+fn rules_that_are_disjoint_name_one_tenant() {
+    replay("mapping", checks::mapping::check);
+}
+
+#[test]
+fn tokens_of_issuers_have_one_reading() {
+    replay("jwt", checks::jwt::check);
+}
+
 /// Runs a check over all inputs of a target, and names those that break a promise.
 fn replay(target: &str, check: fn(&[u8])) {
     let mut broken = Vec::new();

@@ -191,6 +191,13 @@ impl World {
         });
     }
 
+    /// Fetches the keys of issuers from now on, as the process does.
+    pub(crate) fn keep_issuers(&self) {
+        let (gateway, mut draining) = (self.gateway(), self.drain.watch());
+        let issuers = Arc::clone(&gateway.issuers);
+        tokio::spawn(async move { issuers.run(async { draining.begun().await }).await });
+    }
+
     /// Checks the consoles' addresses from now on, as the process does, once for a start.
     pub(crate) async fn keep_addresses(&self) {
         let gateway = self.gateway();

@@ -51,6 +51,8 @@ pub struct Filter {
     pub source: Vec<Network>,
     /// By which credential.
     pub credential: Vec<Pattern>,
+    /// The issuer and the subject of a token.
+    pub principal: Vec<Pattern>,
     /// By which grant.
     pub grant: Vec<Pattern>,
     /// What was done to an identity.
@@ -132,6 +134,7 @@ impl Filter {
             && one(&self.request_id, &[&view.request_id])
             && one(&self.session, &[&view.session])
             && one(&self.credential, &[&view.credential])
+            && one(&self.principal, &[&view.principal])
             && one(&self.grant, &[&view.grant])
             && one(&self.action, &[&subject.action])
             && one(&self.subject, &[&subject.user_uid, &subject.login_id])

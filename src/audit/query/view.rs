@@ -20,6 +20,7 @@ pub(super) struct View<'a> {
     pub(super) session: Scalar<'a>,
     pub(super) client: Scalar<'a>,
     pub(super) credential: Scalar<'a>,
+    pub(super) principal: Scalar<'a>,
     pub(super) grant: Scalar<'a>,
     pub(super) source: Scalar<'a>,
     pub(super) tenant: Scalar<'a>,

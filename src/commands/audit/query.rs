@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// By which credential, e.g. `api_key:59bc8e07` or `token:*`.
     #[arg(long, value_name = "LABEL")]
     credential: Vec<Pattern>,
+    /// By a token of which subject of an identity provider, e.g. `entra|5c0e` or `entra|*`.
+    #[arg(long, value_name = "ISSUER|SUBJECT")]
+    principal: Vec<Pattern>,
     /// From where: an address, or a network such as 10.1.0.0/16.
     #[arg(long, value_name = "ADDRESS")]
     source: Vec<Network>,
@@ -178,6 +181,7 @@ impl Arguments {
             session: self.session,
             source: self.source,
             credential: self.credential,
+            principal: self.principal,
             grant: self.grant,
             action: self.action,
             subject: self.subject,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::conditions::{Whose, demand};
 use super::consoles::name;
 use super::credentials::{Proofs, compare};
+use super::issuers::{Conditioned, Issuers, Jwt, jwt};
 use super::quotas::allowance;
 use super::rules::rules;
 use super::tenants::{Tenants as AllTenants, subject, uid};
@@ -17,7 +18,7 @@ use crate::tenant::Mapping;
 
 pub(super) fn clients(
     root: &mut Section<'_>,
-    tenants: &AllTenants,
+    (tenants, issuers): (&AllTenants, &Issuers),
     mapping: &Mapping,
     (logins, reasons): (Rules, Option<Reasons>),
     limits: &mut HashMap<Arc<str>, Allowance>,
@@ -25,6 +26,7 @@ pub(super) fn clients(
     let mut directory = Directory::default();
     let mut policies = Vec::new();
     let (mut names, mut certificates) = (HashSet::new(), Vec::new());
+    let mut conditioned = Conditioned::default();
     for mut section in root.sections("clients") {
         let name = section
             .required("name")
@@ -38,17 +40,10 @@ pub(super) fn clients(
         let scope = section
             .required("tenants")
             .and_then(|item| scope(&item, tenants));
-        if mapping.tenant_header.is_none()
-            && scope
-                .as_ref()
-                .is_some_and(|scope| !matches!(scope, Tenants::Named(n) if n.len() == 1))
-        {
-            section.fault(
-                "tenants",
-                "several tenants need [mapping] tenant_header to choose by",
-            );
-        }
-        let proofs = Proofs::read(&mut section);
+        let jwt = jwt(&mut section, issuers);
+        let is_named = mapping.chooses() || jwt.as_ref().is_some_and(Jwt::names_tenant);
+        check_choice(&section, scope.as_ref(), is_named);
+        let proofs = Proofs::read(&mut section, jwt.is_some());
         let terms = proofs.terms(&mut section);
         let targets = section
             .optional("targets")
@@ -65,12 +60,27 @@ pub(super) fn clients(
         });
         limits.insert(Arc::clone(&client.name), allowance(&mut section));
         proofs.add(&client, &mut directory, &mut certificates);
+        if let Some(jwt) = jwt {
+            conditioned.add(&client, jwt, &mut directory);
+        }
         section.finish();
         policies.push(rules);
     }
     compare(&certificates, &directory);
+    conditioned.finish();
     let policy = policy(root, Policy::new(policies, logins, reasons));
     (directory, policy)
+}
+
+/// Whoever has several tenants must be able to say which.
+fn check_choice(section: &Section<'_>, scope: Option<&Tenants>, is_named: bool) {
+    let are_several = |scope: &Tenants| !matches!(scope, Tenants::Named(names) if names.len() == 1);
+    if !is_named && scope.is_some_and(are_several) {
+        section.fault(
+            "tenants",
+            "several tenants need [mapping] tenant_header, or rules, to choose by",
+        );
+    }
 }
 
 /// Reports rules that need reasons where nothing says how to give one.

@@ -301,7 +301,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-fn trust(item: &Item<'_>, folder: &Path) -> Option<Trust> {
+pub(super) fn trust(item: &Item<'_>, folder: &Path) -> Option<Trust> {
     let mut section = item.section()?;
     let ca = section.optional("ca").map(|item| path(&item, folder));
     let pins = section

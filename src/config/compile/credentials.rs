@@ -21,16 +21,15 @@ pub(super) struct Proofs<'a> {
 pub(super) type Certificates<'a> = Vec<(Item<'a>, CertificateTerms, Arc<Client>)>;
 
 impl<'a> Proofs<'a> {
-    /// Reads the proofs of a client, of which it needs one at least. A further kind is read here,
-    /// and counts in `is_one`.
-    pub(super) fn read(section: &mut Section<'a>) -> Self {
+    /// Reads the proofs of a client, of which it needs one at least, unless it has others.
+    pub(super) fn read(section: &mut Section<'a>, has_others: bool) -> Self {
         let keys = section.optional("api_keys");
         let certificate = section.optional("certificate");
-        let is_one = keys.is_some() || certificate.is_some();
+        let is_one = keys.is_some() || certificate.is_some() || has_others;
         if !is_one {
             section.fault(
                 "api_keys",
-                "is missing: a client needs api_keys, a certificate or both",
+                "is missing: a client needs api_keys, a certificate, jwt, or several of these",
             );
         }
         let keys = keys.inspect(|item| {

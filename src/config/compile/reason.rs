@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::tenants::{letters, mapping_header};
+use super::mapping::{letters, own_header};
 use crate::config::reader::Section;
 use crate::policy::Reasons;
 
@@ -19,7 +19,7 @@ pub(super) fn reasons<'a>(
         }
         return None;
     };
-    let name = header.read_with(|text: String| mapping_header(&text))?;
+    let name = header.read_with(|text: String| own_header(&text))?;
     if taken
         .into_iter()
         .any(|other| letters(other) == letters(&name))

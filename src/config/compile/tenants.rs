@@ -1,21 +1,16 @@
-//! `[[tenants]]` and `[mapping]`.
+//! `[[tenants]]`
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderName;
-use http::header;
 use uuid::Uuid;
 
 use super::consoles::{Consoles, name};
 use super::login::login;
 use super::quotas::allowance;
-use super::reason::reasons;
-use crate::client::API_KEY;
 use crate::config::reader::{Item, Section};
-use crate::policy::Reasons;
 use crate::quota::Allowance;
-use crate::tenant::{Directory, IdentityId, Mapping, Tenant, Whom};
+use crate::tenant::{Directory, IdentityId, Tenant, Whom};
 use crate::token::Login;
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::{Access, Subject};
@@ -29,52 +24,6 @@ pub(super) struct Tenants {
     pub(super) logins: HashMap<IdentityId, Login>,
     /// Whether there are tenants that only a console's directory knows.
     pub(super) has_directory: bool,
-}
-
-pub(super) fn mapping(root: &mut Section<'_>) -> (Mapping, Option<Reasons>) {
-    let Some(mut section) = root.optional("mapping").and_then(|item| item.section()) else {
-        return (Mapping::default(), None);
-    };
-    let tenant_header = section
-        .optional("tenant_header")
-        .and_then(|item| item.read_with(|text: String| mapping_header(&text)));
-    let reasons = reasons(&mut section, &tenant_header);
-    section.finish();
-    (Mapping { tenant_header }, reasons)
-}
-
-/// A header that a mapping may use: not one that means something to HTTP or to the gateway.
-pub(super) fn mapping_header(text: &str) -> Result<HeaderName, String> {
-    let name = HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| format!("{text:?} is not a header name"))?;
-    let taken = [
-        API_KEY,
-        header::ACCEPT,
-        header::AUTHORIZATION,
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::EXPECT,
-        header::HOST,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("x-request-id"),
-        HeaderName::from_static("x-client-version"),
-    ];
-    if taken.iter().any(|other| letters(other) == letters(&name)) {
-        return Err(format!(
-            "{text} has another meaning and would be taken from every request"
-        ));
-    }
-    Ok(name)
-}
-
-/// A name as the gateway compares it: whatever its separators are.
-pub(super) fn letters(name: &HeaderName) -> String {
-    let letters = name.as_str().chars().filter(char::is_ascii_alphanumeric);
-    letters.collect()
 }
 
 pub(super) fn tenants(

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+
+use crate::upstream::Received;
 
 /// A console's body: what was read of it before, then the rest.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(in crate::gateway) enum Rest {
     /// The fault that reading ended with, until it is told.
     Broken(Option<hyper::Error>),
     /// What comes, by this version.
-    Incoming(Incoming, Version),
+    Incoming(Received, Version),
     /// Nothing.
     Nothing,
 }
@@ -34,7 +35,7 @@ impl ConsoleBody {
     }
 
     /// A body of which nothing was read, and the version that it comes by.
-    pub(in crate::gateway) fn unread(incoming: Incoming, version: Version) -> Self {
+    pub(in crate::gateway) fn unread(incoming: Received, version: Version) -> Self {
         Self {
             read: None,
             rest: Rest::Incoming(incoming, version),
@@ -120,7 +121,7 @@ mod tests {
         let reading = async {
             let answer = asking.await.unwrap();
             let version = answer.version();
-            let mut body = ConsoleBody::unread(answer.into_body(), version);
+            let mut body = ConsoleBody::unread(Received::alone(answer.into_body()), version);
             while let Some(frame) = body.frame().await {
                 frame.unwrap();
             }

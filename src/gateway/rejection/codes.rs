@@ -2,10 +2,25 @@
 
 use http::StatusCode;
 
+use crate::client::Unidentified;
+use crate::client::jwt::JwtFault;
 use crate::request::HeadFault;
 use crate::tenant::Gone;
 use crate::upstream::{BodyFault, UpstreamError};
 use crate::wire::What;
+
+pub(super) fn caller_code(who: &Unidentified) -> (&'static str, StatusCode) {
+    match who {
+        Unidentified::Conflicting | Unidentified::Jwt(JwtFault::SeveralClients) => {
+            ("conflicting_credentials", StatusCode::UNAUTHORIZED)
+        }
+        Unidentified::Bad | Unidentified::Jwt(_) | Unidentified::Token(_) => BAD_CREDENTIALS,
+        Unidentified::Missing => NO_CREDENTIALS,
+        Unidentified::NoKeys { .. } => ("issuer_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+        Unidentified::Unfit(unfit) if unfit.is_missing() => NO_CREDENTIALS,
+        Unidentified::Unfit(_) => BAD_CREDENTIALS,
+    }
+}
 
 /// The same code as in records and metrics.
 pub(super) fn gone_code(gone: Gone) -> (&'static str, StatusCode) {

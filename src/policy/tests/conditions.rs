@@ -16,7 +16,7 @@ fn ask<'p>(
     policy: &'p Policy,
     method: &str,
     path: &str,
-    named: &Named,
+    named: &Resolved,
     moment: Moment<'_>,
 ) -> Result<Permit<'p>, Denied> {
     let targets = Targets::Listed([Subject(Uuid::from_u128(2))].into());
@@ -26,8 +26,8 @@ fn ask<'p>(
     policy.authorize(&caller(&clients), named, &head, moment)
 }
 
-fn known(name: &str) -> Named {
-    Named::Known(tenant(name, Access::Full))
+fn known(name: &str) -> Resolved {
+    Resolved::own(Named::Known(tenant(name, Access::Full)))
 }
 
 fn reads(name: &str) -> Rule {
@@ -46,7 +46,7 @@ fn a_rule_is_for_its_tenants() {
         ..reads("allow0")
     };
     let policy = allowing(vec![of(&["acme", &uid.to_string()])]);
-    let decide = |named: &Named| ask(&policy, "GET", "/api/v3/users", named, WHENEVER).map(drop);
+    let decide = |named: &Resolved| ask(&policy, "GET", "/api/v3/users", named, WHENEVER).map(drop);
     assert_eq!(decide(&known("acme")), Ok(()));
     assert_eq!(
         told(decide(&known("globex"))),
@@ -54,7 +54,10 @@ fn a_rule_is_for_its_tenants() {
     );
     let company = Tenant::found("Böhm".into(), ConsoleId::new("main"), uid, None);
     company.aim(Ok(Subject(Uuid::from_u128(1))));
-    assert_eq!(decide(&Named::Known(Arc::new(company))), Ok(()));
+    assert_eq!(
+        decide(&Resolved::own(Named::Known(Arc::new(company)))),
+        Ok(())
+    );
 }
 
 #[test]

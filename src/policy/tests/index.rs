@@ -201,10 +201,10 @@ proptest! {
         let path = format!("/api/v3/users/{}", request.path.join("/"));
         let parts = parts(request.method.as_str(), &path);
         let head = RequestHead::parse(&parts, &Limits::default()).unwrap();
-        let named = Named::Known(tenant(NAMES[request.tenant], Access::Full));
+        let whom = Resolved::own(Named::Known(tenant(NAMES[request.tenant], Access::Full)));
         let now = Timestamp(request.minute * 60_000_000);
         let moment = Moment { now, ..WHENEVER };
-        let decided = policy.authorize(&caller, &named, &head, moment);
+        let decided = policy.authorize(&caller, &whom, &head, moment);
         let decided = decided.map(|permit| permit.rule().to_string());
 
         let first = |rules: &[Plain], list: &str, allows| {
@@ -221,7 +221,7 @@ proptest! {
             (None, None) => prop_assert!(decided.is_err(), "{:?}", decided),
         }
 
-        let findings = policy.explain(&caller, &named, &head, now);
+        let findings = policy.explain(&caller, &whom, &head, now);
         prop_assert_eq!(findings.len(), deny.len() + allow.len());
         let of = |effect| findings.iter().filter(move |finding| finding.effect == effect);
         let deciding = of(Effect::Deny).find(|finding| finding.applies());

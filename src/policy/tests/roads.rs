@@ -16,8 +16,8 @@ fn decide(method: &str, path: &str, patterns: &[&str]) -> Result<(), Denied> {
     let clients = clients(Tenants::All, Targets::None);
     let parts = parts(method, &path.replace("{u}", USER));
     let head = RequestHead::parse(&parts, &Limits::default()).unwrap();
-    let named = Named::Known(tenant("acme", Access::Full));
-    let decided = policy.authorize(&caller(&clients), &named, &head, WHENEVER);
+    let whom = Resolved::own(Named::Known(tenant("acme", Access::Full)));
+    let decided = policy.authorize(&caller(&clients), &whom, &head, WHENEVER);
     decided.map(drop)
 }
 
@@ -147,8 +147,8 @@ fn a_deny_reaches_every_road_by_wildcard() {
     let clients = clients(Tenants::All, Targets::None);
     let parts = parts("GET", "/proxy/x");
     let head = RequestHead::parse(&parts, &Limits::default()).unwrap();
-    let named = Named::Known(tenant("acme", Access::Full));
-    let decided = policy.authorize(&caller(&clients), &named, &head, WHENEVER);
+    let whom = Resolved::own(Named::Known(tenant("acme", Access::Full)));
+    let decided = policy.authorize(&caller(&clients), &whom, &head, WHENEVER);
     assert_eq!(
         decided.unwrap_err(),
         Denied::Operation(Some("deny0".into()))

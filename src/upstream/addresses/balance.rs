@@ -236,7 +236,7 @@ impl Check {
         let answer = tokio::time::timeout(self.pools.limit(), pool.request(request))
             .await
             .map_err(|_| UpstreamError::Timeout.to_string())?
-            .map_err(|error| UpstreamError::from(error).to_string())?;
+            .map_err(|error| error.to_string())?;
         match answer.status() {
             status if status.is_server_error() => Err(format!("it answered {}", status.as_u16())),
             _ => Ok(()),

@@ -219,7 +219,9 @@ async fn a_look_up_that_takes_too_long_ends_in_time() {
     assert!(began.elapsed() < Duration::from_millis(2100));
 }
 
-async fn get(console: &Console) -> Result<http::Response<hyper::body::Incoming>, UpstreamError> {
+async fn get(
+    console: &Console,
+) -> Result<http::Response<crate::upstream::Received>, UpstreamError> {
     let mut request = http::Request::new(RequestBody::Empty);
     *request.uri_mut() = console.uri(PathAndQuery::from_static("/x")).unwrap();
     console.send(request, None).await

@@ -27,6 +27,16 @@ impl Reached {
         Self { stream, stray }
     }
 
+    /// Whether HTTP/2 was agreed on.
+    pub(in crate::upstream) fn is_http2(&self) -> bool {
+        self.stream.connected().is_negotiated_h2()
+    }
+
+    /// Whether it is for one request only.
+    pub(in crate::upstream) fn is_stray(&self) -> bool {
+        self.stray
+    }
+
     /// Closes it in good order, so that the other side need not complain of it.
     pub(in crate::upstream) async fn close(mut self) {
         let closing = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));

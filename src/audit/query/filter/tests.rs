@@ -1,6 +1,6 @@
 use super::*;
 
-const RECORD: &str = r#"{"seq":7,"time":"2026-03-04T05:06:07.000089Z","kind":"request","request_id":"01M8038X919W8R0GHFVH60Z063","session":"s-1","client":"billing","credential":"token:59bc8e07","grant":"password","source":"10.1.2.3","tenant":"acme","console":"main","target":{"uid":"b3ffc78b-7982-44f3-ae66-1384415f2bea","name":"Ann"},"user":"DOM\\ann","operation":"POST /users/{userUid}/logins/apikey","method":"POST","path":"/api/v3/users/b3ffc78b/logins/apikey","rule":"clients.billing.allow[1]","code":"ok","status":404,"subject":{"action":"created","user_uid":"c28df41e","login_id":10},"future":{"a":[1]}}"#;
+const RECORD: &str = r#"{"seq":7,"time":"2026-03-04T05:06:07.000089Z","kind":"request","request_id":"01M8038X919W8R0GHFVH60Z063","session":"s-1","client":"billing","credential":"token:59bc8e07","principal":"entra|5c0e","grant":"password","source":"10.1.2.3","tenant":"acme","console":"main","target":{"uid":"b3ffc78b-7982-44f3-ae66-1384415f2bea","name":"Ann"},"user":"DOM\\ann","operation":"POST /users/{userUid}/logins/apikey","method":"POST","path":"/api/v3/users/b3ffc78b/logins/apikey","rule":"clients.billing.allow[1]","code":"ok","status":404,"subject":{"action":"created","user_uid":"c28df41e","login_id":10},"future":{"a":[1]}}"#;
 
 fn all<T: std::str::FromStr<Err: std::fmt::Debug>>(values: &[&str]) -> Vec<T> {
     values.iter().map(|value| value.parse().unwrap()).collect()
@@ -61,6 +61,11 @@ const ROWS: &[Row] = &[
         |f| &mut f.credential,
         &["token:59bc8e07", "token:*"],
         &["api_key:*"],
+    ),
+    (
+        |f| &mut f.principal,
+        &["entra|5c0e", "entra|*", "*|5c0e"],
+        &["entra", "5c0e"],
     ),
     (|f| &mut f.grant, &["password"], &["refresh_token"]),
     (|f| &mut f.action, &["created"], &["deleted"]),

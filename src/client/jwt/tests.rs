@@ -1,0 +1,6 @@
+//! Tokens as issuers sign them, and as nobody should.
+
+mod callers;
+mod keeping;
+mod maker;
+mod strictness;

@@ -1,0 +1,255 @@
+//! Connections of HTTP/1 to a console, kept from one request to the next.
+//!
+//! Whoever sends a request without a body polls its connection itself, and so does the answer's body:
+//! no task has to be woken on the way there and back. A request with a body has its connection polled
+//! by a task, since body and answer may come at the same time.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::answers::Watched;
+use super::connect::Reached;
+use super::received::Received;
+use super::{RequestBody, UpstreamError};
+use crate::upstream::pool::ANSWER_HEAD_LIMIT;
+
+type Stream = TokioIo<Watched<Reached>>;
+
+/// Idle connections, the last used last.
+#[derive(Debug)]
+pub(super) struct Kept {
+    idle: Mutex<Idle>,
+    /// The most that are kept.
+    most: usize,
+    /// How long.
+    life: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// Polled by who uses them.
+    bare: Vec<(Instant, Box<Link>)>,
+    /// Polled by tasks.
+    driven: Vec<(Instant, Box<Link>)>,
+    is_watched: bool,
+}
+
+/// A connection. It is boxed for its whole life.
+#[derive(Debug)]
+pub(super) struct Link {
+    sender: SendRequest<RequestBody>,
+    /// What has to be polled; `None` if a task does so, or if the connection has ended.
+    driver: Option<Connection<Stream, RequestBody>>,
+    is_driven: bool,
+    /// Whether it is for one request only.
+    stray: bool,
+}
+
+/// A request that was not sent, or not answered.
+pub(super) struct NotSent {
+    pub(super) error: UpstreamError,
+    /// The request, if nothing of it was sent: the connection had ended before.
+    pub(super) request: Option<Request<RequestBody>>,
+}
+
+impl Kept {
+    pub(super) fn new(most: usize, life: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            idle: Mutex::default(),
+            most,
+            life,
+        })
+    }
+
+    /// A connection that lies idle and is open still, for a request with or without a body.
+    pub(super) async fn take(&self, with_body: bool) -> Option<Box<Link>> {
+        poll_fn(|context| {
+            while let Some(mut link) = self.idle.lock().pop(with_body) {
+                // The console may have closed it since, or sent what nobody asked for.
+                link.drive(context);
+                if link.sender.is_ready() {
+                    if with_body {
+                        link.have_driven();
+                    }
+                    return Poll::Ready(Some(link));
+                }
+            }
+            Poll::Ready(None)
+        })
+        .await
+    }
+
+    /// Keeps a connection that can be used again.
+    fn put(self: &Arc<Self>, link: Box<Link>) {
+        let now = Instant::now();
+        let is_first = {
+            let mut idle = self.idle.lock();
+            if idle.bare.len() + idle.driven.len() >= self.most {
+                return;
+            }
+            idle.list(link.is_driven).push((now, link));
+            !std::mem::replace(&mut idle.is_watched, true)
+        };
+        if is_first {
+            tokio::spawn(watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// Takes back a connection whose answer has ended: at once where it is ready for the next request,
+    /// as it is almost always.
+    pub(super) fn settle(self: Arc<Self>, mut link: Box<Link>, context: &mut Context<'_>) {
+        link.drive(context);
+        if link.stray || link.sender.is_closed() {
+            return;
+        }
+        if link.sender.is_ready() {
+            self.put(link);
+        } else if link.is_driven {
+            tokio::spawn(async move {
+                if link.sender.ready().await.is_ok() {
+                    self.put(link);
+                }
+            });
+        }
+    }
+
+    /// Closes those that were idle for too long, and those of which something has come: the console
+    /// closes them, or says what nobody asked for. Says whether there are others.
+    fn sweep(&self, context: &mut Context<'_>) -> bool {
+        let mut idle = self.idle.lock();
+        let now = Instant::now();
+        for with_body in [false, true] {
+            idle.list(with_body).retain_mut(|(since, link)| {
+                let age = now.duration_since(*since);
+                if age >= SWEEP {
+                    // From now on the kernel tells of it here.
+                    link.drive(context);
+                }
+                age < self.life && link.sender.is_ready()
+            });
+        }
+        idle.is_watched = !(idle.bare.is_empty() && idle.driven.is_empty());
+        idle.is_watched
+    }
+}
+
+impl Idle {
+    /// The last that was used: one of the right kind, if there is.
+    fn pop(&mut self, with_body: bool) -> Option<Box<Link>> {
+        let last = self.list(with_body).pop();
+        let (_, link) = last.or_else(|| self.list(!with_body).pop())?;
+        Some(link)
+    }
+
+    fn list(&mut self, driven: bool) -> &mut Vec<(Instant, Box<Link>)> {
+        if driven {
+            &mut self.driven
+        } else {
+            &mut self.bare
+        }
+    }
+}
+
+/// Looks after connections that nobody uses, until there are none.
+async fn watch(kept: Weak<Kept>) {
+    let mut sweeps = tokio::time::interval(SWEEP);
+    poll_fn(|context| {
+        loop {
+            if !kept.upgrade().is_some_and(|kept| kept.sweep(context)) {
+                return Poll::Ready(());
+            }
+            ready!(sweeps.poll_tick(context));
+        }
+    })
+    .await;
+}
+
+/// How often it is looked for connections that have begun to lie idle.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl Link {
+    /// Begins HTTP/1 on a connection.
+    pub(super) async fn begin(
+        stream: Stream,
+        stray: bool,
+        with_body: bool,
+    ) -> Result<Box<Self>, UpstreamError> {
+        let mut builder = Builder::new();
+        builder.max_buf_size(ANSWER_HEAD_LIMIT);
+        let (sender, driver) = builder.handshake(stream).await?;
+        let mut link = Box::new(Self {
+            sender,
+            driver: Some(driver),
+            is_driven: false,
+            stray,
+        });
+        if with_body {
+            link.have_driven();
+        }
+        Ok(link)
+    }
+
+    /// Has it polled by a task from now on.
+    fn have_driven(&mut self) {
+        self.is_driven = true;
+        if let Some(driver) = self.driver.take() {
+            tokio::spawn(async move {
+                if let Err(error) = driver.await {
+                    tracing::debug!(%error, "a connection to a console ended with an error");
+                }
+            });
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn send(
+        mut self: Box<Self>,
+        kept: &Arc<Kept>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Received>, NotSent> {
+        let mut answering = pin!(self.sender.try_send_request(request));
+        let answer = poll_fn(|context| {
+            self.drive(context);
+            answering.as_mut().poll(context)
+        })
+        .await
+        .map_err(NotSent::from)?;
+        let (parts, body) = answer.into_parts();
+        let mut body = Received::over(body, self, Arc::clone(kept));
+        poll_fn(|context| {
+            body.look_for_end(context);
+            Poll::Ready(())
+        })
+        .await;
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// Does what there is to do for the connection, unless a task does that.
+    pub(super) fn drive(&mut self, context: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && Pin::new(driver).poll(context).is_ready()
+        {
+            self.driver = None;
+        }
+    }
+}
+
+impl From<TrySendError<Request<RequestBody>>> for NotSent {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        let request = error.take_message();
+        Self {
+            error: error.into_error().into(),
+            request,
+        }
+    }
+}
