@@ -47,9 +47,8 @@ impl Plan {
                 tenant.aim(Ok(SOMEBODY));
             }
         }
-        let owned = OwnedHeaders::new(
-            (settings.mapping.tenant_header.iter()).chain(settings.policy.reason_header()),
-        );
+        let mapped = settings.mapping.owned();
+        let owned = OwnedHeaders::new(mapped.chain(settings.policy.reason_header()));
         let frozen = Freezer::open(&settings.state.directory).map_err(|error| error.to_string());
         Self {
             settings,

@@ -26,6 +26,9 @@ pub(crate) struct ExplainArguments {
     /// A header that is sent: 'X-Tenant: acme'. As often as needed.
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What the client's token claims: 'tid=customer-acme'. As often as needed.
+    #[arg(long = "claim", value_name = "NAME=VALUE", requires = "client", value_parser = claim)]
+    claims: Vec<(String, String)>,
     /// Where the request comes from.
     #[arg(long, value_name = "IP")]
     source: Option<IpAddr>,
@@ -52,6 +55,7 @@ pub(crate) fn run(arguments: ExplainArguments) -> Result<(), Failure> {
         question.headers.push((API_KEY, key(file).map_err(usage)?));
     }
     question.client = arguments.client;
+    question.claims = arguments.claims;
     question.source = arguments.source;
     let told = plan
         .explain(&question)
@@ -82,6 +86,13 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| WRONG)?;
     let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| WRONG)?;
     Ok((name, value))
+}
+
+fn claim(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("must be a claim such as 'tid=acme'")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn time(text: &str) -> Result<Timestamp, &'static str> {

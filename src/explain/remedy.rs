@@ -8,7 +8,7 @@ mod tests;
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::{Plan, Question};
-use crate::client::{API_KEY, Client, KEY_LENGTH, Lack, Tenants, Unidentified, split_user};
+use crate::client::{API_KEY, Client, KEY_LENGTH, Lack, Tenants, Unidentified};
 use crate::freeze::{Scope, Stopped};
 use crate::gateway::Rejection;
 use crate::policy::{Denied, Finding};
@@ -21,20 +21,10 @@ pub(super) struct Case<'a> {
     pub(super) question: &'a Question,
     pub(super) headers: Option<&'a HeaderMap>,
     pub(super) client: Option<&'a Client>,
+    /// What named the tenant, and how.
+    pub(super) said: &'a [(String, Option<String>)],
     pub(super) tenant: Option<&'a Tenant>,
     pub(super) rules: &'a [Finding],
-}
-
-/// What a request calls its tenant: in the header, or by the client's only one.
-pub(super) fn named_tenant(
-    plan: &Plan,
-    headers: &HeaderMap,
-    client: Option<&Client>,
-) -> Option<String> {
-    let header = plan.settings.mapping.tenant_header.as_ref();
-    let said = header.and_then(|header| headers.get(header)?.to_str().ok());
-    let said = said.or_else(|| client?.only_tenant());
-    said.map(str::to_owned)
 }
 
 impl Case<'_> {
@@ -155,6 +145,8 @@ impl Case<'_> {
                 vec!["send exactly one credential: these do not name the same client".to_owned()]
             }
             Unidentified::Bad => self.of_bad(),
+            // Tokens of identity providers are not read here.
+            Unidentified::Jwt(_) | Unidentified::NoKeys { .. } => Vec::new(),
             Unidentified::Token(_) => vec!["log in again at /api/v3/token".to_owned()],
             Unidentified::Unfit(unfit) => {
                 let whose = unfit.client.as_deref().unwrap_or("the client");
@@ -220,19 +212,30 @@ impl Case<'_> {
                 vec![format!("send {header} with one of: {}", self.tenants())]
             }
             (Unresolved::Required, None) => {
-                vec![
-                    "set mapping.tenant_header, by which requests can name their tenant".to_owned(),
-                ]
+                let rules = "have a rule of mapping.rules name it, or set mapping.tenant_header";
+                vec![format!("{rules}: the client has {}", self.tenants())]
             }
-            (Unresolved::Ambiguous, Some(header)) => {
-                vec![format!("send {header} once, with one name and no comma")]
-            }
-            (Unresolved::Mismatch, Some(header)) => {
+            (Unresolved::Ambiguous, _) => {
+                let header = header.map_or("the header", |header| header.as_str());
                 vec![format!(
-                    "leave {header} out, or have it name the tenant of the credential"
+                    "send {header}, and each header of mapping.rules, once, with one value and no comma"
                 )]
             }
-            (Unresolved::Ambiguous | Unresolved::Mismatch, None) => Vec::new(),
+            (Unresolved::Disagree | Unresolved::Mismatch, _) => {
+                let said = self.said.iter().map(|(by, name)| match name {
+                    Some(name) => format!("{by} says {name:?}"),
+                    None => by.clone(),
+                });
+                let said = said.collect::<Vec<_>>().join(", ");
+                vec![format!(
+                    "have all name one tenant of the client, or leave some out: {said}"
+                )]
+            }
+            (Unresolved::User, _) => {
+                let header = self.plan.settings.mapping.user_header.as_ref();
+                let header = header.map_or("the header", |header| header.as_str());
+                vec![format!("send {header} once, with one userUid")]
+            }
         }
     }
 
@@ -255,15 +258,8 @@ impl Case<'_> {
 
     fn unknown_tenant(&self) -> Vec<String> {
         let tenants = &self.plan.settings.tenants;
-        let said = self
-            .headers
-            .and_then(|headers| named_tenant(self.plan, headers, self.client));
-        let of_user = || {
-            let value = self.headers?.get(AUTHORIZATION)?.to_str().ok()?;
-            basic_tenant(value)
-        };
-        let said = said.or_else(of_user);
-        let Some(said) = said else {
+        let mut said = self.said.iter().filter_map(|(_, name)| name.as_ref());
+        let Some(said) = said.find(|name| tenants.get(name).is_none()) else {
             return vec![format!("name one of: {}", self.tenants())];
         };
         let alike = tenants
@@ -291,19 +287,6 @@ impl Case<'_> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         some(&names)
     }
-}
-
-/// The tenant in the user name of Basic.
-fn basic_tenant(value: &str) -> Option<String> {
-    use base64::Engine as _;
-    let (scheme, encoded) = value.split_once(' ')?;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim());
-    let user = decoded.ok()?;
-    let user = user.split(|byte| *byte == b':').next()?;
-    let (tenant, _) = split_user(std::str::from_utf8(user).ok()?);
-    tenant
-        .filter(|_| scheme.eq_ignore_ascii_case("basic"))
-        .map(str::to_owned)
 }
 
 /// Names in a row, not too many.

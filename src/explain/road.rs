@@ -8,11 +8,11 @@ use http::request::Parts;
 
 use super::told::{Outcome, Refusal, Sent, Told, Verdict};
 use super::{BadQuestion, Plan, Question, SOMEBODY, remedy};
-use crate::client::{Caller, Client, Peer, Unidentified};
+use crate::client::{Caller, Client, Identified, Peer, Unidentified};
 use crate::gateway::{Rejection, inject};
 use crate::policy::{Acting, Bearer, Denied, Effect, Moment, Permit, Unmet};
 use crate::request::{HeadFault, Operation, RequestHead};
-use crate::tenant::{Named, Tenant, Unresolved, Whom};
+use crate::tenant::{Asker, Claims, Named, Resolved, Tenant, Unresolved, Whom};
 use crate::vspc::grant::Access;
 use crate::wire::{Bounds, HeadReader};
 
@@ -22,11 +22,13 @@ struct Journey<'a> {
     question: &'a Question,
     told: Told,
     client: Option<Arc<Client>>,
+    /// What named the tenant, and how.
+    said: Vec<(String, Option<String>)>,
     tenant: Option<Arc<Tenant>>,
 }
 
 /// For whom a request acts, and whether it may.
-type Judged<'a> = Result<(Named, Result<Permit<'a>, Denied>), Unresolved>;
+type Judged<'a> = Result<(Resolved, Result<Permit<'a>, Denied>), Unresolved>;
 
 /// Where the road ends that can be seen.
 enum End {
@@ -46,6 +48,7 @@ pub(super) fn go(
         question,
         told: Told::new(&question.method, &question.target),
         client: None,
+        said: Vec::new(),
         tenant: None,
     };
     if let Err(error) = &plan.frozen {
@@ -152,7 +155,7 @@ impl<'a> Journey<'a> {
             Ok(who) => Ok(Some(who)),
             Err(Unidentified::Bad) if head.headers.get_all(AUTHORIZATION).iter().any(is_token) => {
                 self.open(
-                    "a token: only the running gateway can read it. Ask with the client's name",
+                    "a token: only the running gateway can read it. Ask with --client, and --claim",
                 );
                 Ok(None)
             }
@@ -197,17 +200,19 @@ impl<'a> Journey<'a> {
     /// For whom, and may they. Where a directory might know the tenant, it is taken to.
     fn authorize(&mut self, who: &Caller<'_>, head: &RequestHead<'_>) -> Result<End, Rejection> {
         let judged = self.judge(who, head);
-        let is_supposed = self.is_open(&judged) && self.suppose_company(head);
-        let (named, permit) = match is_supposed {
+        self.hear(who, head);
+        let is_supposed = self.is_open(&judged) && self.suppose_company();
+        let (whom, permit) = match is_supposed {
             true => self.judge(who, head)?,
             false => judged?,
         };
-        if let Named::Known(tenant) = &named {
+        self.told.mapping = whom.rule.as_ref().map(ToString::to_string);
+        if let Named::Known(tenant) = &whom.named {
             self.told.tenant = Some(tenant.name.to_string());
             self.told.console = Some(tenant.console.to_string());
             self.tenant = Some(Arc::clone(tenant));
         }
-        self.find_rules(who, &named, head);
+        self.find_rules(who, &whom, head);
         let permit = match permit {
             Ok(permit) => permit,
             Err(denied) if self.hangs_on_console(&denied, is_supposed) => {
@@ -225,13 +230,47 @@ impl<'a> Journey<'a> {
     fn judge(&self, who: &Caller<'_>, head: &RequestHead<'_>) -> Judged<'a> {
         let plan = self.plan;
         let settings = &plan.settings;
-        let named = (settings.mapping).resolve(head.headers, who, &settings.tenants)?;
+        let whom = match who {
+            Caller::Client(who) => {
+                let asker = self.asker(who);
+                (settings.mapping).resolve_for(head, &asker, &settings.tenants)?
+            }
+            Caller::Login(..) => (settings.mapping).resolve(head, who, &settings.tenants)?,
+        };
         let moment = Moment {
             now: self.question.at,
             reason: settings.policy.reason(head.headers),
         };
-        let permit = settings.policy.authorize(who, &named, head, moment);
-        Ok((named, permit))
+        let permit = settings.policy.authorize(who, &whom, head, moment);
+        Ok((whom, permit))
+    }
+
+    /// The client, with the claims of the question where that names it.
+    fn asker<'w>(&'w self, who: &'w Identified<'_>) -> Asker<'w> {
+        let asker = Asker::of(who);
+        match &self.question.client {
+            None => asker,
+            Some(_) => Asker {
+                claims: Claims::Listed(&self.question.claims),
+                ..asker
+            },
+        }
+    }
+
+    /// Keeps what names the tenant, and how.
+    fn hear(&mut self, who: &Caller<'_>, head: &RequestHead<'_>) {
+        let Caller::Client(who) = who else { return };
+        let settings = &self.plan.settings;
+        let asker = self.asker(who);
+        let explained = settings.mapping.explain(head, &asker, &settings.tenants);
+        let said = explained.said.iter().map(|said| {
+            let name = said
+                .name
+                .as_ref()
+                .map(|name| String::from_utf8_lossy(name).into_owned());
+            (said.by.to_string(), name)
+        });
+        self.said = said.collect();
     }
 
     /// Whether a console's directory might say otherwise.
@@ -239,7 +278,7 @@ impl<'a> Journey<'a> {
         let is_about_name = matches!(
             judged,
             Ok((_, Err(Denied::ForeignTenant(_) | Denied::UnknownTenant)))
-                | Err(Unresolved::Mismatch)
+                | Err(Unresolved::Disagree | Unresolved::Mismatch)
         );
         let leaves_open = |client: &Arc<Client>| self.plan.settings.tenants.leaves_open(client);
         is_about_name
@@ -248,14 +287,13 @@ impl<'a> Journey<'a> {
     }
 
     /// Takes a directory for knowing what the request calls its tenant.
-    fn suppose_company(&mut self, head: &RequestHead<'_>) -> bool {
+    fn suppose_company(&mut self) -> bool {
         let plan = self.plan;
-        let Some(name) = remedy::named_tenant(plan, head.headers, self.client.as_deref()) else {
+        let names = self.said.iter().filter_map(|(_, name)| name.as_ref());
+        let is_new = |name: &&String| plan.settings.tenants.get(name).is_none();
+        let Some(name) = names.cloned().find(|name| is_new(&name)) else {
             return false;
         };
-        if plan.settings.tenants.get(&name).is_some() {
-            return false;
-        }
         let consoles: Vec<_> = plan
             .directories()
             .map(|it| it.upstream.id.to_string())
@@ -290,9 +328,9 @@ impl<'a> Journey<'a> {
         }
     }
 
-    fn find_rules(&mut self, who: &Caller<'_>, named: &Named, head: &RequestHead<'_>) {
+    fn find_rules(&mut self, who: &Caller<'_>, whom: &Resolved, head: &RequestHead<'_>) {
         let policy = &self.plan.settings.policy;
-        let found = policy.explain(who, named, head, self.question.at);
+        let found = policy.explain(who, whom, head, self.question.at);
         if self.tenant.as_ref().and_then(|tenant| tenant.user()) == Some(SOMEBODY) {
             for finding in found.iter().filter(|it| it.unmet[..] == [Unmet::Targets]) {
                 let does = match finding.effect {
@@ -391,6 +429,7 @@ impl<'a> Journey<'a> {
             question: self.question,
             headers: parts.map(|parts| &parts.headers),
             client: self.client.as_deref(),
+            said: &self.said,
             tenant: self.tenant.as_deref(),
             rules: &self.told.rules,
         };

@@ -16,6 +16,8 @@ pub struct Told {
     pub(super) client: Option<String>,
     pub(super) credential: Option<String>,
     pub(super) tenant: Option<String>,
+    /// The mapping rule that named the tenant.
+    pub(super) mapping: Option<String>,
     pub(super) console: Option<String>,
     pub(super) target: Option<Uuid>,
     pub(super) acts_as: Option<String>,
@@ -88,6 +90,7 @@ impl Told {
             client: None,
             credential: None,
             tenant: None,
+            mapping: None,
             console: None,
             target: None,
             acts_as: None,
@@ -152,6 +155,7 @@ impl Told {
             "client": self.client,
             "credential": self.credential,
             "tenant": self.tenant,
+            "mapping": self.mapping,
             "console": self.console,
             "target": self.target.map(|uid| json!({"uid": uid})),
             "acts_as": self.acts_as,
@@ -182,7 +186,11 @@ impl fmt::Display for Told {
             (client, _) => client.clone(),
         };
         line(f, "client", client.as_deref())?;
-        line(f, "tenant", self.tenant.as_deref())?;
+        let tenant = match (&self.tenant, &self.mapping) {
+            (Some(tenant), Some(rule)) => Some(format!("{tenant}, by {rule}")),
+            (tenant, _) => tenant.clone(),
+        };
+        line(f, "tenant", tenant.as_deref())?;
         line(f, "console", self.console.as_deref())?;
         line(f, "acts as", self.acts_as.as_deref())?;
         line(f, "rule", self.rule.as_deref())?;

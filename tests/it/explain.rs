@@ -30,8 +30,12 @@ fn rich(text: &str) -> String {
     let digest = |key: &str| KeyDigest::of(key.as_bytes()).to_string();
     let header = "tenant_header = \"X-Tenant\"\n";
     assert!(text.contains(header));
+    let site = "{ header = \"X-Site\", value = \"7\", tenant = \"acme\" }";
+    let sites = "{ header = \"X-Site\", pattern = 'site-(?<tenant>[a-z]+)' }";
+    let user = "user_header = \"X-Impersonate-User\"";
+    let header_too = format!("{header}{user}\nrules = [{site}, {sites}]\n");
     let reasons = "reason_header = \"X-Audit-Reason\"\nreason_pattern = '(INC|CHG)[0-9]{4,}'\n";
-    let text = text.replace(header, &format!("{header}{reasons}"));
+    let text = text.replace(header, &format!("{header_too}{reasons}"));
     // A day that is not today, nor tomorrow if midnight comes.
     let days = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
     let today = Clock::System.now().0.div_euclid(24 * 60 * 60 * 1_000_000);
@@ -233,8 +237,24 @@ fn asked() -> impl Strategy<Value = Asked> {
     let reasons = proptest::sample::select(vec![None, None, Some("INC0042"), Some("because")]);
     let method = proptest::sample::select(methods);
     let others = any::<bool>();
-    (method, paths(), credentials(), tenants, reasons, others).prop_map(
-        |(method, path, mut headers, tenants, reason, others)| {
+    let mapped = proptest::sample::select(vec![
+        None,
+        None,
+        None,
+        None,
+        None,
+        Some(("x-site", "7")),
+        Some(("x-site", "site-globex")),
+        Some(("x-site", "site-nobody")),
+        Some(("x-site", "8")),
+        Some(("x-impersonate-user", GLOBEX)),
+        Some(("x-impersonate-user", "0b04b3a1-6f9f-4bb4-9c4e-5a4d3c2b1a00")),
+        Some(("x-impersonate-user", "owner")),
+    ]);
+    let said = (tenants, reasons, mapped);
+    (method, paths(), credentials(), said, others).prop_map(
+        |(method, path, mut headers, (tenants, reason, mapped), others)| {
+            headers.extend(mapped.map(|(name, value)| (name, value.to_owned())));
             let tenants = tenants.into_iter().flatten();
             headers.extend(tenants.map(|tenant| ("x-tenant", tenant.to_owned())));
             headers.extend(reason.map(|reason| ("x-audit-reason", reason.to_owned())));
@@ -306,7 +326,7 @@ async fn an_explanation_says_what_the_gateway_does() {
     let mut runner = TestRunner::deterministic();
     let strategy = asked();
     let mut sent = Vec::new();
-    for _ in 0..900 {
+    for _ in 0..1200 {
         let asked = strategy.new_tree(&mut runner).unwrap().current();
         let told = plan.explain(&asked.question()).unwrap();
         let seen = world.simulator.requests().len();
@@ -331,7 +351,14 @@ async fn an_explanation_says_what_the_gateway_does() {
         let mut outcomes = records.iter().filter(|record| record["kind"] == "request");
         let record = outcomes.find(|record| record["request_id"] == **id);
         let record = record.unwrap_or_else(|| panic!("{id}: {asked:?}"));
-        for member in ["client", "credential", "tenant", "rule", "operation"] {
+        for member in [
+            "client",
+            "credential",
+            "tenant",
+            "mapping",
+            "rule",
+            "operation",
+        ] {
             // What was refused before anybody knew has none on either side.
             let (recorded, explained) = (&record[member], &told[member]);
             assert_eq!(recorded, explained, "{member}: {asked:?}\n{record}\n{told}");
@@ -342,7 +369,7 @@ async fn an_explanation_says_what_the_gateway_does() {
         *seen.entry(told["code"].to_string()).or_insert(0) += 1;
     }
     // Else the requests would be too much alike to say anything.
-    assert!(seen.len() >= 14, "{seen:?}");
+    assert!(seen.len() >= 18, "{seen:?}");
     assert!(seen["\"ok\""] >= 30, "{seen:?}");
 }
 
