@@ -31,6 +31,10 @@ use crate::tenant::IdentityId;
 use crate::token::{Login, RefreshPolicy};
 use crate::upstream;
 
+/// The configuration as a JSON Schema (draft 2020-12), for editors. What only the reader can tell, such
+/// as names that stand twice, is not in it.
+pub const SCHEMA: &str = include_str!("config/schema.json");
+
 /// What the program runs on.
 #[derive(Debug)]
 pub struct Settings {
