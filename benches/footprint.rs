@@ -25,6 +25,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::time::{Duration, Instant, sleep};
+use vspc_gateway::gateway::Live;
 use vspc_gateway::listen::{Connections, Drain, Limits, serve};
 use vspc_simulator::Simulator;
 
@@ -192,13 +193,13 @@ async fn cold_tenant(crowd: usize) {
     let address = listener.local_addr().unwrap();
     let drain = Drain::new();
     tokio::spawn({
-        let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
+        let (live, drain) = (Live::new(Arc::clone(&gateway)), drain.clone());
         let limits = Limits {
             connections_per_source: crowd,
             ..Limits::default()
         };
         let connections = Connections::new(limits, gateway.telemetry.clone());
-        async move { serve(listener, gateway, &connections, &drain).await }
+        async move { serve(listener, live, &connections, &drain).await }
     });
     let start = Arc::new(Barrier::new(crowd));
     let mut asking = tokio::task::JoinSet::new();

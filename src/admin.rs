@@ -5,16 +5,19 @@ mod gauges;
 mod keys;
 mod operator;
 mod ready;
+mod reload;
 mod reply;
 mod tokens;
 
 pub use operator::{OPERATOR, Peer};
+pub use reload::{Asked, Loaded, NotLoaded, Outcome, Reloads};
 
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -26,7 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::listen::Drain;
 use crate::secret::Secret;
 use crate::token::RenewalLimit;
@@ -37,10 +40,11 @@ use reply::{Refusal, text};
 
 /// Answers operators.
 pub struct Admin {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     registry: Registry,
     gauges: Gauges,
-    token: Option<Secret>,
+    token: ArcSwapOption<Secret>,
+    reloads: Option<Reloads>,
     drain: Drain,
     renewals: RenewalLimit,
 }
@@ -48,19 +52,37 @@ pub struct Admin {
 impl Admin {
     /// The operators' view of a gateway. With a `token` everything but the bare state of health
     /// needs it as a bearer.
-    pub fn new(gateway: Arc<Gateway>, token: Option<Secret>, drain: Drain) -> Self {
+    pub fn new(live: Arc<Live>, token: Option<Secret>, drain: Drain) -> Self {
         let mut registry = Registry::with_prefix("vspc_gateway");
-        gateway.telemetry.register(&mut registry);
+        live.now().telemetry.register(&mut registry);
         let gauges = Gauges::default();
         gauges.register(&mut registry);
         Self {
-            gateway,
+            live,
             registry,
             gauges,
-            token,
+            token: ArcSwapOption::new(token.map(Arc::new)),
+            reloads: None,
             drain,
             renewals: RenewalLimit::default(),
         }
+    }
+
+    /// Lets operators have the configuration loaded anew.
+    #[must_use]
+    pub fn reloading(mut self, reloads: Reloads) -> Self {
+        self.reloads = Some(reloads);
+        self
+    }
+
+    /// From now on everything but the bare state of health needs this as a bearer, if anything.
+    pub fn trust(&self, token: Option<Secret>) {
+        self.token.store(token.map(Arc::new));
+    }
+
+    /// The gateway of the present configuration, for one thing that is done.
+    fn gateway(&self) -> Arc<Gateway> {
+        self.live.now()
     }
 
     /// Serves one connection.
@@ -98,7 +120,7 @@ impl Admin {
         let trusted = self.trusts(&request);
         match path {
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => ready::answer(&self.gateway, &self.drain, request.uri().query(), trusted),
+            "/readyz" => ready::answer(&self.live, &self.drain, request.uri().query(), trusted),
             "/metrics" if trusted => self.metrics(),
             "/metrics" => text(
                 StatusCode::UNAUTHORIZED,
@@ -132,6 +154,7 @@ impl Admin {
             other => {
                 let body = reply::read(&parts.headers, body).await?;
                 match other {
+                    "/reload" => self.reload(&who, &body).await,
                     "/tokens/renew" => self.renew_tokens(&who, &body).await,
                     "/tokens/drop" => self.drop_tokens(&who, &body).await,
                     "/tokens/rotate-key" => self.rotate_key(&who, &body).await,
@@ -144,7 +167,7 @@ impl Admin {
 
     /// Whether whoever asks has the admin token. `Secret` compares digests, in constant time.
     fn trusts<B>(&self, request: &Request<B>) -> bool {
-        let Some(token) = &self.token else {
+        let Some(token) = self.token.load_full() else {
             return true;
         };
         request
@@ -158,7 +181,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.gauges.read(&self.gateway);
+        self.gauges.read(&self.live);
         let mut page = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut page, &self.registry) {
             tracing::error!(%error, "cannot write the metrics");
@@ -180,9 +203,8 @@ impl Admin {
 fn by_hand(path: &str) -> Option<Method> {
     match path {
         "/tokens" | "/frozen" => Some(Method::GET),
-        "/tokens/renew" | "/tokens/drop" | "/tokens/rotate-key" | "/freeze" | "/thaw" => {
-            Some(Method::POST)
-        }
+        "/reload" | "/tokens/renew" | "/tokens/drop" | "/tokens/rotate-key" | "/freeze"
+        | "/thaw" => Some(Method::POST),
         _ => None,
     }
 }

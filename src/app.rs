@@ -1,38 +1,48 @@
 //! Composition: from settings to a running process, and to its end.
 
+mod connect;
 mod freezes;
 mod observer;
+mod reload;
 mod services;
 mod signals;
+mod succession;
+mod upkeep;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 
+use crate::admin::Reloads;
 use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
+use crate::client::GatewayTokens;
 use crate::client::jwt::Issuers;
-use crate::client::{self, GatewayTokens};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
-use crate::gateway::{Gateway, OwnedHeaders, Passthrough};
+use crate::gateway::{Gateway, Live, OwnedHeaders};
 use crate::listen::{Connections, Drain, descriptors};
 use crate::quota::Quotas;
-use crate::roster::{Roster, Source};
+use crate::roster::Roster;
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
-use crate::token::{Account, Broker, Logins, RefreshPolicy, SessionStore, VspcIssuer};
-use crate::upstream::{Console, ConsoleId, TrustError};
+use crate::token::{Broker, RefreshPolicy, SessionStore, VspcIssuer};
+use crate::upstream::TrustError;
 use crate::vspc::login::Codes;
 
+pub use reload::SetLevel;
+pub use succession::Next;
+
+use connect::{Connected, connect};
 use observer::Observer;
+use reload::Reloader;
 use services::{AdminService, DataPlane, Shared, TokenService};
 use signals::Signals;
+use succession::Lasting;
 
 /// Where a process gets its listening sockets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,15 +81,26 @@ pub enum RunError {
     },
 }
 
+/// How a process was started.
+pub struct Process {
+    /// Its configuration file, which reloads read.
+    pub file: PathBuf,
+    /// Where it gets its listening sockets.
+    pub start: Start,
+    /// Says from now on how detailed its log is.
+    pub set_level: SetLevel,
+}
+
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// Says why the process could not start, or why it had to stop.
-pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
+pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     use_descriptors(&settings.server);
     let (auditor, writer) = Auditor::open(settings.audit.clone())?;
-    let drain = Drain::new();
-    let drain_time = settings.server.drain;
+    auditor.by_config(&settings.source.version);
+    let start = process.start;
+    let shared = Arc::new(Shared::new(Drain::new(), settings.server.drain));
     let upgrade_socket = settings.server.upgrade_socket.clone();
     let conf = ServerConf {
         upgrade_sock: upgrade_socket.display().to_string(),
@@ -90,33 +111,18 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
         upgrade: start == Start::Upgrade,
         ..Opt::default()
     };
-    let shared = Arc::new(Shared::new(drain));
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
-    let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
     let state = open_state(&settings.state, start, &auditor)?;
-    let limits = settings.server.connections;
-    let (gateway, admin) = assemble(settings, &auditor, Arc::clone(&state))?;
-
-    let tokens = server.add_service(TokenService::new(Arc::clone(&gateway), Arc::clone(&shared)));
-    let data = server.add_service(DataPlane::new(
-        Arc::clone(&gateway),
-        listen,
-        Connections::new(limits, gateway.telemetry.clone()),
-        workers,
-        Arc::clone(&shared),
-    ));
-    data.add_dependency(&tokens);
-    if let Some(admin) = admin {
-        let service = AdminService::new(Arc::clone(&gateway), admin, start, Arc::clone(&shared));
-        server.add_service(service).add_dependency(&tokens);
-    }
-
+    let file = process.file.display().to_string();
+    note(&auditor, Kind::Config, "config.loaded", file.into());
+    let (reloads, broker) =
+        add_services(&mut server, settings, process, (&auditor, &shared, &state))?;
     bootstrap(&mut server, start, &upgrade_socket)?;
     note_lifecycle(&auditor, "process.started");
     let signals = Signals {
         auditor: auditor.clone(),
         shared: Arc::clone(&shared),
-        drain_time,
+        reloads,
         upgrade_socket,
     };
     server.run(RunArgs {
@@ -124,8 +130,8 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     });
     note_lifecycle(&auditor, "process.stopped");
     // The runtimes are gone and with them every request; what they left to be written is written.
-    gateway.broker.save();
-    drop(gateway);
+    broker.save();
+    drop(broker);
     // It is logged if it fails; what it is about may be lost.
     state.flush().ok();
     writer
@@ -134,6 +140,44 @@ pub fn run(settings: Settings, start: Start) -> Result<(), RunError> {
     shared
         .failure()
         .map_or(Ok(()), |failure| Err(RunError::Service(failure)))
+}
+
+/// Adds all that serves to the server.
+fn add_services(
+    server: &mut Server,
+    settings: Settings,
+    process: Process,
+    (auditor, shared, state): (&Auditor, &Arc<Shared>, &Arc<State>),
+) -> Result<(Reloads, Broker), RunError> {
+    let (listen, workers) = (settings.server.listen.clone(), settings.server.workers);
+    let (limits, source) = (settings.server.connections, settings.source.clone());
+    let (gateway, admin) = assemble(settings, auditor, Arc::clone(state))?;
+    let (broker, telemetry) = (gateway.broker.clone(), gateway.telemetry.clone());
+    let live = Live::new(gateway);
+    let (reloads, asked) = Reloads::new();
+    let admin = admin.map(|listener| {
+        let from = (Arc::clone(&live), reloads.clone());
+        AdminService::new(from, listener, process.start, Arc::clone(shared))
+    });
+    let reloader = Reloader {
+        live: Arc::clone(&live),
+        shared: Arc::clone(shared),
+        admin: admin.as_ref().map(AdminService::place),
+        file: process.file,
+        set_level: process.set_level,
+        started: source.clone(),
+        present: source,
+        asked,
+    };
+    let tokens = TokenService::new(Arc::clone(&live), reloader, Arc::clone(shared));
+    let tokens = server.add_service(tokens);
+    let connections = Connections::new(limits, telemetry);
+    let data = DataPlane::new(live, listen, connections, workers, Arc::clone(shared));
+    server.add_service(data).add_dependency(&tokens);
+    if let Some(admin) = admin {
+        server.add_service(admin).add_dependency(&tokens);
+    }
+    Ok((reloads, broker))
 }
 
 /// Allows the process as many descriptors as it may have, and tells when they are too few.
@@ -171,12 +215,13 @@ pub fn compose(
     settings: Settings,
     auditor: &Auditor,
 ) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
+    auditor.by_config(&settings.source.version);
     let state = open_state(&settings.state, Start::Fresh, auditor)?;
     assemble(settings, auditor, state)
 }
 
 fn assemble(
-    settings: Settings,
+    mut settings: Settings,
     auditor: &Auditor,
     state: Arc<State>,
 ) -> Result<(Arc<Gateway>, Option<config::AdminListener>), RunError> {
@@ -184,33 +229,65 @@ fn assemble(
     let clock = Clock::System;
     let lifetimes = settings.server.lifetimes;
     let tokens = GatewayTokens::open(Arc::clone(&state), lifetimes, clock.now())?;
-    let tokens = Arc::new(tokens);
-    warn_of(&settings.clients, &settings.server, clock.now());
-    let Connected {
-        consoles,
-        accounts,
-        sources,
-        passthrough,
-    } = connect(settings.consoles)?;
+    warn_of(&settings, clock.now());
+    let connected = connect(&mut settings, None)?;
     let codes = Codes::new(Arc::clone(&state), clock.clone());
     let store = SessionStore::sealed(state, clock.clone());
-    let issuer = VspcIssuer::new(accounts, settings.tenant_logins, codes);
-    let broker = broker(issuer, settings.refresh, (auditor, &telemetry), store);
-    if let Some(to) = &passthrough {
-        broker.restore_sessions(to.console.id());
+    let issuer = Arc::new(VspcIssuer::new(connected.accounts.clone(), codes));
+    let told = (auditor, &telemetry);
+    let issuers = issuers(auditor, &telemetry);
+    let trusted = issuers
+        .prepare(std::mem::take(&mut settings.issuers))
+        .map_err(RunError::IssuerTrust)?;
+    settings.clients.trust(&trusted);
+    issuers.keep(trusted);
+    let lasting = Lasting {
+        freezer: Arc::new(Freezer::open(&settings.state.directory)?),
+        broker: broker(Arc::clone(&issuer), settings.refresh.clone(), told, store),
+        issuer,
+        tokens: Arc::new(tokens),
+        issuers,
+        quotas: Quotas::new(std::mem::take(&mut settings.quotas), None),
+        actions: Arc::default(),
+        auditor: auditor.clone(),
+        telemetry,
+        clock,
+    };
+    let admin = settings.admin.take();
+    let gateway = gateway(settings, connected, lasting);
+    if let Some(to) = &gateway.passthrough {
+        gateway.broker.restore_sessions(to.console.id());
     }
+    Ok((Arc::new(gateway), admin))
+}
+
+/// What a configuration means, around what outlives it.
+fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gateway {
+    let Connected {
+        consoles,
+        accounts: _,
+        sources,
+        passthrough,
+    } = connected;
+    let Lasting {
+        freezer,
+        broker,
+        issuer,
+        tokens,
+        issuers,
+        quotas,
+        actions,
+        auditor,
+        telemetry,
+        clock,
+    } = lasting;
     let told = (auditor.clone(), telemetry.clone());
     let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
-    let issuers = issuers(auditor, &telemetry);
-    let trusted = issuers
-        .prepare(settings.issuers)
-        .map_err(RunError::IssuerTrust)?;
-    clients.trust(&trusted);
-    issuers.keep(trusted);
-    let gateway = Gateway {
+    Gateway {
+        version: settings.source.version,
         limits: settings.server.limits,
         clients,
         issuers,
@@ -224,30 +301,30 @@ fn assemble(
         tenants: settings.tenants,
         roster,
         policy: settings.policy,
-        freezer: Arc::new(Freezer::open(&settings.state.directory)?),
+        freezer,
         broker,
+        issuer,
         tokens,
         passthrough,
-        actions: Arc::default(),
+        actions,
         vspc_errors: settings.server.vspc_errors,
         consoles,
-        auditor: auditor.clone(),
+        auditor,
         telemetry,
         clock,
         public_url: settings.server.public_url,
         proxies: settings.server.proxies,
-        quotas: Quotas::new(settings.quotas, None),
+        quotas,
         forwarded: settings.server.forwarded,
         replay_limit: settings.server.replay_limit,
         body_pace: settings.server.body_pace,
         token_wait: settings.server.token_wait,
-    };
-    Ok((Arc::new(gateway), settings.admin))
+    }
 }
 
 /// Tells in the log what `check` would: which keys end soon, and what nobody can prove itself with.
-fn warn_of(clients: &client::Directory, server: &config::Server, now: Timestamp) {
-    for warning in clients.warnings(now, server.asks_for_certificates()) {
+fn warn_of(settings: &Settings, now: Timestamp) {
+    for warning in settings.warnings(now) {
         tracing::warn!("{warning}");
     }
 }
@@ -269,10 +346,15 @@ fn open_state(
             aside.to.display(),
             aside.reason
         );
-        note(auditor, "state.set_aside", detail.into());
+        note(auditor, Kind::Admin, "state.set_aside", detail.into());
     }
     if let Some(backup) = state.restored() {
-        note(auditor, "state.restored", backup.to_owned().into());
+        note(
+            auditor,
+            Kind::Admin,
+            "state.restored",
+            backup.to_owned().into(),
+        );
     }
     if state.is_new() {
         let directory = settings.directory.display();
@@ -284,7 +366,7 @@ fn open_state(
 
 /// Makes the keeper of sessions and leases.
 fn broker(
-    issuer: VspcIssuer,
+    issuer: Arc<VspcIssuer>,
     policy: RefreshPolicy,
     (auditor, telemetry): (&Auditor, &Telemetry),
     store: SessionStore,
@@ -293,7 +375,7 @@ fn broker(
         telemetry: telemetry.clone(),
         auditor: auditor.clone(),
     };
-    Broker::new(Arc::new(issuer), policy, Arc::new(observer), store)
+    Broker::new(issuer, policy, Arc::new(observer), store)
 }
 
 /// Makes the keeper of issuers' keys.
@@ -305,66 +387,22 @@ fn issuers(auditor: &Auditor, telemetry: &Telemetry) -> Arc<Issuers> {
     Arc::new(Issuers::new(Arc::new(observer)))
 }
 
-/// The consoles, and who the gateway is there.
-#[derive(Default)]
-struct Connected {
-    consoles: HashMap<ConsoleId, Arc<Console>>,
-    accounts: HashMap<ConsoleId, Account>,
-    sources: Vec<Source>,
-    passthrough: Option<Passthrough>,
-}
-
-fn connect(settings: Vec<config::Console>) -> Result<Connected, RunError> {
-    let mut all = Connected::default();
-    for console in settings {
-        let id = console.upstream.id.clone();
-        let connected = Console::new(console.upstream).map_err(|source| RunError::Trust {
-            console: id.to_string(),
-            source,
-        })?;
-        let connected = Arc::new(connected);
-        if console.passthrough != config::Passthrough::No {
-            all.passthrough = Some(Passthrough {
-                console: Arc::clone(&connected),
-                // A login without a name has none that anybody could try.
-                own_name: console.login.username().unwrap_or_default().to_lowercase(),
-                client_version: console.client_version.clone(),
-                expose: console.passthrough == config::Passthrough::Exposed,
-                logins: Arc::new(Logins::new().map_err(StateError::from)?),
-            });
-        }
-        all.sources.push(Source {
-            console: Arc::clone(&connected),
-            client_version: console.client_version.clone(),
-            settings: console.directory,
-        });
-        let account = Account {
-            console: Arc::clone(&connected),
-            login: console.login,
-            client_version: console.client_version,
-        };
-        all.accounts.insert(id.clone(), account);
-        all.consoles.insert(id, connected);
-    }
-    Ok(all)
-}
-
 /// Records that the process begins or ends. There is a place: nothing else is under way.
 fn note_lifecycle(auditor: &Auditor, operation: &'static str) {
     let version = concat!("vspc-gateway ", env!("CARGO_PKG_VERSION"));
-    note(auditor, operation, Cow::Borrowed(version));
+    note(auditor, Kind::Admin, operation, Cow::Borrowed(version));
 }
 
-fn note(auditor: &Auditor, operation: &'static str, detail: Cow<'static, str>) {
+fn note(auditor: &Auditor, kind: Kind, operation: &'static str, detail: Cow<'static, str>) {
     let record = Record {
         operation: Some(Cow::Borrowed(operation)),
         code: Some(Code::Ok),
         detail: Some(detail),
         ..Record::default()
     };
-    match auditor.note(Kind::Admin, &record).now_or_never() {
+    match auditor.note(kind, &record).now_or_never() {
         Some(Ok(())) => {}
-        Some(Err(error)) => auditor.report_unrecorded(Kind::Admin, &record, error),
-        None => auditor.report_unrecorded(Kind::Admin, &record, Unavailable::QueueFull),
+        Some(Err(error)) => auditor.report_unrecorded(kind, &record, error),
+        None => auditor.report_unrecorded(kind, &record, Unavailable::QueueFull),
     }
 }

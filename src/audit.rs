@@ -121,9 +121,17 @@ impl Auditor {
         })
     }
 
+    /// From now on a record that does not say by which version of the configuration it came about
+    /// came about by this one.
+    pub fn by_config(&self, version: &Arc<str>) {
+        self.shared
+            .config
+            .store(Some(Arc::new(Arc::clone(version))));
+    }
+
     /// Writes into the process's own log what the audit log could not take.
     pub fn report_unrecorded(&self, kind: Kind, record: &Record, why: Unavailable) {
-        let body = record.body(kind, self.shared.clock.now());
+        let body = self.shared.body(kind, record);
         let record = String::from_utf8_lossy(&body);
         tracing::warn!(error = %why, record = record.trim_end(), "an event could not be audited");
     }

@@ -16,6 +16,7 @@ mod peer;
 mod proxies;
 mod register;
 mod remembered;
+mod standing;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -85,7 +86,7 @@ pub struct Directory {
     /// Tokens that were read.
     verified: Remembered<Verified>,
     /// Tokens of the console that callers hold.
-    exposed: Remembered<Verified>,
+    exposed: Arc<Remembered<Verified>>,
     /// Which client a token of an issuer is.
     fits: Fits,
     /// Tokens of issuers that were read.
@@ -154,16 +155,6 @@ impl Directory {
     /// The client of a name.
     pub fn named(&self, name: &str) -> Option<&Arc<Client>> {
         self.names.get(name)
-    }
-
-    /// Whether what a token is bound to is still there: its client with that key, or its console.
-    pub fn still_knows(&self, holder: &Holder) -> bool {
-        match holder {
-            Holder::Client { name, key, .. } => self
-                .named(name)
-                .is_some_and(|client| self.keys.of_token(&client.name, key).is_some()),
-            Holder::Login(session) => self.passthrough.as_ref() == Some(&session.console),
-        }
     }
 
     /// The certificate of a connection, where there is one and clients have any.
@@ -279,7 +270,10 @@ impl Directory {
                 tenant: Arc::from(tenant),
                 aim: Aim::of(target, is_named),
             }),
-            Holder::Login(session) => VerifiedHolder::Login(session),
+            Holder::Login(session) => {
+                let revoked = Unidentified::Token(TokenFault::Revoked);
+                VerifiedHolder::Login(self.session(&session).ok_or(revoked)?)
+            }
         };
         let verified = Arc::new(Verified {
             expires,

@@ -6,5 +6,6 @@ mod bar;
 pub(crate) mod explain;
 pub(crate) mod freeze;
 pub(crate) mod keys;
+pub(crate) mod reload;
 pub(crate) mod state;
 pub(crate) mod tokens;

@@ -2,22 +2,28 @@
 //! cannot be wrong.
 
 mod compile;
+mod outline;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use outline::Differences;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use toml::de::DeTable;
 
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
+use crate::clock::Timestamp;
 use crate::gateway::Forwarded;
 use crate::listen;
 use crate::policy::Policy;
@@ -38,6 +44,8 @@ pub const SCHEMA: &str = include_str!("config/schema.json");
 /// What the program runs on.
 #[derive(Debug)]
 pub struct Settings {
+    /// The file itself
+    pub source: Source,
     /// `[server]`
     pub server: Server,
     /// `[admin]`
@@ -67,6 +75,41 @@ pub struct Settings {
     /// The limits at the door
     pub quotas: quota::Settings,
 }
+
+/// What a configuration was read from.
+#[derive(Clone)]
+pub struct Source {
+    /// The text of the file, in which no secret stands.
+    text: Arc<str>,
+    /// By what records and operators tell it from others: the start of its SHA-256.
+    pub version: Arc<str>,
+}
+
+impl Source {
+    fn of(text: &str) -> Self {
+        let mut version = hex::encode(digest::digest(&digest::SHA256, text.as_bytes()));
+        version.truncate(VERSION_DIGITS);
+        Self {
+            text: Arc::from(text),
+            version: Arc::from(version),
+        }
+    }
+
+    /// The version of a file, whether it can be used or not; none where it cannot be read.
+    pub fn version_of(path: &Path) -> Option<Arc<str>> {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(Self::of(&text).version)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.version).finish()
+    }
+}
+
+/// How many hex digits a version has.
+const VERSION_DIGITS: usize = 12;
 
 /// The listening side.
 #[derive(Debug)]
@@ -211,6 +254,17 @@ impl Settings {
     /// Tells every fault of the file itself.
     pub fn load_alone(path: &Path) -> Result<Self, ConfigError> {
         read(path, reader::FaultList::alone(), compile::settings)
+    }
+
+    /// What is in order and yet ought to be known: limits of the machine that are too low, keys that
+    /// end, rules that cannot do what they say.
+    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
+        let shortages = self.server.shortages.iter().map(ToString::to_string);
+        let asks = self.server.asks_for_certificates();
+        shortages
+            .chain(self.clients.warnings(now, asks))
+            .chain(self.policy.warnings())
+            .collect()
     }
 
     /// Reads only where and how the audit log is kept: whoever may read the log need not be able to

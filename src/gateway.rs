@@ -10,6 +10,7 @@ mod forwarded;
 mod frozen;
 mod headers;
 mod inject;
+mod live;
 mod location;
 mod login;
 mod rejection;
@@ -23,6 +24,7 @@ pub use answer::{AnswerBody, AnswerCut};
 pub use forwarded::Forwarded;
 pub use headers::OwnedHeaders;
 pub use inject::inject;
+pub use live::{LastReload, Live};
 pub use login::Passthrough;
 pub use rejection::Rejection;
 
@@ -45,7 +47,7 @@ use crate::quota::Quotas;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::roster::Roster;
 use crate::telemetry::Telemetry;
-use crate::token::Broker;
+use crate::token::{Broker, VspcIssuer};
 use crate::upstream::{Console, ConsoleId, Pace};
 use crate::{client, tenant, wire};
 
@@ -63,6 +65,8 @@ pub const GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
 /// Everything a request passes on its way.
 #[derive(Debug)]
 pub struct Gateway {
+    /// The version of the configuration, which records name.
+    pub version: Arc<str>,
     /// Bounds on request heads and bodies.
     pub limits: Limits,
     /// Whom proxies in front are believed to speak for.
@@ -87,6 +91,8 @@ pub struct Gateway {
     pub freezer: Arc<Freezer>,
     /// Where tokens come from.
     pub broker: Broker,
+    /// The accounts that it gets them by.
+    pub issuer: Arc<VspcIssuer>,
     /// The gateway's own tokens, which callers get.
     pub tokens: Arc<GatewayTokens>,
     /// The console whose own users may log in.

@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::client::Peer;
-use crate::gateway::{AnswerBody, Gateway};
+use crate::gateway::{AnswerBody, Gateway, Live};
 use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
@@ -46,10 +46,11 @@ use protocol::{PONG, Protocol, Protocols, spoken};
 use unread::Unread;
 
 /// Serves every connection of a listener until the drain begins. Connections go on after that,
-/// each until its last request is answered. `connections` are those of all listeners.
+/// each until its last request is answered. `connections` are those of all listeners. Each request
+/// is answered by the gateway that `live` has when it comes.
 pub async fn serve(
     listener: TcpListener,
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     connections: &Arc<Connections>,
     drain: &Drain,
 ) {
@@ -63,13 +64,14 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, from)) => {
-                let Some(place) = proxied::admit(connections, &gateway.proxies, from.ip()) else {
+                let Some(place) = proxied::admit(connections, &live.now().proxies, from.ip())
+                else {
                     refuse(stream);
                     continue;
                 };
-                let guard = gateway.telemetry.connection();
+                let guard = place.telemetry().connection();
                 let connection = Connection {
-                    gateway: Arc::clone(&gateway),
+                    live: Arc::clone(&live),
                     protocols: Arc::clone(&protocols),
                     draining: drain.watch(),
                     _open: guard,
@@ -92,7 +94,7 @@ pub async fn serve(
 }
 
 struct Connection {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     protocols: Arc<Protocols>,
     draining: Draining,
     _open: ConnectionGuard,
@@ -106,10 +108,12 @@ impl Connection {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let (place, from) = (&mut self.place, from.ip().to_canonical());
-        let said = proxied::source(&mut stream, place, &self.gateway.proxies, from);
-        let address = tokio::select! {
-            address = said => address,
-            () = late(&mut self.draining) => None,
+        let address = {
+            let gateway = self.live.now();
+            tokio::select! {
+                address = proxied::source(&mut stream, place, &gateway.proxies, from) => address,
+                () = late(&mut self.draining) => None,
+            }
         };
         let Some(address) = address else { return };
         let peer = Peer::plain(address);
@@ -134,18 +138,22 @@ impl Connection {
     async fn serve_http1(mut self, stream: TcpStream, peer: Peer) {
         let stream = self.watched(stream);
         let readings = Arc::new(Readings::default());
-        let limits = &self.gateway.limits;
-        let bounds = Bounds {
-            head: limits.head,
-            target: limits.target,
-            body: limits.body,
+        // For as long as the connection lasts: requests are held to the limits of their own
+        // configuration beside, when they are read.
+        let bounds = {
+            let limits = &self.live.now().limits;
+            Bounds {
+                head: limits.head,
+                target: limits.target,
+                body: limits.body,
+            }
         };
         let guard = Guard::new(stream, bounds, self.place.limits(), Arc::clone(&readings));
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
             answer_read(
-                Arc::clone(&self.gateway),
+                self.live.now(),
                 Arc::clone(&readings),
                 request,
                 peer.clone(),
@@ -175,7 +183,7 @@ impl Connection {
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
-            let (gateway, watch) = (Arc::clone(&self.gateway), watch.clone());
+            let (gateway, watch) = (self.live.now(), watch.clone());
             let peer = peer.clone();
             async move {
                 let answer = answer(gateway, request, peer).await?;

@@ -12,11 +12,16 @@ use commands::audit::{self, AuditCommand};
 use commands::explain::{self, ExplainArguments};
 use commands::freeze::{self, FreezeArguments, ThawArguments};
 use commands::keys::{self, KeysCommand};
+use commands::reload::{self, ReloadArguments};
 use commands::state::{self, StateCommand};
 use commands::tokens::{self, TokensCommand};
-use vspc_gateway::app::{self, Start};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload as filter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use vspc_gateway::app::{self, Process, SetLevel, Start};
 use vspc_gateway::clock::Clock;
-use vspc_gateway::config::{Log, LogFormat, Settings};
+use vspc_gateway::config::{Log, LogFormat, SCHEMA, Settings};
 use vspc_gateway::freeze::Freezer;
 
 /// hyper keeps two buffers of 8 KiB for a connection, of which one that has done little has touched
@@ -35,7 +40,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve. SIGTERM drains; SIGQUIT hands the sockets to a process started with --upgrade.
+    /// Serve. SIGHUP loads the configuration anew; SIGTERM drains; SIGQUIT hands the sockets to a
+    /// process started with --upgrade.
     Run {
         #[command(flatten)]
         file: ConfigFile,
@@ -47,9 +53,15 @@ enum Command {
     Check {
         #[command(flatten)]
         file: ConfigFile,
+        /// Check nothing, but print the JSON Schema of configuration files, for editors.
+        #[arg(long)]
+        schema: bool,
     },
     /// Say who would act as whom, by which rule, or why not and what would change it. Sends nothing.
     Explain(Box<ExplainArguments>),
+    /// Have the running gateway load its configuration anew: all of it, or nothing where the file has
+    /// faults.
+    Reload(ReloadArguments),
     /// Make API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -95,9 +107,11 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Run { file, upgrade } => run(&file, upgrade),
-        Command::Check { file } => check(&file),
+        Command::Check { schema: true, .. } => print(SCHEMA),
+        Command::Check { file, .. } => check(&file),
         Command::Explain(arguments) => explain::run(*arguments),
         Command::Keys(command) => keys::run(&command),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Audit(command) => audit::run(command),
         Command::State(command) => state::run(command),
         Command::Tokens(command) => tokens::run(command),
@@ -118,16 +132,18 @@ fn main() -> ExitCode {
 
 fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
     let settings = load(file)?;
-    start_logging(&settings.log);
-    for warning in settings.policy.warnings() {
-        tracing::warn!("{warning}");
-    }
+    let set_level = start_logging(&settings.log);
     let start = if upgrade {
         Start::Upgrade
     } else {
         Start::Fresh
     };
-    Ok(app::run(settings, start)?)
+    let process = Process {
+        file: file.config.clone(),
+        start,
+        set_level,
+    };
+    Ok(app::run(settings, process)?)
 }
 
 fn check(file: &ConfigFile) -> Result<(), Failure> {
@@ -136,13 +152,9 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     // A start would fail by it.
     Freezer::open(&settings.state.directory)
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let shortages = settings.server.shortages.iter().map(ToString::to_string);
-    let clients = settings
-        .clients
-        .warnings(Clock::System.now(), settings.server.asks_for_certificates());
-    let warnings: String = shortages
-        .chain(clients)
-        .chain(settings.policy.warnings())
+    let warnings = settings.warnings(Clock::System.now());
+    let warnings: String = warnings
+        .iter()
         .map(|warning| format!("\nwarning: {warning}"))
         .collect();
     print(&format!(
@@ -155,16 +167,20 @@ fn load(file: &ConfigFile) -> Result<Settings, Failure> {
     Settings::load(&file.config).map_err(|error| Failure(error.to_string(), BAD_USAGE))
 }
 
-fn start_logging(log: &Log) {
-    let builder = tracing_subscriber::fmt()
+/// Starts to log, and gives what changes the level of detail.
+fn start_logging(log: &Log) -> SetLevel {
+    let (filter, handle) = filter::Layer::new(LevelFilter::from_level(log.level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_max_level(log.level)
         .with_ansi(false)
         .with_target(false);
+    let filtered = tracing_subscriber::registry().with(filter);
     match log.format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.init(),
+        LogFormat::Json => filtered.with(lines.json()).init(),
+        LogFormat::Text => filtered.with(lines).init(),
     }
+    // It fails only where nothing is logged any more.
+    Box::new(move |level| drop(handle.reload(LevelFilter::from_level(level))))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod asking;
 mod book;
 mod pace;
 mod reading;
+mod succession;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -216,6 +217,11 @@ impl Roster {
     /// Reads one console for ever.
     async fn keep(&self, watched: &Watched) {
         let mut setbacks = 0;
+        if watched.is_read() {
+            // By the configuration before: it is looked whether that holds, but not at each of many
+            // reloads in a row.
+            tokio::time::sleep(TAKEN_OVER).await;
+        }
         loop {
             let reading = AssertUnwindSafe(self.refresh(watched)).catch_unwind();
             let outcome = match tokio::time::timeout(READING_TIME, reading).await {
@@ -249,9 +255,14 @@ impl Roster {
         if let Some(more) = changes.len().checked_sub(LINES).filter(|more| *more > 0) {
             tracing::warn!(%console, more, "more has changed than is told here; see the audit log");
         }
-        for change in &changes {
-            change.record(console, &self.auditor).await;
-        }
+        let (console, auditor) = (console.clone(), self.auditor.clone());
+        // A configuration that is replaced meanwhile does not keep them from being recorded.
+        let recording = tokio::spawn(async move {
+            for change in &changes {
+                change.record(&console, &auditor).await;
+            }
+        });
+        drop(recording.await);
         Ok(())
     }
 
@@ -367,6 +378,8 @@ fn count(telemetry: &Telemetry, console: &ConsoleId, report: &Report) {
 const LINES: usize = 100;
 /// The most time for one reading.
 const READING_TIME: Duration = Duration::from_secs(5 * 60);
+/// How long a reading that was taken over is believed.
+const TAKEN_OVER: Duration = Duration::from_secs(1);
 /// All states that tenants are counted by.
 const STATES: [&str; 8] = [
     "ok",

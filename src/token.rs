@@ -22,10 +22,11 @@ mod session;
 mod shared;
 mod slot;
 mod store;
+mod succession;
 mod survey;
 mod upkeep;
 
-pub use issuer::{Account, Login, VspcIssuer};
+pub use issuer::{Account, Accounts, Login, VspcIssuer};
 
 pub use broker::{Broker, SessionState, TokenStats};
 pub use desk::VisitorTurn;
@@ -33,6 +34,7 @@ pub use lease::{Generation, Lease};
 pub use logins::{Given, Known, Logins, Place, Turn};
 pub use policy::{PolicyError, RefreshPolicy, RefreshSettings};
 pub use store::SessionStore;
+pub use succession::Leaving;
 pub use survey::{
     Forgotten, Life as TokenLife, Picked, RenewalLimit, Renewed, SurveyFilter, TokenKind,
     TokenState, TokenView, Which,

@@ -25,6 +25,7 @@ pub use tls::{Fingerprint256, Trust, TrustError};
 pub use turn::{NoTurn, Turn};
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,24 +39,46 @@ use breaker::Breaker;
 use pool::{POOL_SIZE, Pool, Pools, Reach};
 use share::Shares;
 
-/// The name of a console, as the configuration gives it.
+/// A console: its name, as the configuration gives it, and where it is. One that is somewhere else
+/// from some time on is another console, which must not be shown what the first one gave.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ConsoleId(Arc<str>);
+pub struct ConsoleId {
+    name: Arc<str>,
+    /// A digest of scheme, host and port.
+    place: u64,
+}
 
 impl ConsoleId {
-    /// Names a console.
+    /// Names a console of which it is not known where it is.
     pub fn new(name: &str) -> Self {
-        Self(Arc::from(name))
+        let name = Arc::from(name);
+        Self { name, place: 0 }
+    }
+
+    /// Names a console at a place.
+    pub fn at(name: &str, scheme: &Scheme, authority: &Authority) -> Self {
+        let mut place = DefaultHasher::new();
+        scheme.as_str().hash(&mut place);
+        authority.as_str().to_ascii_lowercase().hash(&mut place);
+        Self {
+            name: Arc::from(name),
+            place: place.finish(),
+        }
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// The name, shared.
     pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.name)
+    }
+
+    /// Whether a console has the name of this one, wherever it is.
+    pub fn has_name_of(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
@@ -67,7 +90,7 @@ impl fmt::Debug for ConsoleId {
 
 impl fmt::Display for ConsoleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -84,7 +107,7 @@ pub enum HttpVersions {
 }
 
 /// How a console is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Its name.
     pub id: ConsoleId,
@@ -120,7 +143,7 @@ impl Settings {
 }
 
 /// How a console is shared, and when it is left alone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sharing {
     /// What it and each tenant may use.
     pub limits: share::Limits,
@@ -158,6 +181,8 @@ impl Default for Sharing {
 /// One VSPC server.
 pub struct Console {
     settings: Settings,
+    /// What its trust rested on when it was made.
+    trusted: Option<u64>,
     shares: Shares,
     breaker: Breaker,
     /// The connections of a console whose addresses are not checked, or not known yet.
@@ -185,6 +210,7 @@ impl Console {
             Arc::new(balance)
         });
         Ok(Self {
+            trusted: settings.trust.print(),
             shares: Shares::new(settings.sharing.limits),
             breaker,
             settings,
@@ -201,6 +227,12 @@ impl Console {
     /// How the console is reached.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether these settings, and the files that they name, lead to the console just as it was
+    /// made. Reads files.
+    pub fn is_reached_by(&self, settings: &Settings) -> bool {
+        self.settings == *settings && self.trusted == settings.trust.print()
     }
 
     /// Who waits for a turn.

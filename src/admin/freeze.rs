@@ -29,7 +29,7 @@ struct Asked {
 impl Admin {
     /// `GET /frozen`
     pub(super) fn list_frozen(&self) -> Response<Full<Bytes>> {
-        let body = json!({"frozen": self.gateway.freezer.holds()});
+        let body = json!({"frozen": self.gateway().freezer.holds()});
         as_json(StatusCode::OK, &body)
     }
 
@@ -47,10 +47,10 @@ impl Admin {
         if !recorded {
             warnings.push("it could not be recorded in the audit log in time".to_owned());
         }
-        let hold = Hold::new(scope, self.gateway.clock.now(), who.to_string(), reason);
-        let earlier = self.gateway.freezer.hold(hold.clone());
+        let hold = Hold::new(scope, self.gateway().clock.now(), who.to_string(), reason);
+        let earlier = self.gateway().freezer.hold(hold.clone());
         tracing::warn!(%hold, recorded, "an operator has frozen");
-        let kept = on_disk(&self.gateway.freezer, Freezer::keep).await;
+        let kept = on_disk(&self.gateway().freezer, Freezer::keep).await;
         if let Err(error) = &kept {
             tracing::error!(%error, "a freeze is in force, but would not survive a restart");
             warnings.push(format!(
@@ -66,7 +66,8 @@ impl Admin {
     /// Records a stop, if that can be done in a second: it must not wait for longer. What comes too
     /// late for that may still be recorded.
     async fn record_if_possible(&self, record: &Record) -> bool {
-        let auditor = &self.gateway.auditor;
+        let gateway = self.gateway();
+        let auditor = &gateway.auditor;
         let noted = timeout(PATIENCE, auditor.note_durable(Kind::Admin, record)).await;
         let error = match noted {
             Ok(Ok(())) => return true,
@@ -86,7 +87,7 @@ impl Admin {
         let mut record = who.record("thaw");
         let asked = self.asked(body, &mut record, &mut Vec::new());
         let asked = asked.and_then(|(scope, _)| {
-            let holds = self.gateway.freezer.holds();
+            let holds = self.gateway().freezer.holds();
             match holds.iter().find(|hold| hold.is_of(&scope)) {
                 Some(hold) => Ok(hold.scope.clone()),
                 None => Err(not_frozen(&scope, &holds)),
@@ -95,7 +96,7 @@ impl Admin {
         let scope = self.or_record(&record, asked).await?;
         self.record_first(&record).await?;
         let of_scope = scope.clone();
-        let thawed = on_disk(&self.gateway.freezer, move |freezer| {
+        let thawed = on_disk(&self.gateway().freezer, move |freezer| {
             freezer.thaw(&of_scope)
         })
         .await;
@@ -107,7 +108,7 @@ impl Admin {
                 message,
             )
         });
-        let left = self.gateway.freezer.holds();
+        let left = self.gateway().freezer.holds();
         let thawed = thawed.and_then(|hold| hold.ok_or_else(|| not_frozen(&scope, &left)));
         let thawed = self.or_record(&record, thawed).await?;
         tracing::warn!(%who, hold = %thawed, "an operator has thawed");
@@ -129,7 +130,7 @@ impl Admin {
         let scope = match (asked.tenant, asked.client) {
             (None, None) => Scope::Everything,
             (Some(tenant), None) => {
-                let known = self.gateway.tenants.get(&tenant);
+                let known = self.gateway().tenants.get(&tenant);
                 if known.is_none() {
                     warnings.push(unknown("tenant", &tenant));
                 }
@@ -138,7 +139,7 @@ impl Admin {
                 Scope::Tenant(name)
             }
             (None, Some(client)) => {
-                if self.gateway.clients.named(&client).is_none() {
+                if self.gateway().clients.named(&client).is_none() {
                     warnings.push(unknown("client", &client));
                 }
                 record.client = Some(Arc::from(client.as_str()));

@@ -6,7 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::audit::Health;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 
@@ -30,12 +30,20 @@ pub(super) struct Gauges {
     turns_waiting: Family<ConsoleLabel, Gauge>,
     address_healthy: Family<AddressLabel, Gauge>,
     key_expires: Family<KeyLabel, Gauge>,
+    config: Family<VersionLabel, Gauge>,
+    reload_succeeded: Gauge,
+    reload_time: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KeyLabel {
     client: String,
     key: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct VersionLabel {
+    version: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -54,6 +62,7 @@ impl Gauges {
         self.register_audit(registry);
         self.register_tokens(registry);
         self.register_consoles(registry);
+        self.register_config(registry);
     }
 
     fn register_audit(&self, registry: &mut Registry) {
@@ -175,9 +184,47 @@ impl Gauges {
         }
     }
 
+    fn register_config(&self, registry: &mut Registry) {
+        registry.register(
+            "config_info",
+            "1, with the version of the configuration that is in force",
+            self.config.clone(),
+        );
+        registry.register(
+            "config_last_reload_success",
+            "1 if the last reload of the configuration succeeded, or there was none; 0 if it was refused",
+            self.reload_succeeded.clone(),
+        );
+        registry.register(
+            "config_last_reload_timestamp_seconds",
+            "When the configuration was last reloaded or refused; 0 where that never was",
+            self.reload_time.clone(),
+        );
+    }
+
+    fn read_config(&self, live: &Live, gateway: &Gateway) {
+        self.config.clear();
+        let label = VersionLabel {
+            version: gateway.version.to_string(),
+        };
+        set(&self.config.get_or_create(&label), 1);
+        let last = live.last_reload();
+        let succeeded = last.is_none_or(|last| last.succeeded);
+        set(&self.reload_succeeded, u64::from(succeeded));
+        let at = last.map_or(0, |last| last.at.0.div_euclid(1_000_000));
+        self.reload_time.set(at);
+    }
+
     fn read_consoles(&self, gateway: &Gateway) {
-        // Names may lead elsewhere than before.
+        // Names may lead elsewhere than before, and consoles may be gone.
         self.address_healthy.clear();
+        for family in [
+            &self.turns_waiting,
+            &self.breaker_open,
+            &self.session_expires,
+        ] {
+            family.clear();
+        }
         for (id, console) in &gateway.consoles {
             let label = ConsoleLabel {
                 console: id.to_string(),
@@ -199,7 +246,9 @@ impl Gauges {
         }
     }
 
-    pub(super) fn read(&self, gateway: &Gateway) {
+    pub(super) fn read(&self, live: &Live) {
+        let gateway = &*live.now();
+        self.read_config(live, gateway);
         let auditor = &gateway.auditor;
         let stats = auditor.stats();
         set(&self.audit_queued, stats.queued);

@@ -32,7 +32,8 @@ impl Admin {
             parse(body).and_then(|asked: Asked| super::freeze::checked_reason(asked.reason));
         record.reason = self.or_record(&record, asked).await?;
         self.record_first(&record).await?;
-        let (tokens, now) = (Arc::clone(&self.gateway.tokens), self.gateway.clock.now());
+        let gateway = self.gateway();
+        let (tokens, now) = (Arc::clone(&gateway.tokens), gateway.clock.now());
         let rotated = tokio::task::spawn_blocking(move || tokens.rotate(now)).await;
         let unavailable = |error: String| {
             let message = format!("there is no new key: {error}");

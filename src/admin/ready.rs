@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::reply::{as_json, no_such_console};
 use crate::audit::Health;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::listen::Drain;
 use crate::roster::Report;
 use crate::token::SessionState;
@@ -16,11 +16,12 @@ use crate::upstream::{AddressState, ConsoleId};
 /// Ready means: the process is not draining, not everything is frozen, audit works, and at least one
 /// console has a usable session; with `?console=NAME`, that one.
 pub(super) fn answer(
-    gateway: &Gateway,
+    live: &Live,
     drain: &Drain,
     query: Option<&str>,
     trusted: bool,
 ) -> Response<Full<Bytes>> {
+    let gateway = &*live.now();
     let asked = query.and_then(|query| {
         query
             .split('&')
@@ -69,8 +70,22 @@ pub(super) fn answer(
     as_json(
         status,
         &json!({"ready": ready, "draining": draining, "audit": audit, "consoles": consoles,
-            "frozen": frozen}),
+            "frozen": frozen, "config": config(live, gateway)}),
     )
+}
+
+/// By which configuration, and what came of the last attempt to load another.
+fn config(live: &Live, gateway: &Gateway) -> Value {
+    let mut told = json!({"version": &*gateway.version});
+    if let (Some(last), Some(told)) = (live.last_reload(), told.as_object_mut()) {
+        let text = last.at.text();
+        let at = String::from_utf8_lossy(&text);
+        told.insert(
+            "last_reload".to_owned(),
+            json!({"succeeded": last.succeeded, "time": at}),
+        );
+    }
+    told
 }
 
 fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {

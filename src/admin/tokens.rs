@@ -50,10 +50,13 @@ impl Admin {
         let read = self.read_filter(query, &mut record);
         self.record_use(record, read.as_ref().err()).await;
         let (filter, limit) = read?;
-        let mut views = self.gateway.broker.survey(&filter, limit.saturating_add(1));
+        let mut views = self
+            .gateway()
+            .broker
+            .survey(&filter, limit.saturating_add(1));
         let more = views.len() > limit;
         views.truncate(limit);
-        let all = self.gateway.tenants.all();
+        let all = self.gateway().tenants.all();
         let mut tenants: HashMap<Arc<TokenKey>, Vec<&str>> = HashMap::new();
         for tenant in &all {
             if let Some(key) = tenant.key() {
@@ -77,7 +80,7 @@ impl Admin {
                 let message = "a log-in cannot be renewed, only dropped";
                 return Err(Refusal::bad_request(message));
             };
-            let picked = self.gateway.broker.to_renew(&which);
+            let picked = self.gateway().broker.to_renew(&which);
             if picked.is_empty() {
                 return Err(Refusal::not_found(
                     "no token is known that acts as this user",
@@ -90,7 +93,7 @@ impl Admin {
         let picked = self.or_record(&record, picked).await?;
         self.record_first(&record).await?;
         tracing::warn!(%who, tokens = picked.len(), "an operator has tokens renewed");
-        let deadline = Instant::now() + self.gateway.token_wait;
+        let deadline = Instant::now() + self.gateway().token_wait;
         let renewed = picked.renew(deadline).await;
         let tokens = renewed.iter().map(|renewed| {
             let mut token = told(&renewed.view, &HashMap::new());
@@ -115,7 +118,7 @@ impl Admin {
             Meant::LogIn(login) => return self.end_log_in(who, record, login).await,
             Meant::Tokens(which) => which,
         };
-        let picked = self.gateway.broker.to_drop(&which);
+        let picked = self.gateway().broker.to_drop(&which);
         let is_session = matches!(which, Which::Session(_));
         if is_session {
             let counted = self.renewals.login(&picked);
@@ -163,7 +166,8 @@ impl Admin {
         login: LoginId,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         self.record_first(&record).await?;
-        let (tokens, now) = (Arc::clone(&self.gateway.tokens), self.gateway.clock.now());
+        let gateway = self.gateway();
+        let (tokens, now) = (Arc::clone(&gateway.tokens), gateway.clock.now());
         let ended = tokio::task::spawn_blocking(move || tokens.end(login, now)).await;
         let ended = match ended {
             Ok(Ok(())) => Ok(()),
@@ -179,7 +183,7 @@ impl Admin {
             )
         };
         self.or_record(&record, ended.map_err(unavailable)).await?;
-        if let Some(passthrough) = &self.gateway.passthrough {
+        if let Some(passthrough) = &gateway.passthrough {
             passthrough.logins.end(login);
         }
         tracing::warn!(%who, %login, "an operator has ended a log-in");
@@ -213,7 +217,7 @@ impl Admin {
 
     /// The own account of a tenant, where it has one.
     fn account(&self, name: &str, record: &mut Record) -> Option<Arc<AccountKey>> {
-        let tenant = self.gateway.tenants.get(name)?;
+        let tenant = self.gateway().tenants.get(name)?;
         let account = tenant.account()?;
         record.tenant = Some(Arc::clone(&tenant.name));
         record.console = Some(tenant.console.shared());
@@ -221,7 +225,7 @@ impl Admin {
     }
 
     fn tenant(&self, name: &str, record: &mut Record) -> Result<TokenKey, Refusal> {
-        let Some(tenant) = self.gateway.tenants.get(name) else {
+        let Some(tenant) = self.gateway().tenants.get(name) else {
             let message = format!("no tenant has the name or alias {name:?}");
             return Err(Refusal::not_found(message));
         };
@@ -236,11 +240,12 @@ impl Admin {
     }
 
     fn console(&self, name: &str, record: &mut Record) -> Result<ConsoleId, Refusal> {
-        let console = ConsoleId::new(name);
-        if !self.gateway.consoles.contains_key(&console) {
+        let gateway = self.gateway();
+        let named = gateway.consoles.keys().find(|id| id.as_str() == name);
+        let Some(console) = named.cloned() else {
             let message = format!("no console is called {name:?}");
             return Err(Refusal::not_found(message));
-        }
+        };
         record.console = Some(console.shared());
         Ok(console)
     }
@@ -283,7 +288,8 @@ impl Admin {
 
     /// Records what is about to be done: it is on the disk when this returns.
     pub(super) async fn record_first(&self, record: &Record) -> Result<(), Refusal> {
-        let noted = self.gateway.auditor.note_durable(Kind::Admin, record);
+        let gateway = self.gateway();
+        let noted = gateway.auditor.note_durable(Kind::Admin, record);
         let why = match tokio::time::timeout(AUDIT_TIME, noted).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
@@ -302,7 +308,8 @@ impl Admin {
         if let Some(refusal) = refused {
             record.code = Some(Code::Refused(refusal.code()));
         }
-        let auditor = &self.gateway.auditor;
+        let gateway = self.gateway();
+        let auditor = &gateway.auditor;
         if let Err(error) = auditor.note(Kind::Admin, &record).await {
             auditor.report_unrecorded(Kind::Admin, &record, error);
         }

@@ -8,15 +8,16 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit::{Auditor, Code, Kind, Record};
 use crate::freeze::{Hold, Scope, Seen};
-use crate::gateway::Gateway;
+use crate::gateway::Live;
 
 /// Looks for it once a second, and tells of it in log and audit. Whoever was frozen by the name of a
 /// company, before the directory was read, is frozen by its id as well from then on. Never ends.
-pub(super) async fn watch(gateway: &Gateway) {
+pub(super) async fn watch(live: Arc<Live>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let gateway = live.now();
         let id_of = |name: &str| Some(gateway.tenants.get(name)?.id.to_string());
         gateway.freezer.learn_ids(id_of);
         let freezer = Arc::clone(&gateway.freezer);

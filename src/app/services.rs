@@ -6,23 +6,28 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::FutureExt as _;
+use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
-use crate::admin::{Admin, Peer};
+use crate::admin::{Admin, Peer, Reloads};
 use crate::config::{AdminAddress, AdminListener};
-use crate::gateway::Gateway;
+use crate::gateway::Live;
 use crate::listen::{Connections, Drain, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
+use super::reload::Reloader;
+use super::upkeep::{addresses, keys, renewals, rosters};
 
 /// What the services and the end of the process share.
 pub(super) struct Shared {
@@ -32,10 +37,14 @@ pub(super) struct Shared {
     pub(super) failed: Notify,
     /// Told when a new process has the listening sockets.
     pub(super) handed_over: Notify,
+    /// Set while a new process is offered the listening sockets.
+    pub(super) handing_over: AtomicBool,
+    /// The most time that requests get to end.
+    drain_time: Mutex<Duration>,
 }
 
 impl Shared {
-    pub(super) fn new(drain: Drain) -> Self {
+    pub(super) fn new(drain: Drain, drain_time: Duration) -> Self {
         let (fds, failure, failed) = (OnceLock::new(), Mutex::new(None), Notify::new());
         Self {
             drain,
@@ -43,7 +52,23 @@ impl Shared {
             failure,
             failed,
             handed_over: Notify::new(),
+            handing_over: AtomicBool::new(false),
+            drain_time: Mutex::new(drain_time),
         }
+    }
+
+    /// Whether the process ends, or may be about to.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.drain.has_begun() || self.handing_over.load(Ordering::Relaxed)
+    }
+
+    /// The most time that requests get to end.
+    pub(super) fn drain_time(&self) -> Duration {
+        *self.drain_time.lock()
+    }
+
+    pub(super) fn set_drain_time(&self, time: Duration) {
+        *self.drain_time.lock() = time;
     }
 
     /// A service cannot go on: the process ends.
@@ -79,7 +104,7 @@ impl Shared {
 
 /// Accepts clients.
 pub(super) struct DataPlane {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     listen: Vec<SocketAddr>,
     connections: Arc<Connections>,
     workers: usize,
@@ -88,14 +113,14 @@ pub(super) struct DataPlane {
 
 impl DataPlane {
     pub(super) fn new(
-        gateway: Arc<Gateway>,
+        live: Arc<Live>,
         listen: Vec<SocketAddr>,
         connections: Arc<Connections>,
         workers: usize,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
-            gateway,
+            live,
             listen,
             connections,
             workers,
@@ -118,11 +143,11 @@ impl Service for DataPlane {
             match take_or_bind(*address, fds.as_ref()) {
                 Ok(listener) => {
                     tracing::info!(%address, "clients are served");
-                    let gateway = Arc::clone(&self.gateway);
+                    let live = Arc::clone(&self.live);
                     let drain = self.shared.drain.clone();
                     let connections = Arc::clone(&self.connections);
                     accepting.spawn(async move {
-                        serve(listener, gateway, &connections, &drain).await;
+                        serve(listener, live, &connections, &drain).await;
                     });
                 }
                 Err(error) => return self.shared.fail(&error),
@@ -147,13 +172,18 @@ impl Service for DataPlane {
 /// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster and
 /// issuers' keys, checks the consoles' addresses, and looks for what other processes have frozen.
 pub(super) struct TokenService {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
+    reloader: Option<Reloader>,
     shared: Arc<Shared>,
 }
 
 impl TokenService {
-    pub(super) fn new(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Self {
-        Self { gateway, shared }
+    pub(super) fn new(live: Arc<Live>, reloader: Reloader, shared: Arc<Shared>) -> Self {
+        Self {
+            live,
+            reloader: Some(reloader),
+            shared,
+        }
     }
 }
 
@@ -165,43 +195,22 @@ impl Service for TokenService {
         _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        for console in self.gateway.consoles.keys() {
-            self.gateway.broker.warm(console);
-        }
-        let tenants = self.gateway.tenants.all();
-        self.gateway.broker.expect_tenants(tenants.len());
-        let accounts: Vec<_> = tenants
-            .iter()
-            .filter_map(|tenant| tenant.account())
-            .collect();
         let stop = || {
             let mut draining = self.shared.drain.watch();
             async move { draining.begun().await }
         };
-        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
-        let renewals = async move {
-            gateway.broker.resume_accounts(accounts).await;
-            gateway.broker.run_renewals(stopped).await;
-        };
-        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
-        let roster = async move { gateway.roster.run(stopped).await };
-        let (gateway, stopped) = (Arc::clone(&self.gateway), stop());
-        let keys = async move { gateway.issuers.run(stopped).await };
-        // What is frozen is looked for until the very end.
-        let gateway = Arc::clone(&self.gateway);
-        let freezes = async move { watch(&gateway).await };
-        // So are the consoles' addresses.
-        let gateway = Arc::clone(&self.gateway);
-        let addresses = async move {
-            let consoles = gateway.consoles.values();
-            join_all(consoles.map(|console| console.watch_addresses())).await;
-        };
+        let live = || Arc::clone(&self.live);
+        let reloads = self.reloader.take().map(Reloader::run);
+        let reloads = OptionFuture::from(reloads).map(|_| ());
+        let shared = &self.shared;
         tokio::join!(
-            indispensable("renewal of tokens", renewals, &self.shared),
-            indispensable("the directory of tenants", roster, &self.shared),
-            indispensable("keys of issuers", keys, &self.shared),
-            indispensable("the watch over freezes", freezes, &self.shared),
-            indispensable("checks of addresses", addresses, &self.shared),
+            indispensable("renewal of tokens", renewals(live(), stop()), shared),
+            indispensable("keys of issuers", keys(live(), stop()), shared),
+            indispensable("the directory of tenants", rosters(live(), stop()), shared),
+            // These go on until the very end.
+            indispensable("the watch over freezes", watch(live()), shared),
+            indispensable("checks of addresses", addresses(live()), shared),
+            indispensable("reloads", reloads, shared),
         );
     }
 
@@ -239,18 +248,23 @@ pub(super) struct AdminService {
 
 impl AdminService {
     pub(super) fn new(
-        gateway: Arc<Gateway>,
+        (live, reloads): (Arc<Live>, Reloads),
         admin: AdminListener,
         start: Start,
         shared: Arc<Shared>,
     ) -> Self {
         let AdminListener { listen, token } = admin;
         Self {
-            admin: Arc::new(Admin::new(gateway, token, shared.drain.clone())),
+            admin: Arc::new(Admin::new(live, token, shared.drain.clone()).reloading(reloads)),
             listen,
             start,
             shared,
         }
+    }
+
+    /// Who answers, and where.
+    pub(super) fn place(&self) -> (Arc<Admin>, AdminAddress) {
+        (Arc::clone(&self.admin), self.listen.clone())
     }
 
     async fn serve_tcp(&self, address: SocketAddr, fds: Option<&ListenFds>) {
@@ -365,13 +379,12 @@ pub(super) fn refuse_other_files(path: &Path) -> io::Result<()> {
 
 async fn pause(error: &io::Error) {
     tracing::warn!(%error, "cannot accept an operator's connection");
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::time::Duration;
 
     use tokio::time::timeout;
 
@@ -379,7 +392,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_in_one_part_ends_the_process_and_no_other_part() {
-        let shared = Shared::new(Drain::new());
+        let shared = Shared::new(Drain::new(), Duration::ZERO);
         let (sender, mut others) = tokio::sync::mpsc::channel(1);
         let other = async move {
             shared_beat(&sender).await;
@@ -407,7 +420,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_comes_to_its_end_ends_nothing() {
-        let shared = Shared::new(Drain::new());
+        let shared = Shared::new(Drain::new(), Duration::ZERO);
         indispensable("one", async {}, &shared).await;
         assert_eq!(shared.failure(), None);
     }

@@ -3,20 +3,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::services::Shared;
-use crate::audit::Auditor;
+use crate::admin::{NotLoaded, Reloads};
+use crate::audit::{Auditor, Record};
 
 pub(super) struct Signals {
     pub(super) auditor: Auditor,
     pub(super) shared: Arc<Shared>,
-    /// The most time that requests get to end.
-    pub(super) drain_time: Duration,
+    /// Has the configuration loaded anew.
+    pub(super) reloads: Reloads,
     /// Where a new process waits for the listening sockets.
     pub(super) upgrade_socket: PathBuf,
 }
@@ -60,9 +61,7 @@ impl Signals {
                     self.shared.fail(&"the audit writer died");
                     return self.shared.drain.cut().await;
                 }
-                _ = listened.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
-                }
+                _ = listened.hangup.recv() => self.reload(),
                 _ = listened.quit.recv() => {
                     if self.hand_over().await {
                         break;
@@ -70,13 +69,14 @@ impl Signals {
                 }
             }
         }
+        let drain_time = self.shared.drain_time();
         tracing::info!(
-            seconds = self.drain_time.as_secs(),
+            seconds = drain_time.as_secs(),
             "draining: no new connections"
         );
         self.shared.close_sockets();
         tokio::select! {
-            all = self.shared.drain.run(self.drain_time) => {
+            all = self.shared.drain.run(drain_time) => {
                 if all {
                     tracing::info!("every request has ended");
                     return;
@@ -91,8 +91,29 @@ impl Signals {
         self.shared.drain.cut().await;
     }
 
+    /// Has the configuration loaded anew, and waits for nothing: what comes of it is logged.
+    fn reload(&self) {
+        let by = Record {
+            peer: Some("SIGHUP".to_owned()),
+            ..Record::default()
+        };
+        let reloads = self.reloads.clone();
+        tokio::spawn(async move {
+            if let Err(error @ NotLoaded::NotNow(_)) = reloads.ask(by).await {
+                tracing::warn!(%error, "SIGHUP does nothing");
+            }
+        });
+    }
+
     /// Sends the listening sockets to a new process. Without one this process goes on.
     async fn hand_over(&self) -> bool {
+        self.shared.handing_over.store(true, Ordering::Relaxed);
+        let is_over = self.send_sockets().await;
+        self.shared.handing_over.store(is_over, Ordering::Relaxed);
+        is_over
+    }
+
+    async fn send_sockets(&self) -> bool {
         let Some(sockets) = self.shared.sockets() else {
             return false;
         };

@@ -282,7 +282,7 @@ impl Log {
     }
 
     fn notice(&mut self, operation: &'static str, detail: String) {
-        let body = Record::event(operation, detail).body(Kind::Admin, self.clock.now());
+        let body = Record::event(operation, detail).body(Kind::Admin, self.clock.now(), None);
         self.notices.push(body);
     }
 

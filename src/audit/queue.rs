@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Duration;
@@ -188,6 +189,8 @@ pub(super) struct Queue {
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) admission: Duration,
+    /// The version of the present configuration.
+    pub(super) config: ArcSwapOption<Arc<str>>,
     pub(super) places: Semaphore,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
@@ -217,6 +220,7 @@ impl Shared {
         Self {
             clock,
             admission,
+            config: ArcSwapOption::empty(),
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -290,6 +294,16 @@ impl Shared {
         result
     }
 
+    /// Writes a record, by the present configuration where it does not say otherwise.
+    pub(super) fn body(&self, kind: Kind, record: &Record) -> Vec<u8> {
+        let present = match record.config {
+            Some(_) => None,
+            None => self.config.load_full(),
+        };
+        let present = present.as_deref().map(|version| &**version);
+        record.body(kind, self.clock.now(), present)
+    }
+
     fn enqueue(
         &self,
         kind: Kind,
@@ -297,7 +311,7 @@ impl Shared {
         place: bool,
         waiter: Option<Waiter>,
     ) -> Result<(), Unavailable> {
-        let body = record.body(kind, self.clock.now());
+        let body = self.body(kind, record);
         let awaited = waiter.is_some();
         let mut queue = self.queue.lock();
         if queue.closed {

@@ -245,8 +245,9 @@ impl Record {
         }
     }
 
-    /// The record's line without the start `{"seq":N,`, which only the one writer can give.
-    pub(super) fn body(&self, kind: Kind, time: Timestamp) -> Vec<u8> {
+    /// The record's line without the start `{"seq":N,`, which only the one writer can give. `config`
+    /// is the version of the configuration by which it came about, if it does not say itself.
+    pub(super) fn body(&self, kind: Kind, time: Timestamp, config: Option<&str>) -> Vec<u8> {
         let mut body = Vec::with_capacity(USUAL_BYTES);
         let out = &mut body;
         json::name(out, "time");
@@ -254,17 +255,17 @@ impl Record {
         out.extend_from_slice(&time.text());
         out.push(b'"');
         text(out, "kind", Some(kind.as_str()));
-        self.put_actors(out);
+        self.put_actors(out, config);
         self.put_request(out);
         self.put_outcome(out, kind);
         out.extend_from_slice(b"}\n");
         body
     }
 
-    fn put_actors(&self, out: &mut Vec<u8>) {
+    fn put_actors(&self, out: &mut Vec<u8>, config: Option<&str>) {
         let id = self.request_id.as_ref();
         text(out, "request_id", id.map(RequestId::as_str));
-        text(out, "config", self.config.as_deref());
+        text(out, "config", self.config.as_deref().or(config));
         text(out, "client", self.client.as_deref());
         text(out, "credential", self.credential.as_deref());
         text(out, "principal", self.principal.as_deref());
@@ -403,7 +404,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn read(record: &Record, kind: Kind) -> Value {
-        let body = record.body(kind, Timestamp(1_772_600_767_000_089));
+        let body = record.body(kind, Timestamp(1_772_600_767_000_089), None);
         let line = [b"{\"seq\":7,".as_slice(), body.as_slice()].concat();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(line.last(), Some(&b'\n'));

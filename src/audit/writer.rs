@@ -223,8 +223,9 @@ impl Worker {
     fn push_probe(&mut self) {
         let (done, _) = oneshot::channel();
         let detail = format!("{} refused since the start", self.shared.stats().refused);
-        let body =
-            Record::event("audit.recovered", detail).body(Kind::Admin, self.shared.clock.now());
+        let body = self
+            .shared
+            .body(Kind::Admin, &Record::event("audit.recovered", detail));
         self.pending.push(
             &body,
             false,

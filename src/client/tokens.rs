@@ -1,8 +1,10 @@
 //! The gateway's own tokens: useless at a console, bound to what they were issued for.
 
+mod lifetimes;
 mod signing;
 mod turns;
 
+pub use lifetimes::Lifetimes;
 pub use signing::{RotateError, Rotated};
 
 use std::fmt;
@@ -14,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use jsonwebtoken::{Algorithm, Header, Validation};
+use parking_lot::RwLock;
 use serde::Deserialize;
 
 use super::claims::{Claims, Holder, LoginId, Purpose, WrittenHolder, random_uuid};
@@ -28,23 +31,12 @@ use signing::Signing;
 pub struct GatewayTokens {
     /// Log-ins that have ended before their tokens did.
     ended: DashMap<LoginId, i64>,
-    lifetimes: Lifetimes,
+    lifetimes: RwLock<Lifetimes>,
     signing: Signing,
     state: Arc<State>,
     /// The second of the last time that what has ended was cleared away.
     swept: AtomicI64,
     validation: Validation,
-}
-
-/// How long tokens live.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Lifetimes {
-    /// An access token.
-    pub access: Duration,
-    /// A refresh token.
-    pub refresh: Duration,
-    /// The key that signs both, until another is made; none is until an operator wants another.
-    pub keys: Option<Duration>,
 }
 
 /// What a log-in is answered with.
@@ -128,17 +120,12 @@ impl GatewayTokens {
         validation.validate_exp = false;
         Ok(Self {
             ended,
-            lifetimes,
+            lifetimes: RwLock::new(lifetimes),
             signing,
             state,
             swept: AtomicI64::new(i64::MIN),
             validation,
         })
-    }
-
-    /// How long the tokens live that it issues.
-    pub fn lifetimes(&self) -> Lifetimes {
-        self.lifetimes
     }
 
     /// The tokens of a new log-in.
@@ -249,7 +236,7 @@ impl GatewayTokens {
     /// Uses a refresh token; one that is not good ends its log-in.
     fn take(&self, presented: &Presented, now: Timestamp) -> Result<u32, TurnError> {
         let now = seconds(now);
-        let life = whole_seconds(self.lifetimes.refresh);
+        let life = whole_seconds(self.lifetimes().refresh);
         let ends = now.saturating_add(life).max(seconds(presented.expires));
         let (login, turn) = (presented.login, presented.turn);
         if let Some(next) = turns::take(&self.state, login, turn, now, ends, &self.swept)? {
@@ -368,7 +355,7 @@ impl GatewayTokens {
 impl fmt::Debug for GatewayTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GatewayTokens")
-            .field("lifetimes", &self.lifetimes)
+            .field("lifetimes", &self.lifetimes())
             .finish_non_exhaustive()
     }
 }

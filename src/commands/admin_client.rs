@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use vspc_gateway::admin::OPERATOR;
+use vspc_gateway::audit::read::visible;
 use vspc_gateway::config::{AdminAddress, AdminListener, Operations, Settings};
 use vspc_gateway::secret::Secret;
 
@@ -179,6 +180,12 @@ impl AdminClient {
         let told = answer.get("error").and_then(Value::as_str);
         let told = told.or(status.canonical_reason()).unwrap_or("no reason");
         let place = self.place();
+        if let Some(faults) = answer.get("faults").and_then(Value::as_array) {
+            let faults = faults.iter().filter_map(Value::as_str);
+            let faults: String = faults.map(|it| format!("\n  {}", visible(it))).collect();
+            let message = format!("the gateway on {place} says no: {told}{faults}");
+            return Failure(message, BAD_USAGE);
+        }
         let message = match (status, &self.token) {
             (StatusCode::UNAUTHORIZED, None) => format!(
                 "the gateway on {place} wants a token: {} has no admin.token, perhaps it is not the \

@@ -21,7 +21,7 @@ mod tokens;
 use std::path::Path;
 
 use super::reader::Section;
-use super::{AdminAddress, Settings};
+use super::{AdminAddress, Settings, Source};
 use crate::quota;
 
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
@@ -65,6 +65,7 @@ pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings
     root.finish();
 
     Some(Settings {
+        source: Source::of(root.text()),
         server: server?,
         admin: admin?,
         log: log?,

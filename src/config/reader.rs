@@ -221,6 +221,11 @@ impl<'a> Section<'a> {
         self.faults.alone
     }
 
+    /// The text of the whole file.
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.path
     }

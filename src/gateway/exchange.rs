@@ -59,6 +59,7 @@ impl Exchange {
         };
         let record = entry.record();
         record.request_id = Some(id);
+        record.config = Some(Arc::clone(&gateway.version));
         record.source = Some(peer.address);
         let telemetry = gateway.telemetry.clone();
         let entry = Some(entry);

@@ -141,13 +141,12 @@ impl Gateway {
                     .await?;
             }
             Holder::Login(session) => {
-                if !self.clients.still_knows(&presented.holder) {
-                    return Err(TokenFault::Revoked.into());
-                }
-                let user = self.broker.user_of(session);
+                let session = self.clients.session(session);
+                let session = session.ok_or(TokenFault::Revoked)?;
+                let user = self.broker.user_of(&session);
                 exchange.saw_visitor(&session.console, user.as_ref());
                 self.freezer.check_caller(None)?;
-                let permit = self.policy.admit_itself(session.clone());
+                let permit = self.policy.admit_itself(session);
                 self.lease(exchange, &permit).await?;
             }
         }

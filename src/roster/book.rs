@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::tenant::{Names, Tenant};
+use crate::tenant::{Names, Tenant, Whom};
 use crate::upstream::ConsoleId;
 use crate::vspc::directory::Company;
 
@@ -93,6 +93,48 @@ impl Book {
             self.ambiguous = ambiguous;
         }
         turned
+    }
+
+    /// Goes on with the companies of a console, whose directory was read for the file before;
+    /// `configured` are the tenants of the present file there. [`Self::settle`] comes after all.
+    pub(super) fn take_over(
+        &mut self,
+        before: &Self,
+        console: &ConsoleId,
+        configured: &[Arc<Tenant>],
+    ) {
+        let Some(former) = before.listed.get(console) else {
+            return;
+        };
+        let mut owned: HashMap<Uuid, Vec<Arc<Tenant>>> = HashMap::new();
+        for tenant in configured {
+            let company = match &tenant.whom {
+                Whom::Company(uid) => Some(*uid),
+                Whom::CompanyNamed(name) => only_one(former, name),
+                Whom::Account | Whom::User(_) => None,
+            };
+            if let Some(company) = company {
+                owned.entry(company).or_default().push(Arc::clone(tenant));
+            }
+        }
+        let listed = former.iter().map(|(uid, listed)| {
+            let listed = Listed {
+                name: listed.name.clone(),
+                aliases: listed.aliases.clone(),
+                is_there: listed.is_there,
+                configured: Configured::by(owned.get(uid)),
+                tenant: listed.tenant.clone(),
+            };
+            (*uid, listed)
+        });
+        self.listed.insert(console.clone(), listed.collect());
+    }
+
+    /// All names there are after what was taken over.
+    pub(super) fn settle(&mut self) -> Names {
+        let (names, ambiguous) = self.names();
+        self.ambiguous = ambiguous;
+        names
     }
 
     /// The companies of a console that are tenants by themselves.
@@ -239,6 +281,16 @@ impl Configured {
     }
 }
 
+/// The company of a name, if one alone has it.
+fn only_one(listed: &HashMap<Uuid, Listed>, name: &str) -> Option<Uuid> {
+    let has_it = |listed: &Listed| listed.is_there && listed.name.as_deref() == Some(name);
+    let mut having = listed.iter().filter(|(_, listed)| has_it(listed));
+    match (having.next(), having.next()) {
+        (Some((uid, _)), None) => Some(*uid),
+        _ => None,
+    }
+}
+
 type Listing = BTreeMap<ConsoleId, HashMap<Uuid, Listed>>;
 
 fn entries(listed: &Listing) -> impl Iterator<Item = (&ConsoleId, Uuid, &Listed)> {
@@ -292,7 +344,6 @@ fn claims(listed: &Listing) -> (Claims<'_>, BTreeSet<Arc<str>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenant::Whom;
     use crate::vspc::grant::Access;
 
     fn company(number: u128, name: &str, aliases: &[&str]) -> Company {

@@ -135,6 +135,24 @@ impl Watched {
             .send_modify(|progress| progress.is_read = true);
     }
 
+    /// Goes on with what the reading before told, if that is all there is to know by now.
+    /// `companies` are those that are tenants by themselves.
+    pub(super) fn take_over(&self, before: &Self, companies: impl Iterator<Item = Arc<Tenant>>) {
+        let mut report = Report {
+            states: BTreeMap::new(),
+            refused: Vec::new(),
+            ..before.report()
+        };
+        let companies: Vec<_> = companies.collect();
+        let all = || self.configured.iter().chain(&companies);
+        all().for_each(|tenant| report.count(tenant));
+        let is_known = all().all(|tenant| !matches!(&**tenant.target(), Target::NotYet));
+        let was_asked = before.needs_companies() || !self.needs_companies();
+        if before.is_read() && was_asked && is_known {
+            self.was_read(report);
+        }
+    }
+
     /// The next reading is due then.
     pub(super) fn is_due(&self, next: Instant) {
         self.progress

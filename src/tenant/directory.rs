@@ -211,6 +211,19 @@ impl Tenant {
         Some(self.target.swap(Arc::new(target)))
     }
 
+    /// Goes on with who acts for the tenant that a file before had in its place, unless it says
+    /// otherwise of that. `also_gone` says whether it is also believed that nobody can.
+    pub fn take_over(&self, before: &Self, also_gone: bool) {
+        if self.whom != before.whom || self.console != before.console {
+            return;
+        }
+        match &**before.target.load() {
+            Target::Known(key) => drop(self.aim(Ok(key.target))),
+            Target::Gone(gone) if also_gone => drop(self.aim(Err(*gone))),
+            Target::Account(_) | Target::Gone(_) | Target::NotYet => {}
+        }
+    }
+
     /// Whether a client may act for it: by its name, or by its company's UID.
     pub fn is_of(&self, client: &Client) -> bool {
         if client.may_act_for(&self.name) {

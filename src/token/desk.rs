@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::cell::Setback;
@@ -29,6 +30,8 @@ use crate::vspc::grant::{Access, IssueError, Issued, Outage, Subject};
 pub(super) struct Desk {
     pub(super) id: ConsoleId,
     health: Mutex<Health>,
+    /// Told when the configuration has the console no more.
+    closed: Notify,
     pub(super) queue: Queue,
     pub(super) turns: Turns,
 }
@@ -97,9 +100,23 @@ impl Desk {
         Self {
             id,
             health: Mutex::default(),
+            closed: Notify::new(),
             queue: Queue::default(),
             turns: Turns::new(calls),
         }
+    }
+
+    /// Rings the timers of the console until it is closed. One at a time may do this.
+    pub(super) async fn renew(&self, shared: &Arc<Shared>) {
+        tokio::select! {
+            () = self.queue.run(shared) => {}
+            () = self.closed.notified() => {}
+        }
+    }
+
+    /// No timer rings any more.
+    pub(super) fn close(&self) {
+        self.closed.notify_one();
     }
 
     /// Makes one call, unless the endpoint is to be left alone, and tells the observer how it ended.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use http::HeaderValue;
@@ -23,48 +24,57 @@ pub struct Account {
     /// The console.
     pub console: Arc<Console>,
     /// The account.
-    pub login: Login,
+    pub login: Arc<Login>,
     /// Sent as `X-Client-Version`.
     pub client_version: Option<HeaderValue>,
+}
+
+/// Who the gateway is at the consoles, and the tenants that log in by themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    /// By console.
+    pub consoles: HashMap<ConsoleId, Arc<Account>>,
+    /// Of tenants.
+    pub tenants: HashMap<IdentityId, Arc<Login>>,
 }
 
 /// Asks consoles for tokens over HTTP.
 #[derive(Debug)]
 pub struct VspcIssuer {
-    accounts: HashMap<ConsoleId, Account>,
-    tenants: HashMap<IdentityId, Login>,
+    accounts: ArcSwap<Accounts>,
     codes: Codes,
 }
 
 impl VspcIssuer {
     /// An issuer for these consoles, and for the tenants that log in by themselves. No code of a
     /// second factor is sent that `codes` knows of.
-    pub fn new(
-        accounts: HashMap<ConsoleId, Account>,
-        tenants: HashMap<IdentityId, Login>,
-        codes: Codes,
-    ) -> Self {
+    pub fn new(accounts: Accounts, codes: Codes) -> Self {
         Self {
-            accounts,
-            tenants,
+            accounts: ArcSwap::from_pointee(accounts),
             codes,
         }
     }
 
-    fn login_of(&self, identity: &IdentityId) -> Result<&Login, IssueError> {
-        match identity.tenant() {
-            None => Ok(&self.account(identity.console())?.login),
-            Some(_) => {
-                let login = self.tenants.get(identity);
-                login.ok_or(IssueError::Unavailable(Outage::Internal))
-            }
-        }
+    /// From now on goes by other accounts. Calls that are under way end with those they have.
+    pub fn replace(&self, accounts: Accounts) {
+        self.accounts.store(Arc::new(accounts));
     }
 
-    fn account(&self, console: &ConsoleId) -> Result<&Account, IssueError> {
-        self.accounts
-            .get(console)
-            .ok_or(IssueError::Unavailable(Outage::Internal))
+    /// The accounts that it goes by.
+    pub fn accounts(&self) -> Arc<Accounts> {
+        self.accounts.load_full()
+    }
+
+    fn account(&self, console: &ConsoleId) -> Result<Arc<Account>, IssueError> {
+        let accounts = self.accounts.load();
+        let account = accounts.consoles.get(console).map(Arc::clone);
+        account.ok_or(IssueError::Unavailable(Outage::Internal))
+    }
+
+    /// The login of a tenant; the account at the console has the gateway's own.
+    fn tenants_login(&self, identity: &IdentityId) -> Result<Arc<Login>, IssueError> {
+        let login = self.accounts.load().tenants.get(identity).map(Arc::clone);
+        login.ok_or(IssueError::Unavailable(Outage::Internal))
     }
 
     async fn exchange(&self, console: &ConsoleId, grant: Grant<'_>) -> Result<Issued, IssueError> {
@@ -77,19 +87,30 @@ impl VspcIssuer {
 impl TokenIssuer for VspcIssuer {
     async fn login(&self, identity: &IdentityId) -> Result<Issued, IssueError> {
         let account = self.account(identity.console())?;
-        let login = self.login_of(identity)?;
         let version = account.client_version.as_ref();
-        log_in(&account.console, login, version, &self.codes).await
+        let log_in = async |login| log_in(&account.console, login, version, &self.codes).await;
+        match identity.tenant() {
+            None => log_in(&account.login).await,
+            Some(_) => log_in(&*self.tenants_login(identity)?).await,
+        }
     }
 
     fn place_print(&self, console: &ConsoleId) -> Option<u64> {
-        let settings = self.account(console).ok()?.console.settings();
+        let account = self.account(console).ok()?;
+        let settings = account.console.settings();
         let (scheme, authority) = (settings.scheme.as_str(), settings.authority.as_str());
         Some(print(&[scheme.as_bytes(), b"://", authority.as_bytes()]))
     }
 
     fn credential_print(&self, identity: &IdentityId) -> Option<u64> {
-        let secret = self.login_of(identity).ok()?.secret_print()?;
+        let secret = match identity.tenant() {
+            None => self
+                .account(identity.console())
+                .ok()?
+                .login
+                .secret_print()?,
+            Some(_) => self.tenants_login(identity).ok()?.secret_print()?,
+        };
         let place = self.place_print(identity.console())?;
         Some(print(&[&secret, &place.to_be_bytes()]))
     }

@@ -108,18 +108,24 @@ impl Broker {
 
     /// Takes up the sessions of a console that were kept. Blocks.
     pub fn restore_sessions(&self, console: &ConsoleId) {
-        for stored in self.0.store().all() {
-            if stored.key.console == *console && self.is_at_home(&stored) {
-                self.take_up(stored);
+        for mut stored in self.0.store().all() {
+            if stored.key.console.has_name_of(console) {
+                // Only the name is kept with it; where it was is checked beside.
+                stored.key.console = console.clone();
+                if self.is_at_home(&stored) {
+                    self.take_up(stored);
+                }
             }
         }
     }
 
     /// A session that another process began, and kept.
     async fn find_kept(&self, key: &SessionKey) -> Option<Arc<Cell<Personal>>> {
-        let stored = self.0.store().load(key.id).await?;
+        let mut stored = self.0.store().load(key.id).await?;
         // A token may be narrower than its session, never wider.
-        let is_its = stored.key.console == key.console && stored.key.access <= key.access;
+        let is_its = stored.key.console.has_name_of(&key.console);
+        let is_its = is_its && stored.key.access <= key.access;
+        stored.key.console = key.console.clone();
         let is_its = is_its && self.is_at_home(&stored);
         is_its.then(|| self.take_up(stored))
     }

@@ -11,6 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Broker;
+use super::cell::Cell;
+use super::session::SessionKind;
 use crate::tenant::AccountKey;
 
 impl Broker {
@@ -26,13 +28,17 @@ impl Broker {
             for entry in &self.0.consoles {
                 if known.insert(entry.key().clone()) {
                     let console = Arc::clone(entry.value());
-                    queues.push(async move { console.desk.queue.run(&self.0).await });
+                    queues.push(async move {
+                        console.desk.renew(&self.0).await;
+                        console.desk.id.clone()
+                    });
                 }
             }
             tokio::select! {
                 () = &mut stop => return,
                 () = self.0.new_console.notified() => {}
-                Some(()) = queues.next() => {}
+                // It may be back already, or come back.
+                Some(closed) = queues.next() => drop(known.remove(&closed)),
                 () = &mut looking => {}
                 () = &mut sweeping => {}
             }
@@ -81,13 +87,18 @@ impl Broker {
                 .map(|(_, account)| Arc::clone(&account.kind.session));
             let sessions: Vec<_> = consoles.chain(accounts).collect();
             for session in sessions {
-                if session.kind.has_new_credentials(&self.0).await {
-                    let identity = session.kind.identity();
-                    tracing::info!(%identity, "the credentials were changed");
-                    session.pardon(&self.0);
-                    session.force(&self.0);
-                }
+                self.renew_if_changed(&session).await;
             }
+        }
+    }
+
+    /// Replaces a session whose credentials are others than before.
+    pub(super) async fn renew_if_changed(&self, session: &Arc<Cell<SessionKind>>) {
+        if session.kind.has_new_credentials(&self.0).await {
+            let identity = session.kind.identity();
+            tracing::info!(%identity, "the credentials were changed");
+            session.pardon(&self.0);
+            session.force(&self.0);
         }
     }
 }

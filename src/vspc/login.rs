@@ -22,7 +22,7 @@ use crate::secret::{Secret, SecretSource};
 use crate::upstream::Console;
 
 /// Who the gateway is at a console.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Login {
     /// What it logs in with.
     pub credentials: Credentials,
@@ -31,7 +31,7 @@ pub struct Login {
 }
 
 /// What somebody logs in with. Secrets are read at each login, so that new ones take effect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Credentials {
     /// A permanent key, sent as it is: nobody logs in. There is no refresh token, so it cannot
     /// impersonate.

@@ -21,7 +21,7 @@ use vspc_gateway::app;
 use vspc_gateway::audit::{Auditor, Writer};
 use vspc_gateway::config::Settings;
 
-use vspc_gateway::gateway::Gateway;
+use vspc_gateway::gateway::{Gateway, Live};
 use vspc_gateway::listen::{Connections, Drain, serve};
 use vspc_gateway::secret::KeyDigest;
 use vspc_simulator::{SeenRequest, Settings as SimulatorSettings, Simulator, Switches};
@@ -45,7 +45,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
-    gateway: Weak<Gateway>,
+    live: Weak<Live>,
     drain: Drain,
     writer: Writing,
 }
@@ -153,15 +153,15 @@ impl World {
         let address = listener.local_addr().unwrap();
         let drain = Drain::new();
         let connections = Connections::new(limits, gateway.telemetry.clone());
+        let live = Live::new(Arc::clone(&gateway));
         tokio::spawn({
-            let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
-            async move { serve(listener, gateway, &connections, &drain).await }
+            let (live, drain) = (Arc::clone(&live), drain.clone());
+            async move { serve(listener, live, &connections, &drain).await }
         });
         tokio::spawn({
-            let (gateway, mut draining) = (Arc::clone(&gateway), drain.watch());
+            let (broker, mut draining) = (gateway.broker.clone(), drain.watch());
             async move {
-                gateway
-                    .broker
+                broker
                     .run_renewals(async move { draining.begun().await })
                     .await
             }
@@ -172,14 +172,26 @@ impl World {
             address,
             folder,
             client,
-            gateway: Arc::downgrade(&gateway),
+            live: Arc::downgrade(&live),
             drain,
             writer: Writing(Some(writer)),
         }
     }
 
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.upgrade().unwrap()
+    }
+
     pub(crate) fn gateway(&self) -> Arc<Gateway> {
-        self.gateway.upgrade().unwrap()
+        self.live().now()
+    }
+
+    /// Loads another configuration, as a reload of the process does.
+    pub(crate) async fn reload(&self, text: &str) {
+        let settings = Settings::parse(text, self.folder.path());
+        let settings = settings.unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let next = app::Next::prepare(&self.gateway(), settings).unwrap();
+        next.take_effect(&self.live()).await;
     }
 
     /// Reads the console's directory from now on, as the process does.
@@ -275,8 +287,7 @@ impl World {
 
     /// What operators get.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
-        let gateway = self.gateway();
-        let admin = Arc::new(Admin::new(gateway, None, self.drain.clone()));
+        let admin = Arc::new(Admin::new(self.live(), None, self.drain.clone()));
         let (near, far) = tokio::io::duplex(64 * 1024);
         let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
         let serving = tokio::spawn(admin.serve(far, peer));

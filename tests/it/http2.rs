@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use vspc_gateway::gateway::Live;
 use vspc_gateway::listen::{Connections, Drain, Limits, serve};
 use vspc_simulator::{Action, Fault, SeenRequest};
 
@@ -33,7 +34,8 @@ async fn world_within(limits: Limits) -> (World, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let gateway = world.gateway();
     let connections = Connections::new(limits, gateway.telemetry.clone());
-    tokio::spawn(async move { serve(listener, gateway, &connections, &Drain::new()).await });
+    let live = Live::new(gateway);
+    tokio::spawn(async move { serve(listener, live, &connections, &Drain::new()).await });
     (world, address)
 }
 

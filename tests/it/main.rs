@@ -43,6 +43,7 @@ mod process;
 mod query;
 mod rates;
 mod refusals;
+mod reload;
 mod sources;
 mod state_commands;
 

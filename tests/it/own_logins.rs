@@ -163,12 +163,9 @@ async fn no_code_is_sent_twice_not_even_over_a_restart() {
     assert_logs_in(&world, &["password", "mfa", "as"]).await;
     let world = world.restart(|text| with_login(&text, TOTP)).await;
     // The session outlives a restart: it is given up here.
-    let main = ConsoleId::new("main");
-    world
-        .gateway()
-        .broker
-        .to_drop(&Which::Session(main))
-        .forget();
+    let gateway = world.gateway();
+    let main = gateway.consoles.keys().next().unwrap().clone();
+    gateway.broker.to_drop(&Which::Session(main)).forget();
     // It waits for the next code, and that may be half a minute.
     let answer = world.get(ZABBIX, "acme", ME).await;
     assert!(
@@ -312,12 +309,11 @@ login = {{ api_key = {{ file = "api-key" }} }}
 "#,
         simulator.url()
     );
-    let mut broker = None;
-    let keep = |gateway: &mut vspc_gateway::gateway::Gateway| broker = Some(gateway.broker.clone());
-    let world = World::start_in(simulator, folder, &text, keep).await;
+    let world = World::start_in(simulator, folder, &text, |_| {}).await;
+    let gateway = world.gateway();
+    let main = gateway.consoles.keys().next().unwrap();
     let deadline = Instant::now() + std::time::Duration::from_secs(10);
-    let lease = broker.unwrap();
-    let lease = lease.session_lease(&ConsoleId::new("main"), deadline).await;
+    let lease = gateway.broker.session_lease(main, deadline).await;
     let bearer = lease.unwrap().authorization();
     let bearer = [("authorization", bearer.to_str().unwrap())];
     let answer = get(world.simulator.addr(), ME, &bearer).await.unwrap();

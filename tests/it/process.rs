@@ -313,7 +313,7 @@ async fn sigquit_without_a_successor_and_sighup_end_nothing() {
     let home = Home::new(&simulator.url());
     let mut gateway = home.start().await;
     gateway.signal("HUP");
-    gateway.logged("SIGHUP").await;
+    gateway.logged("the configuration was loaded anew").await;
     gateway.signal("QUIT");
     let mut caller = Caller::new(home.address);
     let mut answered = 0;

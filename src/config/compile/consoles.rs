@@ -212,7 +212,7 @@ fn console(
         let (addresses, checks) = places?;
         let [connect_timeout, first_byte_timeout, idle_timeout] = timeouts?;
         Some(upstream::Settings {
-            id: ConsoleId::new(&name?),
+            id: ConsoleId::at(&name?, scheme.as_ref()?, authority.as_ref()?),
             scheme: scheme?,
             authority: authority?,
             addresses,

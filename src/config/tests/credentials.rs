@@ -79,7 +79,7 @@ fn faults_of_keys_are_told_with_their_place() {
         ),
         (
             String::new(),
-            "api_keys: is missing: a client needs api_keys, a certificate or both",
+            "api_keys: is missing: a client needs api_keys, a certificate, jwt, or several of these",
         ),
         (
             format!(
@@ -124,7 +124,7 @@ fn a_client_may_have_a_certificate_and_no_key() {
     ] {
         let clients = settings(&proofs).clients;
         let peer = Peer {
-            certificate: Some(std::sync::Arc::new(certificate)),
+            certificate: Some(Arc::new(certificate)),
             ..Peer::plain([192, 0, 2, 1].into())
         };
         let headers = http::HeaderMap::new();

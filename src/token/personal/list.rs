@@ -13,6 +13,7 @@ use super::super::cell::Cell;
 use super::super::shared::Shared;
 use super::Personal;
 use crate::client::SessionKey;
+use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
 
 /// All such sessions.
@@ -27,6 +28,22 @@ impl Sessions {
     /// All of them.
     pub(in super::super) fn all(&self) -> Vec<Arc<Cell<Personal>>> {
         self.0.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+
+    /// Takes the sessions of consoles off the list that are there no more.
+    pub(in super::super) fn leave(
+        &self,
+        consoles: &HashSet<ConsoleId>,
+    ) -> Vec<Arc<Cell<Personal>>> {
+        let mut left = Vec::new();
+        self.0.retain(|_, cell| {
+            let stays = !consoles.contains(&cell.kind.key.console);
+            if !stays {
+                left.push(Arc::clone(cell));
+            }
+            stays
+        });
+        left
     }
 
     /// The sessions of users.
