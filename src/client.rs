@@ -26,7 +26,7 @@ mod unfit;
 mod unidentified;
 
 pub use caller::{Caller, Identified, TenantClaim, split_user};
-pub use certificate::{Certificate, SubjectName};
+pub use certificate::{Certificate, CertificateFault, SubjectName};
 pub use certificates::{CertificateTerms, SharedCertificate, read_name};
 pub use claims::{Aim, Holder, LoginId, SessionKey};
 pub use keys::{KeyEnd, KeyFault, KeyTerms};

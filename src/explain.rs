@@ -4,6 +4,8 @@
 mod question;
 mod remedy;
 mod road;
+#[cfg(test)]
+mod tests;
 mod told;
 
 pub use question::{BadQuestion, Question};

@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use http::{HeaderName, HeaderValue};
-use vspc_gateway::client::API_KEY;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use vspc_gateway::client::{API_KEY, Certificate};
 use vspc_gateway::clock::{Clock, Timestamp};
 use vspc_gateway::explain::{Outcome, Plan, Question};
 use vspc_gateway::secret::SecretSource;
@@ -26,6 +29,9 @@ pub(crate) struct ExplainArguments {
     /// A header that is sent: 'X-Tenant: acme'. As often as needed.
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// A certificate that the caller shows, in PEM.
+    #[arg(long, value_name = "FILE.pem")]
+    certificate: Option<PathBuf>,
     /// What the client's token claims: 'tid=customer-acme'. As often as needed.
     #[arg(long = "claim", value_name = "NAME=VALUE", requires = "client", value_parser = claim)]
     claims: Vec<(String, String)>,
@@ -54,6 +60,8 @@ pub(crate) fn run(arguments: ExplainArguments) -> Result<(), Failure> {
     if let Some(file) = &arguments.api_key_file {
         question.headers.push((API_KEY, key(file).map_err(usage)?));
     }
+    let certificate = arguments.certificate.as_deref().map(certificate);
+    question.certificate = certificate.transpose().map_err(usage)?;
     question.client = arguments.client;
     question.claims = arguments.claims;
     question.source = arguments.source;
@@ -69,6 +77,14 @@ pub(crate) fn run(arguments: ExplainArguments) -> Result<(), Failure> {
         Outcome::Allowed => Ok(()),
         Outcome::Open | Outcome::Refused => Err(Failure(String::new(), FAILED)),
     }
+}
+
+fn certificate(file: &Path) -> Result<Arc<Certificate>, String> {
+    let place = file.display();
+    let der = CertificateDer::from_pem_file(file)
+        .map_err(|error| format!("{place} cannot be read as a certificate in PEM: {error}"))?;
+    let read = Certificate::read(&der).map_err(|error| format!("{place}: {error}"))?;
+    Ok(Arc::new(read))
 }
 
 fn key(file: &Path) -> Result<HeaderValue, String> {

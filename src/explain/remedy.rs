@@ -2,8 +2,6 @@
 
 mod path;
 mod rules;
-#[cfg(test)]
-mod tests;
 
 use http::header::{AUTHORIZATION, HeaderMap};
 

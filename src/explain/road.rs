@@ -10,7 +10,7 @@ use super::told::{Outcome, Refusal, Sent, Told, Verdict};
 use super::{BadQuestion, Plan, Question, SOMEBODY, remedy};
 use crate::client::{Caller, Client, Identified, Peer, Unidentified};
 use crate::gateway::{Rejection, inject};
-use crate::policy::{Acting, Bearer, Denied, Effect, Moment, Permit, Unmet};
+use crate::policy::{Acting, Bearer, Denied, Effect, Finding, Moment, Permit, Unmet};
 use crate::request::{HeadFault, Operation, RequestHead};
 use crate::tenant::{Asker, Claims, Named, Resolved, Tenant, Unresolved, Whom};
 use crate::vspc::grant::Access;
@@ -212,7 +212,7 @@ impl<'a> Journey<'a> {
             self.told.console = Some(tenant.console.to_string());
             self.tenant = Some(Arc::clone(tenant));
         }
-        self.find_rules(who, &whom, head);
+        self.find_rules(who, (&whom, is_supposed), head);
         let permit = match permit {
             Ok(permit) => permit,
             Err(denied) if self.hangs_on_console(&denied, is_supposed) => {
@@ -309,39 +309,48 @@ impl<'a> Journey<'a> {
 
     /// Whether a denial says what only the console can know.
     fn hangs_on_console(&self, denied: &Denied, is_supposed: bool) -> bool {
-        let acts_as_somebody = || {
-            let user = self.tenant.as_ref().and_then(|tenant| tenant.user());
-            user == Some(SOMEBODY)
-        };
         match denied {
             Denied::ForeignTenant(_) => is_supposed,
-            Denied::Target(_) => acts_as_somebody(),
-            Denied::Unmet(nearest) => {
-                let hangs = |unmet: &Unmet| match unmet {
-                    Unmet::Targets => acts_as_somebody(),
-                    Unmet::Tenants => is_supposed,
-                    _ => false,
-                };
-                nearest.unmet.iter().all(hangs)
+            Denied::Target(_) => self.acts_as_somebody(),
+            Denied::Operation(None) | Denied::Road(_) | Denied::Unmet(_) => {
+                let mut rules = self.told.rules.iter();
+                rules.any(|it| it.effect == Effect::Allow && self.may_apply(it, is_supposed))
             }
             _ => false,
         }
     }
 
-    fn find_rules(&mut self, who: &Caller<'_>, whom: &Resolved, head: &RequestHead<'_>) {
+    fn acts_as_somebody(&self) -> bool {
+        let user = self.tenant.as_ref().and_then(|tenant| tenant.user());
+        user == Some(SOMEBODY)
+    }
+
+    /// Whether a rule does not match for nothing but what only the console can know.
+    fn may_apply(&self, finding: &Finding, is_supposed: bool) -> bool {
+        let hangs = |unmet: &Unmet| match unmet {
+            Unmet::Targets => self.acts_as_somebody(),
+            Unmet::Tenants => is_supposed,
+            _ => false,
+        };
+        !finding.applies() && finding.unmet.iter().all(hangs)
+    }
+
+    fn find_rules(
+        &mut self,
+        who: &Caller<'_>,
+        (whom, is_supposed): (&Resolved, bool),
+        head: &RequestHead<'_>,
+    ) {
         let policy = &self.plan.settings.policy;
-        let found = policy.explain(who, whom, head, self.question.at);
-        if self.tenant.as_ref().and_then(|tenant| tenant.user()) == Some(SOMEBODY) {
-            for finding in found.iter().filter(|it| it.unmet[..] == [Unmet::Targets]) {
-                let does = match finding.effect {
-                    Effect::Allow => "allows",
-                    Effect::Deny => "denies",
-                };
-                let told = format!("whether {} {does} it, by its targets", finding.rule);
-                self.open(&told);
-            }
-        }
-        self.told.rules = found;
+        self.told.rules = policy.explain(who, whom, head, self.question.at);
+        let rules = self.told.rules.iter();
+        let open = rules.filter(|finding| self.may_apply(finding, is_supposed));
+        let open = open.map(|finding| match finding.effect {
+            Effect::Allow => format!("whether {} allows it", finding.rule),
+            Effect::Deny => format!("whether {} denies it", finding.rule),
+        });
+        let open: Vec<String> = open.collect();
+        self.told.at_run_time.extend(open);
     }
 
     fn saw_permit(&mut self, permit: &Permit<'_>, head: &RequestHead<'_>) {

@@ -51,7 +51,8 @@ impl Fingerprint256 {
         Some(Self(bytes))
     }
 
-    fn of(certificate: &CertificateDer<'_>) -> Self {
+    /// The digest of a certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut bytes = [0_u8; 32];
         bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
         Self(bytes)
