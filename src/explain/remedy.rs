@@ -6,7 +6,7 @@ mod rules;
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::{Plan, Question};
-use crate::client::{API_KEY, Client, KEY_LENGTH, Lack, Tenants, Unidentified};
+use crate::client::{API_KEY, Client, KEY_LENGTH, Lack, Tenants, Unfit, Unidentified};
 use crate::freeze::{Scope, Stopped};
 use crate::gateway::Rejection;
 use crate::policy::{Denied, Finding};
@@ -146,33 +146,36 @@ impl Case<'_> {
             // Tokens of identity providers are not read here.
             Unidentified::Jwt(_) | Unidentified::NoKeys { .. } => Vec::new(),
             Unidentified::Token(_) => vec!["log in again at /api/v3/token".to_owned()],
-            Unidentified::Unfit(unfit) => {
-                let whose = unfit.client.as_deref().unwrap_or("the client");
-                match &unfit.lack {
-                    Lack::Certificate => vec![format!(
-                        "show the certificate of {whose} too: clients.{whose}.require is \"all\""
-                    )],
-                    Lack::Expired(what) => {
-                        let ends = self.plan.settings.clients.key_ends();
-                        let key = what.strip_prefix("key ");
-                        let end = ends
-                            .iter()
-                            .find(|end| &*end.client == whose && Some(&*end.key) == key);
-                        let on = end.map(|end| format!(" at {}", end.at.in_seconds()));
-                        let on = on.unwrap_or_default();
-                        vec![format!(
-                            "{what} expired{on}: give the client another, made with `vspc-gateway keys new {whose}`"
-                        )]
-                    }
-                    Lack::Key => vec![format!(
-                        "send a key of {whose} too: clients.{whose}.require is \"all\""
-                    )],
-                    Lack::Owner(subject) => vec![
-                        format!("name the certificate of {subject:?} in `certificate` of a client"),
-                        "or send a client's key".to_owned(),
-                    ],
-                }
+            Unidentified::Unfit(unfit) => self.of_unfit(unfit),
+        }
+    }
+
+    /// A credential that does not suffice.
+    fn of_unfit(&self, unfit: &Unfit) -> Vec<String> {
+        let whose = unfit.client.as_deref().unwrap_or("the client");
+        match &unfit.lack {
+            Lack::Certificate => vec![format!(
+                "show the certificate of {whose} too: clients.{whose}.require is \"all\""
+            )],
+            Lack::Expired(what) => {
+                let ends = self.plan.settings.clients.key_ends();
+                let key = what.strip_prefix("key ");
+                let end = ends
+                    .iter()
+                    .find(|end| &*end.client == whose && Some(&*end.key) == key);
+                let on = end.map(|end| format!(" at {}", end.at.in_seconds()));
+                let on = on.unwrap_or_default();
+                vec![format!(
+                    "{what} expired{on}: give the client another, made with `vspc-gateway keys new {whose}`"
+                )]
             }
+            Lack::Key => vec![format!(
+                "send a key of {whose} too: clients.{whose}.require is \"all\""
+            )],
+            Lack::Owner(subject) => vec![
+                format!("name the certificate of {subject:?} in `certificate` of a client"),
+                "or send a client's key".to_owned(),
+            ],
         }
     }
 

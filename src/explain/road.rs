@@ -1,19 +1,20 @@
 //! The road of a request, as the gateway goes it, as far as a configuration leads.
 
+mod sight;
+
 use std::sync::Arc;
 
 use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::request::Parts;
 
-use super::told::{Outcome, Refusal, Sent, Told, Verdict};
-use super::{BadQuestion, Plan, Question, SOMEBODY, remedy};
+use super::told::{Outcome, Refusal, Told, Verdict};
+use super::{BadQuestion, Plan, Question, remedy};
 use crate::client::{Caller, Client, Identified, Peer, Unidentified};
-use crate::gateway::{Rejection, inject};
-use crate::policy::{Acting, Bearer, Denied, Effect, Finding, Moment, Permit, Unmet};
+use crate::gateway::Rejection;
+use crate::policy::{Denied, Moment, Permit};
 use crate::request::{HeadFault, Operation, RequestHead};
-use crate::tenant::{Asker, Claims, Named, Resolved, Tenant, Unresolved, Whom};
-use crate::vspc::grant::Access;
+use crate::tenant::{Asker, Claims, Named, Resolved, Tenant, Unresolved};
 use crate::wire::{Bounds, HeadReader};
 
 /// A request on its way.
@@ -289,11 +290,11 @@ impl<'a> Journey<'a> {
     /// Takes a directory for knowing what the request calls its tenant.
     fn suppose_company(&mut self) -> bool {
         let plan = self.plan;
-        let names = self.said.iter().filter_map(|(_, name)| name.as_ref());
-        let is_new = |name: &&String| plan.settings.tenants.get(name).is_none();
-        let Some(name) = names.cloned().find(|name| is_new(&name)) else {
+        let mut names = self.said.iter().filter_map(|(_, name)| name.as_ref());
+        let Some(name) = names.find(|name| plan.settings.tenants.get(name).is_none()) else {
             return false;
         };
+        let name = name.clone();
         let consoles: Vec<_> = plan
             .directories()
             .map(|it| it.upstream.id.to_string())
@@ -305,123 +306,6 @@ impl<'a> Journey<'a> {
         self.open(&told);
         plan.suppose_company(&name);
         true
-    }
-
-    /// Whether a denial says what only the console can know.
-    fn hangs_on_console(&self, denied: &Denied, is_supposed: bool) -> bool {
-        match denied {
-            Denied::ForeignTenant(_) => is_supposed,
-            Denied::Target(_) => self.acts_as_somebody(),
-            Denied::Operation(None) | Denied::Road(_) | Denied::Unmet(_) => {
-                let mut rules = self.told.rules.iter();
-                rules.any(|it| it.effect == Effect::Allow && self.may_apply(it, is_supposed))
-            }
-            _ => false,
-        }
-    }
-
-    fn acts_as_somebody(&self) -> bool {
-        let user = self.tenant.as_ref().and_then(|tenant| tenant.user());
-        user == Some(SOMEBODY)
-    }
-
-    /// Whether a rule does not match for nothing but what only the console can know.
-    fn may_apply(&self, finding: &Finding, is_supposed: bool) -> bool {
-        let hangs = |unmet: &Unmet| match unmet {
-            Unmet::Targets => self.acts_as_somebody(),
-            Unmet::Tenants => is_supposed,
-            _ => false,
-        };
-        !finding.applies() && finding.unmet.iter().all(hangs)
-    }
-
-    fn find_rules(
-        &mut self,
-        who: &Caller<'_>,
-        (whom, is_supposed): (&Resolved, bool),
-        head: &RequestHead<'_>,
-    ) {
-        let policy = &self.plan.settings.policy;
-        self.told.rules = policy.explain(who, whom, head, self.question.at);
-        let rules = self.told.rules.iter();
-        let open = rules.filter(|finding| self.may_apply(finding, is_supposed));
-        let open = open.map(|finding| match finding.effect {
-            Effect::Allow => format!("whether {} allows it", finding.rule),
-            Effect::Deny => format!("whether {} denies it", finding.rule),
-        });
-        let open: Vec<String> = open.collect();
-        self.told.at_run_time.extend(open);
-    }
-
-    fn saw_permit(&mut self, permit: &Permit<'_>, head: &RequestHead<'_>) {
-        self.told.rule = Some(permit.rule().to_string());
-        let (authorization, access) = match (permit.bearer(), permit.acting()) {
-            (Bearer::Nobody, _) => (
-                "none: the console serves this without a token",
-                Access::Full,
-            ),
-            (Bearer::Target, Acting::For(key)) => {
-                if key.target == SOMEBODY {
-                    let whom = self.tenant.as_ref().map(|tenant| tenant.whom.clone());
-                    self.told.acts_as = Some(format!("the {}", owner(whom.as_ref())));
-                    self.open("which user that is");
-                } else {
-                    self.told.target = Some(key.target.0);
-                    self.told.acts_as = Some(format!("user {}", key.target));
-                }
-                ("the token of that user", key.access)
-            }
-            (Bearer::Target, Acting::Account(_, access)) => {
-                self.told.acts_as = Some("the tenant's own account".to_owned());
-                ("the token of that account", *access)
-            }
-            (Bearer::Target, Acting::Itself(session)) => ("the caller's own", session.access),
-        };
-        let consoles = self.plan.settings.consoles.iter();
-        let console = consoles.map(|console| &console.upstream);
-        let to = console
-            .filter(|upstream| upstream.id == *permit.console())
-            .map(|upstream| format!("{}://{}", upstream.scheme, upstream.authority));
-        let passed = inject(head.headers, &self.plan.owned, None);
-        let names = |is_passed: bool| {
-            let mut names: Vec<String> = (head.headers.keys())
-                .filter(|name| {
-                    **name != http::header::HOST && passed.contains_key(*name) == is_passed
-                })
-                .map(ToString::to_string)
-                .collect();
-            names.sort_unstable();
-            names
-        };
-        self.told.sent = Some(Sent {
-            url: format!("{}{}", to.last().unwrap_or_default(), self.question.target),
-            headers: names(true),
-            stripped: names(false),
-            authorization: authorization.to_owned(),
-            read_only: access == Access::ReadOnly,
-        });
-    }
-
-    /// What else the running gateway asks.
-    fn note_run_time(&mut self, head: &RequestHead<'_>) {
-        let quotas = &self.plan.settings.quotas;
-        let client = self.client.as_ref().map(|client| &*client.name);
-        let of_client = client.and_then(|name| Some((name, quotas.clients.get(name)?)));
-        let tenant = self.tenant.as_ref().map(|tenant| &*tenant.id);
-        let of_tenant = tenant.and_then(|id| Some((id, quotas.tenants.get(id)?)));
-        let limited: Vec<String> = [("client", of_client), ("tenant", of_tenant)]
-            .into_iter()
-            .filter_map(|(kind, of)| Some((kind, of?)))
-            .filter(|(_, (_, allowance))| !allowance.is_unlimited())
-            .map(|(kind, (name, _))| format!("whether {kind} {name} has had its share"))
-            .collect();
-        self.told.at_run_time.extend(limited);
-        if head.path.as_str().starts_with("/api/v3/asyncactions/") {
-            self.open("whether the action was started for this tenant, as this user");
-        }
-        if self.told.sent.is_some() {
-            self.open("whether the console gives a token, takes the request, and what it answers");
-        }
     }
 
     fn open(&mut self, told: &str) {
@@ -461,14 +345,6 @@ impl Told {
             Verdict::Open => Outcome::Open,
             Verdict::Refused(_) => Outcome::Refused,
         }
-    }
-}
-
-fn owner(whom: Option<&Whom>) -> String {
-    match whom {
-        Some(Whom::Company(uid)) if *uid != SOMEBODY.0 => format!("owner of company {uid}"),
-        Some(Whom::CompanyNamed(name)) => format!("owner of the company {name:?}"),
-        _ => "owner of that company".to_owned(),
     }
 }
 
