@@ -209,7 +209,7 @@ fn each_refusal_says_what_would_change_it() {
             "/proxy/1",
             &[],
             "operation_denied",
-            "add { methods = [\"GET\"], paths = [\"/proxy/1\"] } to clients.zabbix.allow",
+            "add { methods = [\"GET\"], paths = [\"/proxy/*\"] } to clients.zabbix.allow",
         ),
         (
             "GET",

@@ -225,8 +225,7 @@ fn console(
             sharing: sharing?,
         })
     })();
-    let is_tried = |settings: &upstream::Settings| uses_tls(settings) && !section.is_alone();
-    let tried = upstream.clone().filter(is_tried);
+    let tried = (upstream.clone()).filter(|it| uses_tls(it) && !section.is_alone());
     if let Some(Err(error)) = tried.map(upstream::Console::new) {
         section.fault("tls", error.to_string());
     }
