@@ -3,6 +3,7 @@
 mod admin_client;
 pub(crate) mod audit;
 mod bar;
+pub(crate) mod explain;
 pub(crate) mod freeze;
 pub(crate) mod keys;
 pub(crate) mod online;

@@ -2,12 +2,14 @@
 //! cannot be wrong.
 
 mod compile;
+mod fault;
 mod outline;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use fault::{ConfigError, Fault, Faults};
 pub use outline::Differences;
 
 use std::collections::{HashMap, HashSet};
@@ -36,6 +38,10 @@ use crate::tenant;
 use crate::tenant::IdentityId;
 use crate::token::{Login, RefreshPolicy};
 use crate::upstream;
+
+/// The configuration as a JSON Schema (draft 2020-12), for editors. What only the reader can tell, such
+/// as names that stand twice, is not in it.
+pub const SCHEMA: &str = include_str!("config/schema.json");
 
 /// What the program runs on.
 #[derive(Debug)]
@@ -262,7 +268,16 @@ impl Settings {
     /// # Errors
     /// Tells every fault of the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        read(path, compile::settings)
+        read(path, reader::FaultList::default(), compile::settings)
+    }
+
+    /// As [`Self::load`], from the file alone: the secrets, keys and certificates that it names are
+    /// not looked at. Good for questions about it, not to serve by.
+    ///
+    /// # Errors
+    /// Tells every fault of the file itself.
+    pub fn load_alone(path: &Path) -> Result<Self, ConfigError> {
+        read(path, reader::FaultList::alone(), compile::settings)
     }
 
     /// What is in order and yet ought to be known: limits of the machine that are too low, keys that
@@ -282,7 +297,7 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[audit]`.
     pub fn load_audit(path: &Path) -> Result<audit::Settings, ConfigError> {
-        read(path, compile::server::audit)
+        read(path, reader::FaultList::default(), compile::server::audit)
     }
 
     /// Reads only where and how the state is kept.
@@ -290,7 +305,7 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[state]`.
     pub fn load_state(path: &Path) -> Result<state::Settings, ConfigError> {
-        read(path, compile::server::state)
+        read(path, reader::FaultList::default(), compile::server::state)
     }
 
     /// Reads only what it takes to reach the gateway that runs by a file, and to freeze without it:
@@ -299,7 +314,8 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[admin]` and `[state]`.
     pub fn load_operations(path: &Path) -> Result<Operations, ConfigError> {
-        read(path, compile::operations::operations)
+        let faults = reader::FaultList::default();
+        read(path, faults, compile::operations::operations)
     }
 
     /// Whether a name may be a client's, a tenant's or a console's.
@@ -317,12 +333,23 @@ impl Settings {
     /// # Errors
     /// Tells every fault.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        parse(text, |root| compile::settings(root, folder))
+        let faults = reader::FaultList::default();
+        parse(text, faults, |root| compile::settings(root, folder))
+    }
+
+    /// As [`Self::parse`], from the text alone: see [`Self::load_alone`].
+    ///
+    /// # Errors
+    /// Tells every fault of the text itself.
+    pub fn parse_alone(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        let faults = reader::FaultList::alone();
+        parse(text, faults, |root| compile::settings(root, folder))
     }
 }
 
 fn read<T>(
     path: &Path,
+    list: reader::FaultList,
     compile: impl FnOnce(&mut reader::Section<'_>, &Path) -> Option<T>,
 ) -> Result<T, ConfigError> {
     let name = || path.display().to_string();
@@ -334,7 +361,7 @@ fn read<T>(
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    parse(&text, |root| compile(root, folder)).map_err(|faults| ConfigError::Faulty {
+    parse(&text, list, |root| compile(root, folder)).map_err(|faults| ConfigError::Faulty {
         path: name(),
         faults: Faults(faults),
     })
@@ -342,10 +369,10 @@ fn read<T>(
 
 fn parse<T>(
     text: &str,
+    faults: reader::FaultList,
     compile: impl FnOnce(&mut reader::Section<'_>) -> Option<T>,
 ) -> Result<T, Vec<Fault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let faults = reader::FaultList::default();
     for error in errors {
         let line = error.span().map(|span| reader::line_of(text, span.start));
         faults.add(Fault {
@@ -361,62 +388,4 @@ fn parse<T>(
         }
     }
     Err(faults.take())
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Fault {
-    /// Where, as a key path: `consoles[0].login.password`.
-    pub path: String,
-    /// On which line, from one.
-    pub line: Option<usize>,
-    /// What, and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
-        }
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
-        }
-    }
-}
-
-/// All that is wrong with a configuration.
-#[derive(Debug)]
-pub struct Faults(pub Vec<Fault>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for fault in &self.0 {
-            write!(f, "\n  {fault}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is there, but wrong.
-    #[error("{path} has {} fault{}:{faults}", .faults.0.len(), if .faults.0.len() == 1 { "" } else { "s" })]
-    Faulty {
-        /// The file.
-        path: String,
-        /// Its faults.
-        faults: Faults,
-    },
-    /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
 }

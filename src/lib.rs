@@ -44,4 +44,6 @@ pub mod admin;
 
 pub mod config;
 
+pub mod explain;
+
 pub mod app;

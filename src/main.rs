@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use commands::audit::{self, AuditCommand};
+use commands::explain::{self, ExplainArguments};
 use commands::freeze::{self, FreezeArguments, ThawArguments};
 use commands::keys::{self, KeysCommand};
 use commands::online;
@@ -21,7 +22,7 @@ use tracing_subscriber::reload as filter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use vspc_gateway::app::{self, Process, SetLevel, Start};
 use vspc_gateway::clock::Clock;
-use vspc_gateway::config::{Log, LogFormat, Settings};
+use vspc_gateway::config::{Log, LogFormat, SCHEMA, Settings};
 use vspc_gateway::freeze::Freezer;
 
 /// hyper keeps two buffers of 8 KiB for a connection, of which one that has done little has touched
@@ -62,7 +63,12 @@ enum Command {
         /// for the next one.
         #[arg(long, requires = "online")]
         login: bool,
+        /// Check nothing, but print the JSON Schema of configuration files, for editors.
+        #[arg(long)]
+        schema: bool,
     },
+    /// Say who would act as whom, by which rule, or why not and what would change it. Sends nothing.
+    Explain(Box<ExplainArguments>),
     /// Have the running gateway load its configuration anew: all of it, or nothing where the file has
     /// faults.
     Reload(ReloadArguments),
@@ -111,11 +117,14 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Run { file, upgrade } => run(&file, upgrade),
+        Command::Check { schema: true, .. } => print(SCHEMA),
         Command::Check {
             file,
             online,
             login,
+            ..
         } => check(&file, online.then_some(login)),
+        Command::Explain(arguments) => explain::run(*arguments),
         Command::Keys(command) => keys::run(&command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Audit(command) => audit::run(command),
@@ -127,8 +136,10 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(message, code)) => {
-            // Nothing is left to be told if stderr is gone.
-            drop(writeln!(io::stderr(), "vspc-gateway: {message}"));
+            // Nothing is left to be told if stderr is gone; some failures have been told already.
+            if !message.is_empty() {
+                drop(writeln!(io::stderr(), "vspc-gateway: {message}"));
+            }
             ExitCode::from(code)
         }
     }

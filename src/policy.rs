@@ -137,6 +137,11 @@ impl Policy {
         self.reasons.as_ref().map(Reasons::header)
     }
 
+    /// What all of a reason must match, where anything is asked.
+    pub fn reason_pattern(&self) -> Option<&str> {
+        self.reasons.as_ref()?.pattern()
+    }
+
     /// Why a caller asks.
     pub fn reason<'a>(&'a self, headers: &'a HeaderMap) -> Reason<'a> {
         let reasons = self.reasons.as_ref();

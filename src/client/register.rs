@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::caller::Proof;
 use super::{
-    CertificateTerms, Client, Directory, KeyEnd, KeyFault, KeyTerms, Peer, SharedCertificate,
-    TokenFault, Unidentified, caller,
+    Caller, CertificateTerms, Client, Directory, Identified, KeyEnd, KeyFault, KeyTerms, Peer,
+    SharedCertificate, TokenFault, Unidentified, caller,
 };
 use crate::clock::Timestamp;
 use crate::secret::KeyDigest;
@@ -54,6 +55,23 @@ impl Directory {
         client: &Arc<Client>,
     ) -> Result<(), SharedCertificate> {
         self.certificates.shared(terms, client)
+    }
+
+    /// A caller that is taken to have proved that it is this client: for explanations, which nobody
+    /// is served by.
+    pub fn suppose(&self, client: &str, peer: &Peer) -> Option<Caller<'_>> {
+        let credential = Arc::from("supposed");
+        let proof = Proof::Certificate(Arc::clone(self.named(client)?), credential);
+        let mut identified = Identified::new(proof);
+        identified.certificate = peer.certificate.as_ref().map(Arc::clone);
+        Some(Caller::Client(identified))
+    }
+
+    /// The names of all clients, in order.
+    pub fn client_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.names.keys().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The keys that end, by client and end.

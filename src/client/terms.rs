@@ -1,5 +1,6 @@
 //! On which terms a client is served, beyond that it proved who it is.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -33,6 +34,11 @@ impl Networks {
         Self(networks)
     }
 
+    /// Whether there are any: without, an address is never in the wrong one.
+    pub fn are_limited(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether an address is in one of them. An IPv4 address that came as an IPv6 one is the IPv4
     /// address.
     pub fn have(&self, address: IpAddr) -> bool {
@@ -64,6 +70,17 @@ impl Networks {
             }),
             IpNet::V4(_) | IpNet::V6(_) => Ok(network),
         }
+    }
+}
+
+/// The networks in their order.
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, network) in self.0.iter().enumerate() {
+            f.write_str(if index > 0 { ", " } else { "" })?;
+            write!(f, "{network}")?;
+        }
+        Ok(())
     }
 }
 

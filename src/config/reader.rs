@@ -7,21 +7,32 @@ use toml::de::{DeTable, DeValue};
 
 use super::Fault;
 
-/// The faults found so far.
+/// The faults found so far, and what may be looked at to find them.
 #[derive(Debug, Default)]
-pub(super) struct FaultList(RefCell<Vec<Fault>>);
+pub(super) struct FaultList {
+    found: RefCell<Vec<Fault>>,
+    alone: bool,
+}
 
 impl FaultList {
+    /// For a file that is read alone: see [`Item::is_alone`].
+    pub(super) fn alone() -> Self {
+        Self {
+            found: RefCell::default(),
+            alone: true,
+        }
+    }
+
     pub(super) fn add(&self, fault: Fault) {
-        self.0.borrow_mut().push(fault);
+        self.found.borrow_mut().push(fault);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.found.borrow().is_empty()
     }
 
     pub(super) fn take(&self) -> Vec<Fault> {
-        let mut faults = self.0.take();
+        let mut faults = self.found.take();
         faults.sort_by_key(|fault| fault.line);
         faults
     }
@@ -64,6 +75,12 @@ impl<'a> Item<'a> {
     /// Reports that another kind of value was expected.
     pub(super) fn expected(&self, what: &str) {
         self.fault(format!("expected {what}, found {}", self.raw().type_str()));
+    }
+
+    /// Whether the file is read alone: no secret, certificate or key that it names is looked at, and
+    /// whoever would use one gets an empty one instead.
+    pub(super) fn is_alone(&self) -> bool {
+        self.faults.alone
     }
 
     pub(super) fn raw(&self) -> &'a DeValue<'a> {
@@ -197,6 +214,11 @@ impl<'a> Section<'a> {
         };
         let elements = item.elements().unwrap_or_default();
         elements.iter().filter_map(Item::section).collect()
+    }
+
+    /// As [`Item::is_alone`].
+    pub(super) fn is_alone(&self) -> bool {
+        self.faults.alone
     }
 
     /// The text of the whole file.

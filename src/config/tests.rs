@@ -1,4 +1,5 @@
 mod policy;
+mod schema;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

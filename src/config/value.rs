@@ -156,6 +156,9 @@ pub(super) fn secret_text(item: &Item<'_>, folder: &Path) -> Option<(SecretSourc
         return None;
     }
     let source = source(item, folder)?;
+    if item.is_alone() {
+        return Some((source, Secret::new(String::new())));
+    }
     match source.read() {
         Ok(secret) => Some((source, secret)),
         Err(error) => {

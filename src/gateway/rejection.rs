@@ -195,7 +195,7 @@ impl Rejection {
     }
 
     /// What the caller is told: never more than it may know.
-    fn message(&self) -> Cow<'static, str> {
+    pub fn message(&self) -> Cow<'static, str> {
         match self {
             Self::Denied(Denied::ForeignTenant(_) | Denied::UnknownTenant) => {
                 "this client may not act for that tenant".into()
@@ -244,7 +244,7 @@ impl Rejection {
     }
 
     /// The rule that refuses it, in the audit record.
-    pub(super) fn rule(&self) -> Option<Arc<str>> {
+    pub fn rule(&self) -> Option<Arc<str>> {
         match self {
             Self::Denied(denied) => denied.rule(),
             _ => None,

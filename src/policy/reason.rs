@@ -74,6 +74,12 @@ impl Reasons {
         &self.header
     }
 
+    /// What all of a reason must match, as it was written.
+    pub fn pattern(&self) -> Option<&str> {
+        let whole = self.pattern.as_ref()?.as_str();
+        whole.strip_prefix(r"\A(?:")?.strip_suffix(r")\z")
+    }
+
     /// The reason that a request gives.
     pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> Reason<'a> {
         let mut lines = headers.get_all(&self.header).iter();

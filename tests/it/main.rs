@@ -23,6 +23,7 @@ mod conformance;
 mod credentials;
 mod crowd;
 mod directory;
+mod explain;
 mod fair;
 mod faults;
 mod forwarding;

@@ -225,7 +225,7 @@ fn console(
             sharing: sharing?,
         })
     })();
-    let tried = upstream.clone().filter(uses_tls);
+    let tried = (upstream.clone()).filter(|it| uses_tls(it) && !section.is_alone());
     if let Some(Err(error)) = tried.map(upstream::Console::new) {
         section.fault("tls", error.to_string());
     }

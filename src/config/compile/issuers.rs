@@ -54,6 +54,7 @@ pub(super) fn issuers(root: &mut Section<'_>, folder: &Path) -> Issuers {
             .map_or_else(|| Some(Tls::default()), |item| tls(&item, folder));
         if let Some(settings) = settings((name, rules, source, tls), times) {
             match Issuer::new(settings.clone()) {
+                _ if section.is_alone() => all.settings.push(settings),
                 Ok(_) => all.settings.push(settings),
                 Err(error) => section.fault("tls", error.to_string()),
             }
@@ -112,6 +113,7 @@ fn keys(item: &Item<'_>, folder: &Path) -> Option<KeySource> {
         (None, Some(file)) => value::path(&file, folder).and_then(|path| {
             let source = KeySource::File(path);
             match source.check() {
+                _ if file.is_alone() => Some(source),
                 Ok(()) => Some(source),
                 Err(error) => {
                     file.fault(error.to_string());

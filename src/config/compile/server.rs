@@ -138,7 +138,9 @@ fn lifetimes(section: &mut Section<'_>) -> Option<Lifetimes> {
 pub(in crate::config) fn state(root: &mut Section<'_>, folder: &Path) -> Option<state::Settings> {
     let Some(item) = root.optional("state") else {
         let directory = folder.join("state");
-        own_key(&directory, |fault| root.fault("state", fault));
+        if !root.is_alone() {
+            own_key(&directory, |fault| root.fault("state", fault));
+        }
         return Some(state::Settings {
             directory,
             key: None,
@@ -151,7 +153,7 @@ pub(in crate::config) fn state(root: &mut Section<'_>, folder: &Path) -> Option<
     let key = match section.optional("key") {
         None => Some(None),
         Some(item) => secret(&item, folder).and_then(|(source, key)| {
-            if !state::is_key(&key) {
+            if !item.is_alone() && !state::is_key(&key) {
                 item.fault(
                     "must be 64 hex digits, as `openssl rand -hex 32` prints, or several of them, \
                      one a line",
@@ -161,7 +163,7 @@ pub(in crate::config) fn state(root: &mut Section<'_>, folder: &Path) -> Option<
             Some(Some(source))
         }),
     };
-    if let (Some(directory), Some(None)) = (&directory, &key) {
+    if let (Some(directory), Some(None), false) = (&directory, &key, section.is_alone()) {
         own_key(directory, |fault| section.fault("directory", fault));
     }
     section.finish();
