@@ -25,7 +25,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The actions that are known, by their ids. They stay known when the configuration is read anew, not
 /// when the process ends: what is not known is the console's to judge, as the tenant's user.
 #[derive(Debug, Default)]
-pub struct Actions(Mutex<Book>);
+pub struct Actions {
+    /// Those that a console has told of, and so has begun.
+    begun: Mutex<Book>,
+    /// The ids that callers gave to their requests. A caller can make up any number of them, which must
+    /// not displace what others have begun.
+    given: Mutex<Book>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
@@ -78,27 +84,30 @@ impl Owner {
 impl Actions {
     /// The tenant whose action it is.
     fn tenant_of(&self, id: Uuid) -> Option<Arc<str>> {
-        self.0.lock().owners.get(&id)?.owner.tenant.clone()
+        let of = |book: &Mutex<Book>| Some(book.lock().owners.get(&id)?.owner.clone());
+        let owner = of(&self.begun).or_else(|| of(&self.given))?;
+        owner.tenant
     }
 
     /// Whether an id may be used by somebody: it is theirs, or nobody's as far as is known.
     fn is_free_for(&self, id: Uuid, owner: &Owner) -> bool {
-        let book = self.0.lock();
-        let known = book.owners.get(&id);
-        known.is_none_or(|entry| entry.owner == *owner)
-    }
-
-    /// Notes whose an action is. The first owner stays.
-    fn note(&self, id: Uuid, owner: Owner, now: Instant) {
-        let mut book = self.0.lock();
-        book.forget(now);
-        let entry = book.owners.entry(id).or_insert(Entry { owner, seen: now });
-        entry.seen = now;
-        book.seen.push_back((now, id));
+        [&self.begun, &self.given].into_iter().all(|book| {
+            let book = book.lock();
+            let known = book.owners.get(&id);
+            known.is_none_or(|entry| entry.owner == *owner)
+        })
     }
 }
 
 impl Book {
+    /// Notes whose an action is. The first owner stays.
+    fn note(&mut self, id: Uuid, owner: Owner, now: Instant) {
+        self.forget(now);
+        let entry = self.owners.entry(id).or_insert(Entry { owner, seen: now });
+        entry.seen = now;
+        self.seen.push_back((now, id));
+    }
+
     fn forget(&mut self, now: Instant) {
         while let Some((at, id)) = self.seen.front().copied() {
             let is_old = now.saturating_duration_since(at) >= KEPT;
@@ -142,7 +151,8 @@ impl Gateway {
             return Err(Rejection::ForeignAction);
         }
         for id in given {
-            self.actions.note(id, owner.clone(), Instant::now());
+            let mut book = self.actions.given.lock();
+            book.note(id, owner.clone(), Instant::now());
         }
         Ok(())
     }
@@ -151,7 +161,7 @@ impl Gateway {
     pub(super) fn note_action(&self, headers: &HeaderMap, whom: &Named, permit: &Permit<'_>) {
         if let Some(id) = headers.get(LOCATION).and_then(|it| named_in(it.as_bytes())) {
             let owner = Owner::of(whom, permit);
-            self.actions.note(id, owner, Instant::now());
+            self.actions.begun.lock().note(id, owner, Instant::now());
         }
     }
 }
@@ -219,8 +229,8 @@ mod tests {
     fn the_first_owner_stays() {
         let (actions, now, one) = (Actions::default(), Instant::now(), Uuid::from_u128(1));
         assert!(actions.is_free_for(one, &owner(7)));
-        actions.note(one, owner(7), now);
-        actions.note(one, owner(8), now);
+        actions.begun.lock().note(one, owner(7), now);
+        actions.begun.lock().note(one, owner(8), now);
         assert!(actions.is_free_for(one, &owner(7)));
         assert!(!actions.is_free_for(one, &owner(8)));
         assert_eq!(actions.tenant_of(one).as_deref(), Some("acme"));
@@ -230,20 +240,33 @@ mod tests {
     fn what_was_not_heard_of_for_a_day_is_forgotten_and_the_oldest_of_too_many() {
         let (actions, start) = (Actions::default(), Instant::now());
         let id = Uuid::from_u128;
-        actions.note(id(1), owner(7), start);
-        actions.note(id(2), owner(7), start);
-        actions.note(id(1), owner(7), start + KEPT / 2);
-        actions.note(id(3), owner(7), start + KEPT);
+        let note = |id, at| actions.begun.lock().note(id, owner(7), at);
+        note(id(1), start);
+        note(id(2), start);
+        note(id(1), start + KEPT / 2);
+        note(id(3), start + KEPT);
         assert!(actions.tenant_of(id(1)).is_some());
         assert!(actions.tenant_of(id(2)).is_none());
 
         for number in 0..MOST as u128 {
-            actions.note(id(10 + number), owner(7), start + KEPT);
+            note(id(10 + number), start + KEPT);
         }
-        let book = actions.0.lock();
+        let book = actions.begun.lock();
         assert!(book.owners.len() <= MOST && book.seen.len() <= MOST);
         assert!(!book.owners.contains_key(&id(1)));
         assert!(book.owners.contains_key(&id(10 + MOST as u128 - 1)));
+    }
+
+    #[test]
+    fn ids_that_one_caller_makes_up_displace_nobodys_action() {
+        let (actions, now, id) = (Actions::default(), Instant::now(), Uuid::from_u128);
+        actions.begun.lock().note(id(1), owner(7), now);
+        for number in 0..2 * MOST as u128 {
+            let mut given = actions.given.lock();
+            given.note(id(10 + number), owner(8), now);
+        }
+        assert!(!actions.is_free_for(id(1), &owner(8)));
+        assert!(actions.tenant_of(id(1)).is_some());
     }
 
     #[test]
