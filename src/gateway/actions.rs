@@ -138,8 +138,15 @@ impl Gateway {
         permit: &Permit<'_>,
     ) -> Result<(), Rejection> {
         let asked = asked_for(head);
-        if asked.is_none() && !head.headers.contains_key(&REQUEST_ID) {
+        if asked.is_none() && segment(head).is_none() && !head.headers.contains_key(&REQUEST_ID) {
             return Ok(());
+        }
+        // Whose it is cannot be told, and the console could.
+        let mut lines = head.headers.get_all(&REQUEST_ID).into_iter();
+        if segment(head).is_some_and(is_odd)
+            || lines.any(|line| str::from_utf8(line.as_bytes()).map_or(true, is_odd))
+        {
+            return Err(Rejection::ForeignAction);
         }
         let owner = Owner::of(whom, permit);
         let given: Vec<Uuid> = given(head.headers).collect();
@@ -168,21 +175,22 @@ impl Gateway {
 
 /// The action that a request is about.
 fn asked_for(head: &RequestHead<'_>) -> Option<Uuid> {
+    id(segment(head)?)
+}
+
+/// How a request names the action that it is about.
+fn segment<'h>(head: &'h RequestHead<'_>) -> Option<&'h str> {
     let mut segments = head.path.segments();
     let is_about_one = segments.next() == Some("api")
         && segments.next() == Some("v3")
         && segments.next() == Some(ACTIONS);
-    if is_about_one {
-        id(segments.next()?)
-    } else {
-        None
-    }
+    segments.next().filter(|_| is_about_one)
 }
 
 /// The ids that a caller gives to its request, however many times it does.
 fn given(headers: &HeaderMap) -> impl Iterator<Item = Uuid> {
     let lines = headers.get_all(REQUEST_ID).into_iter();
-    let texts = lines.filter_map(|value| value.to_str().ok());
+    let texts = lines.filter_map(|value| str::from_utf8(value.as_bytes()).ok());
     texts.flat_map(|text| text.split(',').filter_map(id))
 }
 
@@ -195,7 +203,17 @@ fn named_in(location: &[u8]) -> Option<Uuid> {
     id(segments.next()?)
 }
 
-/// Reads an id in any form that .NET takes for one.
+/// Whether a text may be an id to .NET in a form that nobody writes, and that is not read here:
+/// `{0x0b04b3a1,0x5a6c,…}`, or with signs and `0x` within the usual form.
+fn is_odd(text: &str) -> bool {
+    let is_sign = |c: char| matches!(c, '+' | 'x' | 'X');
+    let letters = |c: &char| !c.is_whitespace() && !matches!(c, '{' | '}' | '(' | ')');
+    let bare: String = text.chars().filter(letters).collect();
+    let may_be = |c: char| c.is_ascii_hexdigit() || is_sign(c) || matches!(c, '-' | ',');
+    bare.len() >= 32 && bare.contains(is_sign) && bare.chars().all(may_be)
+}
+
+/// Reads an id in any form that .NET takes for one and somebody writes.
 fn id(text: &str) -> Option<Uuid> {
     let text = text.trim();
     let bare = text
@@ -283,6 +301,23 @@ mod tests {
             assert_eq!(id(&text), plain.parse().ok(), "{text}");
         }
         assert_eq!(id("7"), None);
+        for text in [
+            "{0x0b04b3a1,0x5a6c,0x4b57,{0x9b,0x7a,0x00,0x00,0x00,0x00,0x00,0x01}}",
+            "{ 0XB04B3A1, 0x5a6c,0x4b57,{0x9b,0x7a,0x0,0x0,0x0,0x0,0x0,0x1}}",
+            "0xb4b3a1-5a6c-4b57-9b7a-000000000001",
+            "+b04b3a1-5a6c-4b57-9b7a-000000000001",
+        ] {
+            assert!(id(text).is_none() && is_odd(text), "{text}");
+        }
+        for text in [
+            plain,
+            "7",
+            "x",
+            "trace-0x12",
+            "0b04b3a1-5a6c-4b57-9b7a-00000000000g",
+        ] {
+            assert!(!is_odd(text), "{text}");
+        }
         for location in [
             format!("https://console:1280/api/v3/asyncActions/{plain}"),
             format!("/api/v3/AsyncActions/{plain}/result?x=/asyncActions/y#z"),

@@ -98,3 +98,34 @@ async fn an_action_that_nobody_knows_is_the_consoles_to_judge() {
     let nobodys = world.call("GET", &path, &[("x-api-key", ZABBIX)], "").await;
     assert_eq!(nobodys.code(), "tenant_required");
 }
+
+/// .NET takes these for [`MINE`] too.
+#[tokio::test]
+async fn an_action_is_anothers_however_its_id_is_written() {
+    let world = world("always").await;
+    assert_eq!(begin(&world, ZABBIX, "acme", MINE).await.status, 202);
+    let before = world.reached().len();
+    let hex = "{0x0b04b3a1,0x5a6c,0x4b57,{0x9b,0x7a,0x00,0x00,0x00,0x00,0x00,0xaa}}";
+    let prefixed = MINE.replace("-0000000000aa", "-0x00000000aa");
+    let signed = MINE.replacen('0', "+", 1);
+    for id in [
+        hex,
+        &hex.replace(',', "%2C"),
+        &prefixed,
+        &signed,
+        &format!("%7B{MINE}%7D"),
+    ] {
+        let path = format!("/api/v3/asyncActions/{id}");
+        let refused = world.get(ADMIN, "globex", &path).await;
+        assert_eq!(refused.code(), "action_denied", "{path}");
+    }
+    for id in [hex, &prefixed, &signed, &format!("{MINE}\u{a0}")] {
+        let request = http::Request::get(world.url("/api/v3/users/me"))
+            .header("x-api-key", ADMIN)
+            .header("x-tenant", "globex")
+            .header("x-request-id", id.as_bytes());
+        let refused = world.send(request).await;
+        assert_eq!(refused.code(), "action_denied", "{id}");
+    }
+    assert_eq!(world.reached().len(), before);
+}
