@@ -262,6 +262,14 @@ fn carries_key(query: &str) -> bool {
     })
 }
 
+/// Whether a raw path, in order or not, holds something that looks like a credential.
+pub fn holds_key(path: &str) -> bool {
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+    let apart = |byte: &u8| matches!(byte, b'/' | b'\\' | b';');
+    let mut segments = decoded.split(apart);
+    segments.any(|segment| is_credential(segment.trim_ascii().iter().copied()))
+}
+
 /// Whether a percent-encoded text looks like a key or a token.
 fn is_key(text: &str) -> bool {
     is_credential(percent_encoding::percent_decode_str(text))

@@ -16,7 +16,7 @@ use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
 use crate::client::{Caller, Client, LoginId, Peer, Unidentified};
 use crate::policy::{Acting, Bearer, Permit, Reason};
 use crate::quota;
-use crate::request::{LoginsCall, Operation, RequestHead, RequestId};
+use crate::request::{LoginsCall, Operation, RequestHead, RequestId, holds_key};
 use crate::telemetry::{Telemetry, Times};
 use crate::tenant::{Named, Resolved};
 use crate::token::{Broker, Lease};
@@ -310,7 +310,8 @@ impl Exchange {
             record.client.clone_from(&unfit.client);
             record.credential = Some(Arc::clone(&unfit.credential));
         }
-        if rejection.hides_target() {
+        // Some are refused before it is looked for keys in them.
+        if rejection.hides_target() || record.path.as_deref().is_some_and(holds_key) {
             record.path = Some("~hidden".to_owned());
         }
         if rejection.is_hang_up() {

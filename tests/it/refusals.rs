@@ -388,3 +388,27 @@ async fn refusals_name_no_tenant_user_or_console() {
         }
     }
 }
+
+/// Whatever else is wrong, and found first.
+#[tokio::test]
+async fn a_key_in_a_path_is_in_no_record() {
+    let world = World::start().await;
+    for (method, path, host) in [
+        ("GET", format!("/api/v3//{ZABBIX}"), None),
+        ("GET", format!("/api/v3/x;/{ZABBIX}/"), None),
+        ("GET", format!("/api/v3/x%2f{ZABBIX}"), None),
+        ("TRACE", format!("/api/v3/{ZABBIX}"), None),
+        ("GET", format!("/api/v3/{ZABBIX}"), Some("a b")),
+    ] {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(world.url(&path));
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let refused = world.send(request).await;
+        assert!(refused.status >= 400, "{refused:?}");
+        let record = world.outcome(&refused).await.to_string();
+        assert!(!record.contains("vgk_"), "{record}");
+    }
+}
