@@ -71,8 +71,12 @@ fn pass_through(
     connected: &Arc<Console>,
     before: Option<&Gateway>,
 ) -> Result<Passthrough, RunError> {
+    let expose = console.passthrough == config::Passthrough::Exposed;
     let before = before.and_then(|before| before.passthrough.as_ref());
-    let before = before.filter(|before| before.console.id() == connected.id());
+    // What was answered holds the console's tokens, where those were given out.
+    let is_same =
+        |before: &&Passthrough| before.console.id() == connected.id() && before.expose == expose;
+    let before = before.filter(is_same);
     let logins = match before {
         Some(before) => Arc::clone(&before.logins),
         None => Arc::new(Logins::new().map_err(StateError::from)?),
@@ -82,7 +86,7 @@ fn pass_through(
         // A login without a name has none that anybody could try.
         own_name: console.login.username().unwrap_or_default().to_lowercase(),
         client_version: console.client_version.clone(),
-        expose: console.passthrough == config::Passthrough::Exposed,
+        expose,
         logins,
     })
 }

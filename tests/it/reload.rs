@@ -326,3 +326,20 @@ async fn what_was_read_of_a_directory_is_known_on() {
     assert!(ok(&world.get(ADMIN, company, ME).await));
     assert_eq!(acted(&world), GLOBEX);
 }
+
+/// Nor are those that were given out before given out again.
+#[tokio::test]
+async fn tokens_of_the_console_are_given_out_no_more_once_they_are_not_to_be() {
+    let exposed = "passthrough_logins = true\nexpose_tokens = true";
+    let (world, text) = world(exposed).await;
+    let user = seed::ACME_ADMINISTRATOR;
+    let log_in = || world.log_in(user.name, seed::ADMINISTRATOR_PASSWORD);
+    let given = log_in().await.text("access_token");
+    assert_eq!(log_in().await.text("access_token"), given);
+    let other = replaced(&text, exposed, "passthrough_logins = true");
+    world.reload(&other).await;
+    let login = log_in().await;
+    assert!(ok(&login), "{login:?}");
+    assert_ne!(login.text("access_token"), given);
+    assert!(ok(&world.get_as(&login.text("access_token"), ME).await));
+}
