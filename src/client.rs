@@ -125,6 +125,7 @@ impl Directory {
             let identified = identified.map_err(|why| fault = why).ok();
             found = agree(found, identified.map(Caller::Client), presented)?;
         }
+        let has_key = found.is_some();
         let mut authorizations = 0_usize;
         for value in headers.get_all(AUTHORIZATION) {
             authorizations += 1;
@@ -145,7 +146,7 @@ impl Directory {
         match found {
             // Of two, one would be taken and the other not.
             Some(_) if authorizations > 1 => Err(Unidentified::Conflicting),
-            Some(caller) => caller.beside(of_certificate, peer),
+            Some(caller) => caller.beside(of_certificate, peer, has_key),
             None if presented > 0 && of_certificate.is_some() => Err(Unidentified::Conflicting),
             None if presented > 0 => Err(fault),
             None => Identified::by_certificate(of_certificate, shown.as_deref(), peer),

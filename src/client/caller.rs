@@ -190,17 +190,25 @@ impl Identified<'_> {
 }
 
 impl Caller<'_> {
-    /// The caller, on a connection whose certificate names a client, or nobody.
+    /// The caller, on a connection whose certificate names a client, or nobody. `has_key` says whether
+    /// it sent a key in a header of its own.
     pub(super) fn beside(
         mut self,
         of_certificate: Option<&Arc<Client>>,
         peer: &Peer,
+        has_key: bool,
     ) -> Result<Self, Unidentified> {
         match &mut self {
             Self::Client(who) => {
-                suffices(who.client(), of_certificate, || {
-                    Arc::clone(who.credential())
-                })?;
+                let credential = || Arc::clone(who.credential());
+                suffices(who.client(), of_certificate, credential)?;
+                // An issuer's token is no key, and was got for none.
+                if who.client().terms.require == Require::All
+                    && matches!(who.proof, Proof::Issued(_))
+                    && !has_key
+                {
+                    return Err(Unfit::of(who.client(), credential(), Lack::Key));
+                }
                 who.certificate = peer.certificate.clone();
                 Ok(self)
             }

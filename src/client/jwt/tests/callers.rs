@@ -11,9 +11,11 @@ use super::maker::*;
 use crate::client::jwt::issuers::{KeyEvent, KeyWatch};
 use crate::client::jwt::*;
 use crate::client::{
-    API_KEY, Caller, Client, Directory, Peer, Targets, TenantClaim, Tenants, Unidentified,
+    API_KEY, Caller, Certificate, CertificateTerms, Client, Directory, Lack, Peer, Require,
+    Targets, TenantClaim, Tenants, Terms, Unidentified,
 };
 use crate::secret::KeyDigest;
+use crate::upstream::Fingerprint256;
 
 const PEER: Peer = Peer::plain(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const KEY: &str = "a key of thirty-two characters, or more";
@@ -54,7 +56,7 @@ fn world(clients: &[(&str, Conditions)]) -> World {
             index,
             tenants: Tenants::Named(HashSet::new()),
             targets: Targets::None,
-            terms: crate::client::Terms::default(),
+            terms: Terms::default(),
         });
         directory.add_jwt(&client, conditions.clone());
         directory.add(KeyDigest::of(KEY.as_bytes()), &client).ok();
@@ -264,4 +266,48 @@ fn conditions_that_one_token_may_fit_overlap() {
         );
         assert_eq!(overlaps(&[other, far, one]), expected, "{shown}");
     }
+}
+
+/// Whoever took a certificate and a token has no key.
+#[test]
+fn a_token_of_an_issuer_is_not_the_key_that_a_client_must_send_beside_its_certificate() {
+    let mut world = world(&[]);
+    let client = Arc::new(Client {
+        name: Arc::from("one"),
+        index: 0,
+        tenants: Tenants::Named(HashSet::new()),
+        targets: Targets::None,
+        terms: Terms {
+            require: Require::All,
+            ..Terms::default()
+        },
+    });
+    let print = "ab".repeat(32);
+    let fingerprint = Fingerprint256::parse(&print).unwrap();
+    let terms = CertificateTerms::new(vec![fingerprint], None, None);
+    let directory = &mut world.directory;
+    directory.add_jwt(&client, conditions(&[("azp", "app-1")]));
+    directory.add_certificate(terms.unwrap().unwrap(), &client);
+    let key = KeyDigest::of(KEY.as_bytes());
+    directory.add(key, &client).unwrap();
+    directory.trust(&[Arc::clone(&world.issuer)]);
+    let certificate = Certificate {
+        fingerprint,
+        subject: "CN=one".to_owned(),
+        names: Vec::new(),
+        expires: at(NOW + 60),
+    };
+    let peer = Peer {
+        certificate: Some(Arc::new(certificate)),
+        ..PEER
+    };
+    let mut headers = headers(&signed(header(), claims()));
+    let keyless = world.directory.identify(&headers, &peer, at(NOW));
+    assert!(
+        matches!(&keyless, Err(Unidentified::Unfit(unfit)) if unfit.lack == Lack::Key),
+        "{keyless:?}"
+    );
+    headers.insert(API_KEY, HeaderValue::from_static(KEY));
+    assert!(world.directory.identify(&headers, &peer, at(NOW)).is_ok());
+    assert!(world.directory.identify(&headers, &PEER, at(NOW)).is_err());
 }
