@@ -15,6 +15,7 @@ use crate::client::SessionKey;
 use crate::policy::{Acting, Permit};
 use crate::request::RequestHead;
 use crate::tenant::{IdentityId, Named};
+use crate::token::Broker;
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
 
@@ -63,7 +64,7 @@ enum As {
 }
 
 impl Owner {
-    pub(super) fn of(whom: &Named, permit: &Permit<'_>) -> Self {
+    pub(super) fn of(broker: &Broker, whom: &Named, permit: &Permit<'_>) -> Self {
         let tenant = match whom {
             Named::Known(tenant) => Some(Arc::clone(&tenant.id)),
             Named::Nobody | Named::Unknown => None,
@@ -71,7 +72,11 @@ impl Owner {
         let acting = match permit.acting() {
             Acting::Account(account, _) => As::Account(account.identity.clone()),
             Acting::For(key) => As::User(key.target),
-            Acting::Itself(session) => As::Itself(session.clone()),
+            // Whoever logs in anew has another session.
+            Acting::Itself(session) => match broker.subject_of(session) {
+                Some(user) => As::User(user),
+                None => As::Itself(session.clone()),
+            },
         };
         Self {
             console: permit.console().clone(),
@@ -148,7 +153,7 @@ impl Gateway {
         {
             return Err(Rejection::ForeignAction);
         }
-        let owner = Owner::of(whom, permit);
+        let owner = Owner::of(&self.broker, whom, permit);
         let given: Vec<Uuid> = given(head.headers).collect();
         if !asked
             .iter()
@@ -167,7 +172,7 @@ impl Gateway {
     /// Notes the action that a console has answered with.
     pub(super) fn note_action(&self, headers: &HeaderMap, whom: &Named, permit: &Permit<'_>) {
         if let Some(id) = headers.get(LOCATION).and_then(|it| named_in(it.as_bytes())) {
-            let owner = Owner::of(whom, permit);
+            let owner = Owner::of(&self.broker, whom, permit);
             self.actions.begun.lock().note(id, owner, Instant::now());
         }
     }

@@ -11,7 +11,6 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::oneshot;
 use tower_service::Service as _;
 
 use super::addresses::Known;
@@ -122,21 +121,19 @@ impl Pool {
     /// is new; `None` if HTTP/2 was agreed on. A new one that comes too late is kept.
     async fn wait(&self, with_body: bool) -> Result<Option<(Box<Link>, bool)>, UpstreamError> {
         let given = self.kept.wait(with_body);
-        let (sender, made) = oneshot::channel();
-        let (maker, kept) = (Arc::clone(&self.maker), Arc::clone(&self.kept));
+        let mut connecting = Box::pin(Arc::clone(&self.maker).connect(with_body));
+        let link = tokio::select! {
+            biased;
+            made = &mut connecting => return Ok(made?.map(|link| (link, true))),
+            Ok(link) = given => link,
+        };
+        let kept = Arc::clone(&self.kept);
         tokio::spawn(async move {
-            let made = maker.connect(with_body).await;
-            if let Err(Ok(Some(unused))) = sender.send(made) {
+            if let Ok(Some(unused)) = connecting.await {
                 kept.put(unused);
             }
         });
-        tokio::select! {
-            biased;
-            Ok(made) = made => Ok(made?.map(|link| (link, true))),
-            Ok(link) = given => Ok(Some((link, false))),
-            // Only a runtime that ends drops both.
-            else => Err(UpstreamError::Unreachable("the gateway is ending".to_owned())),
-        }
+        Ok(Some((link, false)))
     }
 
     async fn ask_client(
@@ -154,7 +151,7 @@ impl Pool {
 
 impl Maker {
     /// A new connection of HTTP/1; `None` if HTTP/2 was agreed on.
-    async fn connect(&self, with_body: bool) -> Result<Option<Box<Link>>, UpstreamError> {
+    async fn connect(self: Arc<Self>, with_body: bool) -> Result<Option<Box<Link>>, UpstreamError> {
         let target = self.origin.uri(&Uri::default(), true);
         let reached = self.connector.clone().call(target).await?;
         if self.http == HttpVersions::Auto && reached.is_http2() {

@@ -129,3 +129,26 @@ async fn an_action_is_anothers_however_its_id_is_written() {
     }
     assert_eq!(world.reached().len(), before);
 }
+
+/// A session is not a user: who logs in anew is who began it.
+#[tokio::test]
+async fn a_user_of_the_console_keeps_its_actions_over_log_ins() {
+    use vspc_simulator::seed::{ACME_ADMINISTRATOR, ADMINISTRATOR_PASSWORD};
+
+    let mut switches = unsigned();
+    switches.set("async_mode", "unasked").unwrap();
+    let world = World::start_with("passthrough_logins = true", switches).await;
+    let mut tokens = Vec::new();
+    for name in [
+        ACME_ADMINISTRATOR.name.to_owned(),
+        ACME_ADMINISTRATOR.name.to_lowercase(),
+    ] {
+        let login = world.log_in(&name, ADMINISTRATOR_PASSWORD).await;
+        assert!(ok(&login), "{login:?}");
+        tokens.push(login.text("access_token"));
+    }
+    let path = path_of(&world.get_as(&tokens[0], "/api/v3/users/me").await);
+    assert!(ok(&world.get_as(&tokens[0], &path).await));
+    let again = world.get_as(&tokens[1], &path).await;
+    assert!(ok(&again), "{again:?}");
+}

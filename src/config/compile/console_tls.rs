@@ -42,7 +42,10 @@ pub(super) fn tls(item: &Item<'_>, folder: &Path) -> Option<Tls> {
         server_name: server_name?,
         oldest: oldest?,
     };
-    let faults = tls.faults();
+    let faults = match section.is_alone() {
+        true => Vec::new(),
+        false => tls.faults(),
+    };
     for fault in &faults {
         section.fault(fault.key(), fault.to_string());
     }

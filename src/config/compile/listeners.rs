@@ -52,6 +52,7 @@ pub(super) fn listeners(
         };
         let tls = match settings {
             None => None,
+            Some(_) if section.is_alone() => None,
             // What they share is at fault once.
             Some(settings) => Some(open(section, settings, address)?),
         };

@@ -56,7 +56,7 @@ fn world(clients: &[(&str, Conditions)]) -> World {
             index,
             tenants: Tenants::Named(HashSet::new()),
             targets: Targets::None,
-            terms: crate::client::Terms::default(),
+            terms: Terms::default(),
         });
         directory.add_jwt(&client, conditions.clone());
         directory.add(KeyDigest::of(KEY.as_bytes()), &client).ok();
