@@ -36,9 +36,9 @@ pub enum RotateError {
 /// The keys of the gateway's tokens.
 pub(super) struct Signing {
     held: ArcSwap<Keyring>,
-    /// The second of the last look for keys that another process made, and how many there were in
+    /// The second of the last look for keys that another process made, and which were not there in
     /// it.
-    looked: Mutex<(i64, u32)>,
+    looked: Mutex<(i64, Vec<String>)>,
     state: Arc<State>,
     #[cfg(test)]
     looks: std::sync::atomic::AtomicUsize,
@@ -53,7 +53,7 @@ impl Signing {
     ) -> Result<Self, StateError> {
         Ok(Self {
             held: ArcSwap::from_pointee(Keyring::open(&state, now, lifetimes.needs())?),
-            looked: Mutex::new((seconds(now), 0)),
+            looked: Mutex::new((seconds(now), Vec::new())),
             state,
             #[cfg(test)]
             looks: std::sync::atomic::AtomicUsize::new(0),
@@ -91,7 +91,7 @@ impl Signing {
         if let Some(mut looked) = self.looked.try_lock()
             && looked.0.abs_diff(second) >= LOOK_EVERY
         {
-            *looked = (second, 1);
+            *looked = (second, Vec::new());
             self.look();
         }
         let needs = lifetimes.needs();
@@ -110,8 +110,8 @@ impl Signing {
     }
 
     /// The keys to verify with. Where this one is not there, another process may have made it, as
-    /// one that takes over does: it is looked for, some times a second at most, since anybody can
-    /// name a key that is not there. A key is there for some seconds before it signs, so that a look
+    /// one that takes over does: it is looked for, some of them a second at most, since anybody can
+    /// name a key that is not there, and each once: a key is there before any token names it. A key is there for some seconds before it signs, so that a look
     /// within this second has found it; but where lifetimes were made longer it may sign at once.
     pub(super) fn keys_with(&self, kid: &str, now: Timestamp) -> Option<Arc<Keyring>> {
         let held = self.held.load_full();
@@ -125,12 +125,18 @@ impl Signing {
             return Some(held);
         }
         let second = seconds(now);
-        let before = if looked.0 == second { looked.1 } else { 0 };
-        if before >= LOOKS {
+        if looked.0 != second {
+            *looked = (second, Vec::new());
+        }
+        let (_, missing) = &mut *looked;
+        if missing.len() >= LOOKS || missing.iter().any(|other| other == kid) {
             return None;
         }
-        *looked = (second, before + 1);
-        self.look()
+        let found = self.look().filter(|keys| keys.get(kid).is_some());
+        if found.is_none() {
+            missing.push(kid.to_owned());
+        }
+        found
     }
 
     fn look(&self) -> Option<Arc<Keyring>> {
@@ -167,7 +173,7 @@ impl Lifetimes {
 
 /// How often whoever signs looks for keys of another process, in seconds.
 const LOOK_EVERY: u64 = 60;
-/// How often keys that are not there are looked for in a second.
-const LOOKS: u32 = 20;
+/// How many keys that are not there are looked for in a second.
+const LOOKS: usize = 20;
 /// How many seconds lie between two keys that are made by hand, at least.
 const ROTATION_GAP: u64 = 60;

@@ -52,6 +52,13 @@ fn tenant(item: &Item<'_>, all: &AllTenants, own: Option<&Tenants>) -> Option<Ar
         }
         _ => {
             let uid = uid(&name).map(|uid| uid.to_string());
+            if let (None, Some(tenant)) = (&known, unclear(all, &name, uid.is_some())) {
+                item.fault(format!(
+                    "may be tenant {tenant:?}, which is given by company_name: only the console \
+                     knows. Write that tenant's name, or give it by its company's UID"
+                ));
+                return None;
+            }
             let name: Arc<str> = Arc::from(uid.unwrap_or(name));
             // Of companies only the console knows which name and which UID are one.
             let is_foreign = known.is_some() || !all.has_directory;
@@ -66,6 +73,16 @@ fn tenant(item: &Item<'_>, all: &AllTenants, own: Option<&Tenants>) -> Option<Ar
             Some(name)
         }
     }
+}
+
+/// A tenant of the file that a company in a rule may turn out to be: the rule would not be about it.
+fn unclear<'a>(all: &'a AllTenants, company: &str, is_uid: bool) -> Option<&'a str> {
+    let mut tenants = all.directory.configured();
+    let tenant = tenants.find(|tenant| match &tenant.whom {
+        Whom::CompanyNamed(name) => is_uid || **name == *company,
+        Whom::Account | Whom::Company(_) | Whom::User(_) => false,
+    });
+    tenant.map(|tenant| &*tenant.name)
 }
 
 /// The users acted as.

@@ -187,3 +187,32 @@ fn rules_of_the_consoles_own_users_know_no_tenants() {
     let hours = "operations = [\"GET /users\"], hours = { days = [\"mon-fri\"] }";
     assert_eq!(faults(&console(hours)), Vec::<String>::new());
 }
+
+/// What only the console knows to be one must not be two to a rule.
+#[test]
+fn a_rule_cannot_miss_a_tenant_that_is_given_by_the_name_of_its_company() {
+    let uid = "49dcc517-a32c-438e-b53d-ee0084dc7feb";
+    let text = |companies: &str| {
+        let rules =
+            format!("{ALLOW}\ndeny = [{{ tenants = [{companies}], paths = [\"/api/v3/users\"] }}]");
+        GOOD.replacen("[[tenants]]", "tenants = \"directory\"\n[[tenants]]", 1)
+            .replace(
+                "[mapping]",
+                "[[tenants]]\nname = \"globex\"\nimpersonate = { company_name = \"Globex Ltd\" }\n[mapping]",
+            )
+            .replace(ALLOW, &rules)
+    };
+    for company in [format!("\"{uid}\""), "\"Globex Ltd\"".to_owned()] {
+        let found = faults(&text(&company));
+        assert!(found[0].contains("may be tenant \"globex\""), "{found:?}");
+    }
+    assert_eq!(
+        faults(&text("\"globex\", \"Other Ltd\"")),
+        Vec::<String>::new()
+    );
+    let by_uid = text(&format!("\"{uid}\"")).replace(
+        "company_name = \"Globex Ltd\"",
+        "company = \"49dcc517-a32c-438e-b53d-ee0084dc7fec\"",
+    );
+    assert_eq!(faults(&by_uid), Vec::<String>::new());
+}
