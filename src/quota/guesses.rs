@@ -23,7 +23,7 @@ use super::rate::{Moment, Rate, Tokio};
 /// The credentials that were wrong of late, by where they came from, and by the account that they
 /// were tried on.
 ///
-/// No more is remembered than [`MOST`] of them: who comes when there are so many shares the allowance
+/// No more is remembered than 65,536 of them: who comes when there are so many shares the allowance
 /// of all others who do, until some of those that are remembered have been quiet.
 pub struct Guesses {
     rate: Rate,
