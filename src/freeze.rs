@@ -124,6 +124,11 @@ impl Freezer {
         stopped(in_force.everything.as_ref().or_else(of_tenant))
     }
 
+    /// Whether any tenant is frozen.
+    pub fn stops_tenants(&self) -> bool {
+        !self.in_force.load().tenants.is_empty()
+    }
+
     /// All that is in force.
     pub fn holds(&self) -> Vec<Hold> {
         self.known.lock().in_force().cloned().collect()

@@ -175,12 +175,12 @@ impl Gateway {
         self.meter(exchange, tool(&who))?;
 
         let (whom, permit) = self.authorize(exchange, &who, &head, reason).await?;
-        self.refuse_frozen_tenant(&whom)?;
+        self.refuse_frozen_tenant(&whom, &permit)?;
         self.claim_action(&head, &whom, &permit)?;
         self.meter_tenant(exchange, tool(&who), &whom)?;
 
         let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;
-        self.refuse_stopped(&who, &whom)?;
+        self.refuse_stopped(&who, &whom, &permit)?;
 
         if needs_intent(head.method, &head.operation) {
             exchange.intend().await?;

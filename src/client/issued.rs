@@ -15,6 +15,11 @@ impl Directory {
         self.fits.add(client, conditions);
     }
 
+    /// The claim that names the tenant in tokens of a client, if one does.
+    pub fn tenant_claim(&self, client: &Client) -> Option<&str> {
+        self.fits.tenant_claim(client)
+    }
+
     /// From now on knows clients by tokens of these issuers.
     pub fn trust(&mut self, issuers: &[Arc<Issuer>]) {
         self.fits.trust(issuers);

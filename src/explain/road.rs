@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::told::{Outcome, Refusal, Told, Verdict};
 use super::{BadQuestion, Plan, Question, remedy};
-use crate::client::{Caller, Client, Identified, Peer, Unidentified};
+use crate::client::{Caller, Client, Identified, Peer, TenantClaim, Unidentified};
 use crate::gateway::Rejection;
 use crate::policy::{Denied, Moment, Permit};
 use crate::request::{HeadFault, Operation, RequestHead};
@@ -251,10 +251,19 @@ impl<'a> Journey<'a> {
         let asker = Asker::of(who);
         match &self.question.client {
             None => asker,
-            Some(_) => Asker {
-                claims: Claims::Listed(&self.question.claims),
-                ..asker
-            },
+            Some(_) => {
+                let claims = &self.question.claims;
+                let named = self.plan.settings.clients.tenant_claim(who.client());
+                let tenant = named.and_then(|named| {
+                    let claimed = claims.iter().find(|(claim, _)| claim == named);
+                    claimed.map(|(_, tenant)| TenantClaim::NameOrAlias(tenant))
+                });
+                Asker {
+                    tenant: tenant.or(asker.tenant),
+                    claims: Claims::Listed(claims),
+                    ..asker
+                }
+            }
         }
     }
 

@@ -322,7 +322,8 @@ impl<'a> Outbound<'a> {
         lease: Option<&Lease>,
     ) -> Result<Response<Received>, Rejection> {
         let request = self.request(body, lease, &exchange.peer)?;
-        self.gateway.refuse_stopped(self.who, self.whom)?;
+        self.gateway
+            .refuse_stopped(self.who, self.whom, self.permit)?;
         exchange.sending();
         let started = Instant::now();
         let answer = self.console.send(request, exchange.body()).await;

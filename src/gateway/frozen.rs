@@ -1,9 +1,12 @@
 //! The emergency stop on the road of a request.
 
+use std::sync::Arc;
+
 use super::Gateway;
 use crate::client::Caller;
 use crate::freeze::Stopped;
-use crate::tenant::Named;
+use crate::policy::{Acting, Permit};
+use crate::tenant::{Named, Tenant};
 
 impl Gateway {
     /// Refuses a caller that is frozen, whatever it asks for.
@@ -15,21 +18,45 @@ impl Gateway {
     }
 
     /// Refuses what was not stopped when it came, and is by now: whoever waited is asked again.
-    pub(super) fn refuse_stopped(&self, who: &Caller<'_>, whom: &Named) -> Result<(), Stopped> {
+    pub(super) fn refuse_stopped(
+        &self,
+        who: &Caller<'_>,
+        whom: &Named,
+        permit: &Permit<'_>,
+    ) -> Result<(), Stopped> {
         self.refuse_frozen(who)?;
-        self.refuse_frozen_tenant(whom)
+        self.refuse_frozen_tenant(whom, permit)
     }
 
-    /// Refuses requests for a tenant that is frozen. To be asked once policy has said that it is the
+    /// Refuses requests for a tenant that is frozen, and those that act as a user whom such a tenant acts
+    /// as, for whichever tenant they name that user. To be asked once policy has said that it is the
     /// caller's, so that a frozen tenant cannot be told from a foreign one.
-    pub(super) fn refuse_frozen_tenant(&self, whom: &Named) -> Result<(), Stopped> {
+    pub(super) fn refuse_frozen_tenant(
+        &self,
+        whom: &Named,
+        permit: &Permit<'_>,
+    ) -> Result<(), Stopped> {
         match whom {
-            // A company of a console's directory may be renamed: its id is not.
-            Named::Known(tenant) => self
-                .freezer
-                .check_tenant(&tenant.name)
-                .and_then(|()| self.freezer.check_tenant(&tenant.id)),
-            Named::Nobody | Named::Unknown => Ok(()),
+            Named::Known(tenant) => self.check_tenant(tenant)?,
+            Named::Nobody | Named::Unknown => {}
         }
+        match permit.acting() {
+            Acting::For(key) if !permit.is_own() && self.freezer.stops_tenants() => {
+                let is_user = |tenant: &&Arc<Tenant>| {
+                    let own = tenant.key();
+                    own.is_some_and(|own| own.target == key.target && own.console == key.console)
+                };
+                let tenants = self.tenants.all();
+                let mut of_user = tenants.iter().filter(is_user);
+                of_user.try_for_each(|tenant| self.check_tenant(tenant))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_tenant(&self, tenant: &Tenant) -> Result<(), Stopped> {
+        // A company of a console's directory may be renamed: its id is not.
+        self.freezer.check_tenant(&tenant.name)?;
+        self.freezer.check_tenant(&tenant.id)
     }
 }

@@ -271,12 +271,12 @@ impl Gateway {
         let (whom, permit) = self.admit(exchange, head, &asker, access).await?;
         let is_named = matches!(whom.aim, Aim::Named(_));
         let whom = whom.named;
-        self.refuse_frozen_tenant(&whom)?;
+        self.refuse_frozen_tenant(&whom, &permit)?;
         self.meter_tenant(exchange, Some(client), &whom)?;
         self.lease(exchange, &permit).await?;
         // It may have been a wait.
         self.freezer.check_caller(Some(&client.name))?;
-        self.refuse_frozen_tenant(&whom)?;
+        self.refuse_frozen_tenant(&whom, &permit)?;
         let (tenant, target) = match (whom, permit.acting()) {
             (Named::Known(tenant), Acting::For(key)) => (tenant, key.target),
             (Named::Known(tenant), Acting::Account(..)) => (tenant, NOBODY),

@@ -1,6 +1,8 @@
 //! From what a request says to whom the console sees: rules, and the header that names a user.
 
 use serde_json::json;
+use vspc_gateway::clock::Timestamp;
+use vspc_gateway::freeze::{Hold, Scope};
 use vspc_simulator::seed::{
     ACME_ADMINISTRATOR, ACME_DISABLED, ADMINISTRATOR_PASSWORD, GLOBEX_ADMINISTRATOR,
     INITECH_ADMINISTRATOR,
@@ -416,4 +418,28 @@ async fn whoever_acts_as_itself_names_nobody() {
             .await;
         assert_eq!(refused(&login), (403, "tenant_mismatch"), "{header:?}");
     }
+}
+
+/// Whatever tenant is named: it is the other's user who would act.
+#[tokio::test]
+async fn a_frozen_tenants_user_acts_for_nobody() {
+    let world = world().await;
+    let named = [("x-tenant", "acme"), (USER_HEADER, GLOBEX)];
+    assert_eq!(user(&me(&world, ADMIN, &named).await), GLOBEX);
+    let before = world.reached().len();
+    let hold = Hold::new(
+        Scope::Tenant("globex".to_owned()),
+        Timestamp(0),
+        "a test".to_owned(),
+        None,
+    );
+    assert!(world.gateway().freezer.hold(hold).is_none());
+    let stopped = me(&world, ADMIN, &named).await;
+    assert_eq!(refused(&stopped), (403, "frozen"));
+    assert_eq!(world.outcome(&stopped).await["code"], "frozen");
+    assert_eq!(world.reached().len(), before);
+    assert_eq!(
+        user(&me(&world, ADMIN, &[("x-tenant", "acme")]).await),
+        ACME
+    );
 }

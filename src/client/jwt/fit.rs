@@ -104,6 +104,14 @@ struct Fit {
 }
 
 impl Fits {
+    pub(in crate::client) fn tenant_claim(&self, client: &Client) -> Option<&str> {
+        let of_client = self
+            .clients
+            .iter()
+            .find(|(known, _)| known.name == client.name);
+        of_client.and_then(|(_, conditions)| conditions.tenant_claim.as_deref())
+    }
+
     pub(in crate::client) fn add(&mut self, client: &Arc<Client>, conditions: Conditions) {
         self.clients.push((Arc::clone(client), conditions));
     }
