@@ -81,7 +81,12 @@ impl Kept {
     /// A connection that lies idle and is open still, for a request with or without a body.
     pub(super) async fn take(&self, with_body: bool) -> Option<Box<Link>> {
         poll_fn(|context| {
-            while let Some(mut link) = self.idle.lock().pop(with_body) {
+            loop {
+                // Others need not wait while this one is looked at.
+                let last = self.idle.lock().pop(with_body);
+                let Some(mut link) = last else {
+                    return Poll::Ready(None);
+                };
                 // The console may have closed it since, or sent what nobody asked for.
                 link.drive(context);
                 if link.sender.is_ready() {
@@ -91,7 +96,6 @@ impl Kept {
                     return Poll::Ready(Some(link));
                 }
             }
-            Poll::Ready(None)
         })
         .await
     }
