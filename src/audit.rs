@@ -16,6 +16,7 @@ pub mod checkpoint;
 mod disk;
 mod fault;
 mod json;
+mod keys;
 mod log;
 pub mod note;
 pub mod query;
@@ -23,11 +24,13 @@ mod queue;
 pub mod read;
 mod record;
 mod redact;
+mod second;
 mod segment;
 pub mod tree;
 mod writer;
 
 pub use fault::{Fault, OpenError};
+pub use keys::{BadKey, TreeSettings, is_origin};
 pub use queue::{Health, Stats, Unavailable};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};
@@ -38,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use crate::clock::Clock;
@@ -69,6 +73,8 @@ pub struct Settings {
     pub admission: Duration,
     /// Where stamps come from.
     pub clock: Clock,
+    /// How the log proves itself.
+    pub tree: TreeSettings,
 }
 
 /// Takes records. Clones share one log.
@@ -84,13 +90,19 @@ impl Auditor {
     /// A last line that a killed process left unfinished is cut off, and that is recorded.
     ///
     /// # Errors
-    /// Fails when the directory cannot be used, or the newest file does not end in a record.
+    /// Fails when the directory cannot be used, the newest file does not end in a record, or the
+    /// records are not those that a checkpoint was signed for.
     pub fn open(settings: Settings) -> Result<(Self, Writer), OpenError> {
         Self::open_on(settings, Box::new(Real))
     }
 
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
-        let log = Log::open(settings.directory, settings.clock.clone(), disk)?;
+        let log = Log::open(
+            settings.directory,
+            &settings.tree,
+            settings.clock.clone(),
+            disk,
+        )?;
         let shared = Arc::new(Shared::new(
             settings.clock,
             settings.admission,
@@ -155,6 +167,11 @@ impl Auditor {
     pub async fn note_durable(&self, kind: Kind, record: &Record) -> Result<(), Unavailable> {
         self.shared.take_place().await?;
         self.shared.push_and_wait(kind, record, true, true).await
+    }
+
+    /// How many records the latest checkpoint covers, from now on. All of them are on the disk.
+    pub fn covered(&self) -> watch::Receiver<u64> {
+        self.shared.covered.subscribe()
     }
 
     /// Returns when the writer has died of a fault of its own: nothing can be recorded any more,

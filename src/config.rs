@@ -288,6 +288,7 @@ impl Settings {
         server
             .chain(self.clients.warnings(now, asks))
             .chain(self.policy.warnings())
+            .chain(self.audit.tree.warning())
             .collect()
     }
 

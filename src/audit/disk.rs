@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::time::{Duration, Instant};
@@ -14,6 +14,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 pub(super) trait Disk: Send {
     /// Appends some of `bytes`; says how many.
     fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at a place of a file that is not only appended to.
+    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes all that was written to the file durable, whoever wrote it.
     fn sync(&mut self, file: &File) -> io::Result<()>;
@@ -31,6 +34,10 @@ pub(super) struct Real;
 impl Disk for Real {
     fn write(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
         file.write(bytes)
+    }
+
+    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
     }
 
     fn sync(&mut self, file: &File) -> io::Result<()> {

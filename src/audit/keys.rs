@@ -24,6 +24,25 @@ pub struct TreeSettings {
     pub checkpoints: Option<PathBuf>,
 }
 
+impl TreeSettings {
+    /// What an operator should know of it, though the log is kept.
+    pub fn warning(&self) -> Option<String> {
+        self.checkpoints.is_none().then(|| {
+            "audit.checkpoints: not set, so checkpoints of the audit log are kept beside it alone: whoever \
+             can change the log there can change them too, and cut its end or put back an older copy. \
+             Name a file on another disk or host"
+                .to_owned()
+        })
+    }
+}
+
+/// Whether a text can be the first line of checkpoints, and the name of a key.
+pub fn is_origin(text: &str) -> bool {
+    let is_visible =
+        |letter: char| !letter.is_whitespace() && !letter.is_control() && letter != '+';
+    (1..=128).contains(&text.len()) && text.chars().all(is_visible)
+}
+
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadKey {
@@ -91,15 +110,17 @@ impl Keys {
         Ok(())
     }
 
-    /// Puts the signing key's other half last in the file of verifying keys.
-    pub(super) fn list(&mut self) -> Result<(), Fault> {
+    /// Puts the signing key's other half last in the file of verifying keys. Says whether it was
+    /// not there.
+    pub(super) fn list(&mut self) -> Result<bool, Fault> {
         let present = self.signer.verifier();
         if self.listed.last() == Some(present) {
-            return Ok(());
+            return Ok(false);
         }
         self.listed.push(present.clone());
         let lines: String = self.listed.iter().map(|key| format!("{key}\n")).collect();
-        write(&self.directory.join(VERIFIERS), lines.as_bytes())
+        write(&self.directory.join(VERIFIERS), lines.as_bytes())?;
+        Ok(true)
     }
 
     /// Whether a checkpoint was signed for this log.

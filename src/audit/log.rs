@@ -6,19 +6,31 @@
 //! first makes all before it durable or carries it over, so a writer that finds a newer segment
 //! may forget what it held.
 
+mod begin;
+mod lines;
+mod rebuild;
 mod settle;
+mod sign;
+mod tree;
 
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::time::{Duration, Instant};
 
+use self::begin::Traces;
+use self::sign::Signing;
+use self::tree::Tree;
+use super::checkpoint::Checkpoint;
 use super::disk::{self, Disk, Lock};
 use super::fault::{Fault, OpenError};
 use super::json;
+use super::keys::{Keys, TreeSettings};
 use super::queue::Batch;
 use super::record::{Kind, Record};
+use super::second::{self, Known, SecondPlace};
 use super::segment::{self, Segment};
+use super::tree::Frontier;
 use crate::clock::Clock;
 
 /// Why the segment takes no more records.
@@ -52,6 +64,8 @@ pub(super) struct Log {
     disk: Box<dyn Disk>,
     lock: Lock,
     segment: Segment,
+    tree: Tree,
+    signing: Signing,
     next: u64,
     synced: Synced,
     unsynced: Vec<u8>,
@@ -70,6 +84,7 @@ impl Log {
     /// Opens the log of a directory, which it makes if need be; repairs a torn last line.
     pub(super) fn open(
         directory: PathBuf,
+        settings: &TreeSettings,
         clock: Clock,
         mut disk: Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
@@ -81,9 +96,13 @@ impl Log {
                 path: directory.clone(),
                 source,
             })?;
+        // Not under the lock: it may take its time.
+        let read = settings.checkpoints.as_deref().map(second::read);
         let mut lock = Lock::open(&directory).map_err(Fault::of("open a lock in", &directory))?;
         // Dropping the lock's file on an error releases it.
         lock.acquire().map_err(Fault::of("lock", &directory))?;
+        let traces = Traces::of(&directory)?;
+        let (signing, known) = signing(&directory, settings, read)?;
         let segments = segment::list(&directory).map_err(Fault::of("read", &directory))?;
         let segment = match segments.last() {
             Some(first) => Segment::open(&directory, *first)
@@ -92,6 +111,8 @@ impl Log {
         };
         let mut log = Self {
             clock,
+            tree: Tree::open(&directory, Frontier::new())?,
+            signing,
             directory,
             disk,
             lock,
@@ -110,6 +131,7 @@ impl Log {
             counts: Counts::default(),
         };
         log.begin_at_end()?;
+        log.begin_tree(&traces, known)?;
         log.lock.release();
         if !log.notices.is_empty() {
             log.commit(&Batch::default(), true)?;
@@ -145,12 +167,22 @@ impl Log {
         let result = match self.lock.acquire() {
             Ok(changed) => {
                 self.rescan |= changed;
-                self.settle().and_then(|()| self.append(batch, durable))
+                self.commit_locked(batch, durable)
             }
             Err(error) => Err(Fault::of("lock", &self.directory)(error)),
         };
         self.lock.release();
+        self.tell(false);
         result
+    }
+
+    fn commit_locked(&mut self, batch: &Batch, durable: bool) -> Result<(), Fault> {
+        self.settle()?;
+        self.look_at_notes();
+        let durable = durable || self.is_due(self.notices.len() + batch.len());
+        self.append(batch, durable)?;
+        self.sign_if_due();
+        Ok(())
     }
 
     /// Since when there are lines that a power loss could take.
@@ -176,17 +208,22 @@ impl Log {
     fn append(&mut self, batch: &Batch, durable: bool) -> Result<(), Fault> {
         let (bytes, next, len) = (self.unsynced.len(), self.next, self.segment.len);
         for body in self.notices.iter().map(Vec::as_slice).chain(batch.bodies()) {
+            let begin = self.unsynced.len();
             self.unsynced.extend_from_slice(b"{\"seq\":");
             json::number(&mut self.unsynced, self.next);
             self.unsynced.push(b',');
             self.unsynced.extend_from_slice(body);
             self.next += 1;
+            let line = self.unsynced.get(begin..).unwrap_or_default();
+            self.tree.push(line.strip_suffix(b"\n").unwrap_or(line));
         }
         let added = long(self.unsynced.len() - bytes);
         let result = self
             .write(bytes)
+            .and_then(|()| self.tree.write(self.disk.as_mut()))
             .and_then(|()| if durable { self.sync() } else { Ok(()) });
         if result.is_ok() {
+            self.tree.accept();
             self.counts.bytes += added;
             self.notices.clear();
             if !self.unsynced.is_empty() && self.unsynced_since.is_none() {
@@ -196,6 +233,7 @@ impl Log {
             self.unsynced.truncate(bytes);
             self.next = next;
             self.segment.len = len;
+            self.tree.unstage();
             self.cut_back();
         }
         result
@@ -294,6 +332,29 @@ impl Log {
             .to_string_lossy()
             .into_owned()
     }
+}
+
+/// The keys of a log, and what the second place knows of it.
+fn signing(
+    directory: &Path,
+    settings: &TreeSettings,
+    read: Option<Result<Vec<u8>, String>>,
+) -> Result<(Signing, Known), OpenError> {
+    let keys = Keys::open(directory, settings)?;
+    let (known, second) = match (&settings.checkpoints, read) {
+        (Some(path), Some(read)) => (
+            second::known(path, read, &keys),
+            Some(SecondPlace::start(path.clone())?),
+        ),
+        _ => (Known::Nothing, None),
+    };
+    let nothing = Frontier::new();
+    let latest = Checkpoint {
+        origin: keys.origin().to_owned(),
+        size: nothing.size(),
+        root: nothing.root(),
+    };
+    Ok((Signing::new(keys, latest, second), known))
 }
 
 /// A count of bytes as files count them.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::time::Duration;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::{Duration, Instant};
 
 use super::record::{Kind, Record};
 use crate::clock::{Clock, Timestamp};
@@ -66,6 +66,12 @@ pub struct Stats {
     pub lost: u64,
     /// The `seq` of the next record.
     pub next_seq: u64,
+    /// How many records the latest checkpoint covers.
+    pub covered: u64,
+    /// For how long there have been records that no checkpoint covers.
+    pub uncovered_for: Duration,
+    /// Whether checkpoints do not get to the second place.
+    pub second_place_failing: bool,
 }
 
 /// Who waits for a record.
@@ -196,6 +202,11 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     /// Told when the writer dies unasked.
     pub(super) died: Notify,
+    /// How many records the latest checkpoint covers.
+    pub(super) covered: watch::Sender<u64>,
+    /// Since when there are records that none covers.
+    pub(super) uncovered_since: Mutex<Option<Instant>>,
+    pub(super) second_place_failing: AtomicBool,
     pub(super) counters: Counters,
     is_failing: AtomicBool,
     failing: Mutex<Option<(Timestamp, Arc<str>)>>,
@@ -225,6 +236,9 @@ impl Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             died: Notify::new(),
+            covered: watch::Sender::new(0),
+            uncovered_since: Mutex::new(None),
+            second_place_failing: AtomicBool::new(false),
             counters: Counters::default(),
             is_failing: AtomicBool::new(false),
             failing: Mutex::new(None),
@@ -363,6 +377,7 @@ impl Shared {
     pub(super) fn stats(&self) -> Stats {
         let counters = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let uncovered = *self.uncovered_since.lock();
         Stats {
             queued: read(&counters.queued),
             written: read(&counters.written),
@@ -373,6 +388,9 @@ impl Shared {
             refused: read(&counters.refused),
             lost: read(&counters.lost),
             next_seq: read(&counters.next_seq),
+            covered: *self.covered.borrow(),
+            uncovered_for: uncovered.map_or(Duration::ZERO, |since| since.elapsed()),
+            second_place_failing: self.second_place_failing.load(Ordering::Relaxed),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Shared {
                 Ok(()) if state.failing => {
                     tracing::info!(path = %self.path.display(), "audit checkpoints get to the second place again");
                 }
-                Err(error) if !state.failing => tracing::error!(
+                Err(ref error) if !state.failing => tracing::error!(
                     %error,
                     "audit checkpoints do not get to the second place ([audit] checkpoints): is it \
                      there, and may the gateway's user write to it?"
@@ -172,30 +172,36 @@ fn append(path: &Path, note: &str) -> Result<(), Fault> {
 pub(super) enum Known {
     /// The largest of its last checkpoints.
     Checkpoint(Box<Signed>),
-    /// It has checkpoints, of other logs.
-    Foreign,
+    /// It has checkpoints, of other logs. Which file it is.
+    Foreign(PathBuf),
     /// It has none.
     Nothing,
     /// It cannot be read.
     Unread(String),
 }
 
-/// Looks what the second place has. One that hangs is not waited for.
-pub(super) fn known(path: &Path, keys: &Keys) -> Known {
+/// Reads what the second place has. One that hangs is not waited for.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let place = path.to_owned();
     let reader = std::thread::Builder::new().name("audit-second".to_owned());
-    let started = reader.spawn(move || {
-        // Nobody may be waiting any more.
-        sender.send(read_end(&place)).ok();
-    });
-    if let Err(error) = started {
-        return Known::Unread(error.to_string());
+    reader
+        .spawn(move || {
+            // Nobody may be waiting any more.
+            sender.send(read_end(&place)).ok();
+        })
+        .map_err(|error| error.to_string())?;
+    match receiver.recv_timeout(READ_WAIT) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("reading it takes too long".to_owned()),
     }
-    let bytes = match receiver.recv_timeout(READ_WAIT) {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Known::Unread(error.to_string()),
-        Err(_) => return Known::Unread("reading it takes too long".to_owned()),
+}
+
+/// Tells what was read in the second place.
+pub(super) fn known(path: &Path, read: Result<Vec<u8>, String>, keys: &Keys) -> Known {
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => return Known::Unread(format!("{}: {error}", path.display())),
     };
     let notes: Vec<_> = Notes::in_text(path, bytes).flatten().collect();
     let is_empty = notes.is_empty();
@@ -203,7 +209,7 @@ pub(super) fn known(path: &Path, keys: &Keys) -> Known {
     match ours.max_by_key(|signed| signed.checkpoint.size) {
         Some(signed) => Known::Checkpoint(Box::new(signed)),
         None if is_empty => Known::Nothing,
-        None => Known::Foreign,
+        None => Known::Foreign(path.to_owned()),
     }
 }
 

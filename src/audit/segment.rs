@@ -148,8 +148,14 @@ impl Segment {
         })
     }
 
-    /// Checks the records that others wrote from `self.len` to `len`, the first being `next`.
-    pub(super) fn replay(&self, len: u64, next: u64) -> io::Result<Replay> {
+    /// Checks the records that others wrote from `self.len` to `len`, the first being `next`, and
+    /// gives their lines without the newline.
+    pub(super) fn replay(
+        &self,
+        len: u64,
+        next: u64,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<Replay> {
         let part = At {
             file: &self.file,
             offset: self.len,
@@ -178,6 +184,7 @@ impl Segment {
                 replay.rest = Rest::Foreign;
                 return Ok(replay);
             }
+            each(line.strip_suffix(b"\n").unwrap_or(&line));
             replay.len += u64::try_from(read).unwrap_or(0);
             replay.next += 1;
         }

@@ -1,6 +1,7 @@
 mod disk;
 mod failures;
 mod shared;
+mod tree;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -20,6 +21,7 @@ fn settings(directory: &Path) -> Settings {
         queue: 4096,
         admission: Duration::from_secs(5),
         clock: Clock::default(),
+        tree: TreeSettings::default(),
     }
 }
 
@@ -312,7 +314,12 @@ async fn a_torn_last_line_is_repaired_at_every_byte() {
         let (auditor, writer) = open(folder.path());
         auditor.note(Kind::Config, &named("third")).await.unwrap();
         writer.close().unwrap();
-        let mut expected = vec!["config:first:-", "admin:audit.repaired", "config:third:-"];
+        let mut expected = vec![
+            "config:first:-",
+            "admin:audit.repaired",
+            "admin:audit.tree_begun",
+            "config:third:-",
+        ];
         if end == second {
             expected.remove(1);
         } else {

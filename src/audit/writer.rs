@@ -123,6 +123,10 @@ impl Worker {
                 phase => self.commit(phase),
             }
         }
+        if !self.shared.is_failing() {
+            self.log.finish();
+            self.publish_counts();
+        }
         self.orderly = true;
     }
 
@@ -160,7 +164,8 @@ impl Worker {
 
     fn idle_time(&self) -> Duration {
         let passed = self.log.unsynced_since().map(|since| since.elapsed());
-        SYNC_EVERY.saturating_sub(passed.unwrap_or_default())
+        let until_sync = SYNC_EVERY.saturating_sub(passed.unwrap_or_default());
+        self.log.until_due().unwrap_or(SYNC_EVERY).min(until_sync)
     }
 
     fn commit(&mut self, phase: Phase) {
@@ -249,6 +254,15 @@ impl Worker {
             .sync_micros
             .store(counts.sync_micros, Ordering::Relaxed);
         counters.next_seq.store(self.log.next(), Ordering::Relaxed);
+        let shared = &self.shared;
+        *shared.uncovered_since.lock() = self.log.uncovered_since();
+        let failing = self.log.is_second_failing();
+        shared
+            .second_place_failing
+            .store(failing, Ordering::Relaxed);
+        shared.covered.send_if_modified(|covered| {
+            std::mem::replace(covered, self.log.covered()) != self.log.covered()
+        });
     }
 }
 

@@ -36,6 +36,8 @@ impl From<Fault> for WalkError {
     }
 }
 
+type Each<'a> = dyn FnMut(u64, Option<&[u8]>) -> Result<(), Fault> + 'a;
+
 /// Gives each record from `from` on and before `to`, by the rule that what stands in two segments
 /// counts in the later one: its line without the newline, or none if there is no such record.
 /// Other lines that stand between them are passed over.
@@ -43,19 +45,19 @@ pub(super) fn walk(
     directory: &Path,
     (from, to): (u64, u64),
     gaps: Gaps,
-    mut each: impl FnMut(u64, Option<&[u8]>),
+    mut each: impl FnMut(u64, Option<&[u8]>) -> Result<(), Fault>,
 ) -> Result<(), WalkError> {
     let segments = segment::list(directory).map_err(Fault::of("read", directory))?;
     let mut next = from;
-    let fill = |next: &mut u64, end: u64, path: &Path, each: &mut dyn FnMut(u64, Option<&[u8]>)| {
+    let fill = |next: &mut u64, end: u64, path: &Path, each: &mut Each<'_>| {
         if *next < end && gaps == Gaps::Refused {
             let path = path.to_owned();
             return Err(WalkError::Missing { path, seq: *next });
         }
-        for seq in *next..end {
-            each(seq, None);
+        while *next < end {
+            each(*next, None)?;
+            *next += 1;
         }
-        *next = (*next).max(end);
         Ok(())
     };
     for (index, &first) in segments.iter().enumerate() {
@@ -74,7 +76,7 @@ pub(super) fn walk(
                 continue;
             };
             fill(&mut next, seq, &path, &mut each)?;
-            each(seq, Some(line));
+            each(seq, Some(line))?;
             next += 1;
         }
         fill(&mut next, end, &path, &mut each)?;
@@ -137,7 +139,7 @@ fn offset_of(file: &File, seq: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The leaves' lines of the newest segment before its end, from the last to the first.
+/// The last lines of a segment, from the last on, until it is told to stop.
 pub(super) fn last_lines(
     path: &Path,
     most: usize,

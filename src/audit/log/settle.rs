@@ -1,5 +1,7 @@
 //! What a writer does, under the lock, about what others did to the log meanwhile.
 
+use super::lines::{Gaps, WalkError, walk};
+use super::tree::Loss;
 use super::{Log, Spoiled};
 use crate::audit::fault::Fault;
 use crate::audit::segment::{self, Rest, Segment};
@@ -7,6 +9,39 @@ use crate::audit::segment::{self, Rest, Segment};
 impl Log {
     /// Looks, under the lock, at what happened to the log since we last held it.
     pub(super) fn settle(&mut self) -> Result<(), Fault> {
+        // What was staged of lines that could not be read to their end.
+        self.tree.back_to(self.next)?;
+        let announced = self.rescan;
+        self.settle_lines()?;
+        self.tree.settle(self.disk.as_mut())?;
+        self.settle_tree(announced)
+    }
+
+    /// Looks whether the file of the tree still is what we wrote. Another process that starts and
+    /// finds it damaged puts a better one in its place, and announces that.
+    fn settle_tree(&mut self, announced: bool) -> Result<(), Fault> {
+        let lost = self.tree.is_lost();
+        let Some(loss) = lost.map_err(Fault::of("look at the tree in", &self.directory))? else {
+            return Ok(());
+        };
+        let detail = match loss {
+            Loss::Replaced if self.tree.adopt()? => {
+                if announced {
+                    return Ok(());
+                }
+                "hashes was replaced, by what it had"
+            }
+            Loss::Replaced | Loss::Gone => {
+                self.tree.put_back(self.disk.as_mut())?;
+                "hashes was deleted, moved or replaced; a copy was put back"
+            }
+            Loss::Cut => "hashes was cut: the next start builds it anew",
+        };
+        self.warn("audit.tree_lost", detail.to_owned());
+        Ok(())
+    }
+
+    fn settle_lines(&mut self) -> Result<(), Fault> {
         let (len, in_place) = self
             .segment
             .standing()
@@ -42,9 +77,10 @@ impl Log {
     fn catch_up(&mut self, len: u64) -> Result<(), Fault> {
         let from = self.segment.len;
         let path = &self.segment.path;
+        let tree = &mut self.tree;
         let replay = self
             .segment
-            .replay(len, self.next)
+            .replay(len, self.next, |line| tree.push(line))
             .map_err(Fault::of("read", path))?;
         // Durable at once: then what they wrote need not be held for a segment to come.
         if self.spoiled.is_none()
@@ -117,7 +153,8 @@ impl Log {
         let path = segment::path(&self.directory, first);
         let mut newer = Segment::open(&self.directory, first).map_err(Fault::of("open", &path))?;
         let end = newer.end().map_err(Fault::of("read", &path))?;
-        let Some(next) = end.next.ok().filter(|next| *next >= self.next) else {
+        let next = end.next.ok().filter(|next| *next >= self.next);
+        let Some(next) = next.filter(|next| self.follow(first, *next)) else {
             let detail = format!("{first:020} stands after our file but was not begun by a writer");
             self.alarm("audit.file_foreign", detail);
             return Ok(false);
@@ -134,12 +171,41 @@ impl Log {
         Ok(true)
     }
 
+    /// Adds the records of a newer segment to the tree: they count instead of what we have of the
+    /// same numbers. Not if one is missing, or they are others than a checkpoint was signed for.
+    fn follow(&mut self, first: u64, next: u64) -> bool {
+        let saved = self.tree.saved();
+        let signed = &self.signing.latest;
+        let tree = &mut self.tree;
+        let mut fits = true;
+        let mut add = || -> Result<(), WalkError> {
+            tree.back_to(first)?;
+            let range = (tree.size(), next);
+            walk(&self.directory, range, Gaps::Refused, |_, line| {
+                tree.push(line.unwrap_or_default());
+                fits &= tree.size() != signed.size || tree.root() == signed.root;
+                Ok(())
+            })
+        };
+        let added = add();
+        if let Err(error) = &added {
+            tracing::error!(?error, "a newer audit file cannot be followed");
+        }
+        let follows = added.is_ok() && fits;
+        if !follows {
+            self.tree.restore(saved);
+        }
+        follows
+    }
+
     /// Notes, once, that somebody meddled with the segment, and gives it up.
     fn alarm(&mut self, operation: &'static str, detail: String) {
         if self.spoiled != Some(Spoiled::Foreign) {
             tracing::error!(operation, detail, "the audit log was meddled with");
             self.notice(operation, detail);
             self.spoiled = Some(Spoiled::Foreign);
+            // What the tree has of records that are lost is then signed, whatever happens.
+            self.signing.urgent = true;
         }
     }
 }

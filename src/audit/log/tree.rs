@@ -117,6 +117,13 @@ impl Tree {
 
     /// Writes what is staged: from now on it counts. On an error it stays staged.
     pub(super) fn settle(&mut self, disk: &mut dyn Disk) -> Result<(), Fault> {
+        self.write(disk)?;
+        self.accept();
+        Ok(())
+    }
+
+    /// Writes what is staged, which may still be taken back.
+    pub(super) fn write(&mut self, disk: &mut dyn Disk) -> Result<(), Fault> {
         if self.hashes.is_empty() {
             return Ok(());
         }
@@ -124,14 +131,30 @@ impl Tree {
         for hash in &self.hashes {
             self.bytes.extend_from_slice(&hash.0);
         }
-        disk.write_at(&self.file, &self.bytes, hash_count(self.from) * 32)
-            .map_err(Fault::of("write to", &self.path))?;
+        let offset = hash_count(self.from) * 32;
+        disk.write_at(&self.file, &self.bytes, offset)
+            .map_err(Fault::of("write to", &self.path))
+    }
+
+    /// Takes what was written as settled.
+    pub(super) fn accept(&mut self) {
+        if self.hashes.is_empty() {
+            return;
+        }
+        self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.hashes.clear();
         self.hashes.shrink_to(KEPT_BYTES / 32);
         self.from = self.staged.size();
-        self.settled.clone_from(&self.staged);
-        Ok(())
+        self.settled = self.staged.clone();
+    }
+
+    /// Takes back what is staged.
+    pub(super) fn unstage(&mut self) {
+        if !self.hashes.is_empty() {
+            self.hashes.clear();
+            self.staged = self.settled.clone();
+        }
     }
 
     /// Leaves the tree with its first `size` records, staged anew if they were not settled.
@@ -166,12 +189,7 @@ impl Tree {
     /// What [`Tree::restore`] needs.
     pub(super) fn saved(&self) -> (Frontier, Frontier, Vec<Hash>, u64) {
         let hashes = self.hashes.clone();
-        (
-            self.settled.clone(),
-            self.staged.clone(),
-            hashes,
-            self.from,
-        )
+        (self.settled.clone(), self.staged.clone(), hashes, self.from)
     }
 
     /// Takes back all since [`Tree::saved`], if nothing was written meanwhile.
@@ -181,8 +199,7 @@ impl Tree {
 
     /// Makes the file durable.
     pub(super) fn sync(&self, disk: &mut dyn Disk) -> Result<(), Fault> {
-        disk.sync(&self.file)
-            .map_err(Fault::of("sync", &self.path))
+        disk.sync(&self.file).map_err(Fault::of("sync", &self.path))
     }
 
     /// Whether the file has been deleted, replaced or cut.

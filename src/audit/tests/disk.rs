@@ -53,6 +53,10 @@ impl Disk for Script {
         Real.write(file, &bytes[..bytes.len().div_ceil(2)])
     }
 
+    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        Real.write_at(file, bytes, offset)
+    }
+
     fn sync(&mut self, file: &File) -> io::Result<()> {
         let mut state = self.0.0.lock();
         if state.fail_syncs > 0 {

@@ -10,7 +10,7 @@ use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
 use crate::config::reader::{Item, Section};
-use crate::config::value::{Size, Time, path, secret};
+use crate::config::value::{Size, Time, path, secret, secret_source};
 use crate::config::{AdminAddress, AdminListener, Console, Log, LogFormat, Server};
 use crate::request::Limits;
 use crate::secret::SecretSource;
@@ -237,6 +237,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
     if queue.is_some_and(|queue| !(16..=1_000_000).contains(&queue)) {
         section.fault("queue", "must be between 16 and 1000000 records");
     }
+    let tree = audit_tree(&mut section, folder);
     section.finish();
     Some(audit::Settings {
         directory: directory?,
@@ -244,6 +245,43 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         queue: queue?,
         admission: admission?.0,
         clock: Clock::System,
+        tree: tree?,
+    })
+}
+
+/// The key of checkpoints is read when the log is opened: whoever reads the log need not have it.
+fn audit_tree(section: &mut Section<'_>, folder: &Path) -> Option<audit::TreeSettings> {
+    let origin = match section.optional("origin") {
+        None => Some(None),
+        Some(item) => item
+            .read_with(|text: String| match audit::is_origin(&text) {
+                true => Ok(text),
+                false => Err("must be 1 to 128 visible characters, without spaces and `+`"),
+            })
+            .map(Some),
+    };
+    let signing_key = match section.optional("signing_key") {
+        None => Some(None),
+        Some(item) if item.raw().is_str() => {
+            item.fault("must be { file = \"…\" } or { env = \"…\" }");
+            None
+        }
+        Some(item) => secret_source(&item, folder).map(Some),
+    };
+    let checkpoints = match section.optional("checkpoints") {
+        None => Some(None),
+        Some(item) => item.section().and_then(|mut section| {
+            let file = section
+                .required("file")
+                .and_then(|item| path(&item, folder));
+            section.finish();
+            file.map(Some)
+        }),
+    };
+    Some(audit::TreeSettings {
+        origin: origin?,
+        signing_key: signing_key?,
+        checkpoints: checkpoints?,
     })
 }
 
