@@ -19,6 +19,9 @@ pub(super) struct Gauges {
     audit_syncs: Gauge,
     audit_refused: Gauge,
     audit_next_seq: Gauge,
+    audit_checkpoint_size: Gauge,
+    audit_checkpoint_age: Gauge,
+    audit_second_place_failing: Gauge,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -107,6 +110,21 @@ impl Gauges {
                 "audit_next_seq",
                 "The number that the next record gets",
                 &self.audit_next_seq,
+            ),
+            (
+                "audit_checkpoint_size",
+                "Records that the latest checkpoint of the audit log covers",
+                &self.audit_checkpoint_size,
+            ),
+            (
+                "audit_checkpoint_age_seconds",
+                "For how long there have been records that no checkpoint covers; 0 without such",
+                &self.audit_checkpoint_age,
+            ),
+            (
+                "audit_second_place_failing",
+                "1 while checkpoints do not get to the second place",
+                &self.audit_second_place_failing,
             ),
             (
                 "frozen",
@@ -295,6 +313,10 @@ impl Gauges {
         set(&self.audit_syncs, stats.syncs);
         set(&self.audit_refused, stats.refused);
         set(&self.audit_next_seq, stats.next_seq);
+        set(&self.audit_checkpoint_size, stats.covered);
+        set(&self.audit_checkpoint_age, stats.uncovered_for.as_secs());
+        let failing = u64::from(stats.second_place_failing);
+        set(&self.audit_second_place_failing, failing);
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

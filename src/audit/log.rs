@@ -365,3 +365,6 @@ fn long(bytes: usize) -> u64 {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

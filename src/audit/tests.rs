@@ -1,7 +1,7 @@
-mod disk;
+pub(super) mod disk;
 mod failures;
 mod shared;
-mod tree;
+pub(super) mod tree;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

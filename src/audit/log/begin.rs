@@ -14,7 +14,7 @@ use crate::audit::segment;
 use crate::audit::tree::{Frontier, HASHES, HashFile, leaf};
 
 /// The end of the names of the files with checkpoints.
-const NOTES: &str = ".notes";
+pub(super) const NOTES: &str = ".notes";
 /// How many of the last records are compared with their leaves.
 const COMPARED: usize = 512;
 /// How many records are staged before they are written.
@@ -144,8 +144,8 @@ impl Log {
         self.check_length(best)?;
         let hashes = HashFile::open(&self.directory)?;
         match stored_edge(&hashes, &known) {
-            Some(edge) => self.go_on(&hashes, edge, best)?,
-            None => self.build_anew(&hashes, &known)?,
+            Some(edge) if self.has_last(&hashes, best)? => self.go_on(edge)?,
+            _ => self.build_anew(&hashes, &known)?,
         }
         let best = best.checkpoint.clone();
         self.signing.latest = best;
@@ -223,11 +223,9 @@ impl Log {
     }
 
     /// The file of the tree is good up to the checkpoint: the lines after it are added.
-    fn go_on(&mut self, hashes: &HashFile, edge: Frontier, best: &Signed) -> Result<(), OpenError> {
-        let size = edge.size();
-        self.compare_last(hashes, best)?;
+    fn go_on(&mut self, edge: Frontier) -> Result<(), OpenError> {
+        let range = (edge.size(), self.next);
         let mut tree = Tree::open(&self.directory, edge)?;
-        let range = (size, self.next);
         walk(&self.directory, range, Gaps::Refused, |_, line| {
             tree.push(line.unwrap_or_default());
             settle_part(&mut tree, self.disk.as_mut())
@@ -237,23 +235,18 @@ impl Log {
         Ok(())
     }
 
-    /// Compares the last records that the checkpoint covers with the leaves that the tree has.
-    fn compare_last(&self, hashes: &HashFile, best: &Signed) -> Result<(), OpenError> {
+    /// Whether the last records that the checkpoint covers have the leaves that the tree has.
+    fn has_last(&self, hashes: &HashFile, best: &Signed) -> Result<bool, OpenError> {
         let size = best.checkpoint.size;
         let uncovered = usize::try_from(self.next.saturating_sub(size)).unwrap_or(usize::MAX);
         let path = &self.segment.path;
-        let mut changed = None;
+        let mut same = true;
         last_lines(path, uncovered.saturating_add(COMPARED), |seq, line| {
-            if seq < size && hashes.leaf(seq)? != leaf(line) {
-                changed = Some(seq);
-            }
-            Ok(true)
+            same &= seq >= size || hashes.leaf(seq)? == leaf(line);
+            Ok(same)
         })
         .map_err(Fault::of("read", path))?;
-        match changed {
-            None => Ok(()),
-            seq => Err(self.rewritten(seq, best)),
-        }
+        Ok(same)
     }
 
     pub(super) fn rewritten(&self, seq: Option<u64>, signed: &Signed) -> OpenError {

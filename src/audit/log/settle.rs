@@ -153,15 +153,15 @@ impl Log {
         let path = segment::path(&self.directory, first);
         let mut newer = Segment::open(&self.directory, first).map_err(Fault::of("open", &path))?;
         let end = newer.end().map_err(Fault::of("read", &path))?;
+        self.disk
+            .sync(&newer.file)
+            .map_err(Fault::of("sync", &path))?;
         let next = end.next.ok().filter(|next| *next >= self.next);
         let Some(next) = next.filter(|next| self.follow(first, *next)) else {
             let detail = format!("{first:020} stands after our file but was not begun by a writer");
             self.alarm("audit.file_foreign", detail);
             return Ok(false);
         };
-        self.disk
-            .sync(&newer.file)
-            .map_err(Fault::of("sync", &path))?;
         let len = std::mem::replace(&mut newer.len, end.complete);
         self.enter(newer);
         self.next = next;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tokio::time::{Duration, Instant};
 
+use super::begin::NOTES;
 use super::{Log, long};
 use crate::audit::checkpoint::{BadNote, Checkpoint, Notes, Signed, notes_path};
 use crate::audit::disk;
@@ -15,6 +16,7 @@ use crate::audit::keys::Keys;
 use crate::audit::note::NoteError;
 use crate::audit::queue::Batch;
 use crate::audit::second::SecondPlace;
+use crate::audit::segment;
 
 /// How many records may be without a checkpoint before one is signed.
 const RECORDS: u64 = 256;
@@ -103,6 +105,7 @@ impl Log {
     /// Writes and signs what is left, and waits a moment for the second place.
     pub(in crate::audit) fn finish(&mut self) {
         self.signing.urgent = true;
+        self.signing.failed = None;
         if let Err(error) = self.commit(&Batch::default(), true) {
             tracing::error!(%error, "the last audit checkpoint cannot be signed");
         }
@@ -142,6 +145,10 @@ impl Log {
     fn sign(&mut self) -> Result<(), SignError> {
         let (checkpoint, note) = self.signed()?;
         let first = self.segment.first;
+        if first > self.signing.seen.0 {
+            // Only the newest file of checkpoints may be torn by a loss of power.
+            self.sync_notes()?;
+        }
         let path = notes_path(&self.directory, first);
         let file = disk::owned()
             .create(true)
@@ -188,9 +195,14 @@ impl Log {
     fn read_notes(&mut self) -> Result<(), Fault> {
         let (first, _) = self.signing.seen;
         self.read_notes_of(first)?;
-        if first < self.segment.first {
-            self.signing.seen = (self.segment.first, 0);
-            self.read_notes_of(self.segment.first)?;
+        if first >= self.segment.first {
+            return Ok(());
+        }
+        let firsts =
+            segment::list_of(&self.directory, NOTES).map_err(Fault::of("read", &self.directory))?;
+        for newer in firsts.into_iter().filter(|newer| *newer > first) {
+            self.signing.seen = (newer, 0);
+            self.read_notes_of(newer)?;
         }
         Ok(())
     }
@@ -305,6 +317,10 @@ impl Log {
     /// Makes the tree and the newest file of checkpoints durable.
     pub(super) fn sync_proof(&mut self) -> Result<(), Fault> {
         self.tree.sync(self.disk.as_mut())?;
+        self.sync_notes()
+    }
+
+    fn sync_notes(&mut self) -> Result<(), Fault> {
         let path = notes_path(&self.directory, self.signing.seen.0);
         match disk::owned().open(&path) {
             Ok(file) => self.disk.sync(&file).map_err(Fault::of("sync", &path)),

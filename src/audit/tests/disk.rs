@@ -12,32 +12,34 @@ use parking_lot::{Condvar, Mutex};
 use crate::audit::disk::{Disk, Real};
 
 #[derive(Clone, Default)]
-pub(super) struct Script(Arc<(Mutex<State>, Condvar)>);
+pub(in crate::audit) struct Script(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
-pub(super) struct State {
+pub(in crate::audit) struct State {
     /// Writes put half of the bytes on the disk and then fail.
-    pub(super) fail_writes: bool,
+    pub(in crate::audit) fail_writes: bool,
     /// How many syncs fail.
-    pub(super) fail_syncs: usize,
-    pub(super) fail_cuts: bool,
-    pub(super) panic: bool,
+    pub(in crate::audit) fail_syncs: usize,
+    pub(in crate::audit) fail_cuts: bool,
+    /// Nothing of the tree can be written.
+    pub(in crate::audit) fail_tree: bool,
+    pub(in crate::audit) panic: bool,
     /// Syncs wait until this is unset.
-    pub(super) hold: bool,
+    pub(in crate::audit) hold: bool,
     /// Syncs that wait.
-    pub(super) held: usize,
-    pub(super) syncs: usize,
+    pub(in crate::audit) held: usize,
+    pub(in crate::audit) syncs: usize,
     /// The length of each file, by inode, at its last sync.
-    pub(super) synced: HashMap<u64, u64>,
+    pub(in crate::audit) synced: HashMap<u64, u64>,
 }
 
 impl Script {
-    pub(super) fn set(&self, change: impl FnOnce(&mut State)) {
+    pub(in crate::audit) fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.0.0.lock());
         self.0.1.notify_all();
     }
 
-    pub(super) fn get<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+    pub(in crate::audit) fn get<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.0.0.lock())
     }
 }
@@ -54,6 +56,9 @@ impl Disk for Script {
     }
 
     fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.get(|state| state.fail_tree) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Real.write_at(file, bytes, offset)
     }
 

@@ -12,7 +12,7 @@ use crate::audit::tree::HASHES;
 
 /// The tree over lines, by the other implementation.
 #[derive(Default)]
-pub(super) struct Judge(Vec<Hash>);
+pub(in crate::audit) struct Judge(Vec<Hash>);
 
 impl HashReader for Judge {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
@@ -23,7 +23,7 @@ impl HashReader for Judge {
 }
 
 impl Judge {
-    pub(super) fn over<'a>(lines: impl IntoIterator<Item = &'a str>) -> (Self, u64) {
+    pub(in crate::audit) fn over<'a>(lines: impl IntoIterator<Item = &'a str>) -> (Self, u64) {
         let mut judge = Self::default();
         let mut size = 0;
         for line in lines {
@@ -40,7 +40,7 @@ impl Judge {
 }
 
 /// The lines of all records, by the rule for readers.
-pub(super) fn lines(directory: &Path) -> Vec<String> {
+pub(in crate::audit) fn lines(directory: &Path) -> Vec<String> {
     let mut lines = BTreeMap::new();
     for path in segments(directory) {
         let first: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
@@ -59,7 +59,7 @@ pub(super) fn lines(directory: &Path) -> Vec<String> {
 }
 
 /// All checkpoints of a directory, verified by the other implementation and by its own keys.
-pub(super) fn checkpoints(directory: &Path) -> Vec<Checkpoint> {
+pub(in crate::audit) fn checkpoints(directory: &Path) -> Vec<Checkpoint> {
     let keys = fs::read_to_string(directory.join("verifier.keys")).unwrap();
     let verifiers = || -> Vec<Box<dyn signed_note::Verifier>> {
         let key = |line: &str| {
@@ -87,7 +87,7 @@ pub(super) fn checkpoints(directory: &Path) -> Vec<Checkpoint> {
 }
 
 /// The tree is over the lines, every checkpoint was one of it, and the last covers all.
-pub(super) fn assert_proven(directory: &Path) {
+pub(in crate::audit) fn assert_proven(directory: &Path) {
     let lines = lines(directory);
     let (judge, size) = Judge::over(lines.iter().map(String::as_str));
     let root = tree_hash(size, &judge).unwrap();
@@ -584,10 +584,28 @@ async fn a_tree_deleted_while_running_is_put_back() {
     note(&auditor, "a").await;
     fs::remove_file(folder.path().join(HASHES)).unwrap();
     until("noticed", || auditor.stats().next_seq == 2).await;
-    fs::write(folder.path().join(HASHES), "nonsense").unwrap();
+    let beside = folder.path().join("beside");
+    fs::write(&beside, "nonsense").unwrap();
+    fs::rename(&beside, folder.path().join(HASHES)).unwrap();
     until("noticed", || auditor.stats().next_seq == 3).await;
     writer.close().unwrap();
     assert_eq!(&outline(folder.path())[1..], ["admin:audit.tree_lost"; 2]);
+    assert_proven(folder.path());
+}
+
+#[tokio::test]
+async fn a_tree_cut_while_running_is_built_anew_at_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let (auditor, writer) = open(folder.path());
+    note(&auditor, "a").await;
+    fs::write(folder.path().join(HASHES), "").unwrap();
+    until("noticed", || auditor.stats().next_seq == 2).await;
+    note(&auditor, "b").await;
+    writer.close().unwrap();
+    filled(folder.path(), 1).await;
+    let outline = outline(folder.path());
+    assert_eq!(outline[1], "admin:audit.tree_lost");
+    assert_eq!(outline[3], "admin:audit.tree_rebuilt");
     assert_proven(folder.path());
 }
 
