@@ -67,6 +67,8 @@ pub(super) struct Log {
     tree: Tree,
     signing: Signing,
     next: u64,
+    /// What `next` was after our last record.
+    promised: u64,
     synced: Synced,
     unsynced: Vec<u8>,
     unsynced_since: Option<Instant>,
@@ -117,6 +119,7 @@ impl Log {
             disk,
             lock,
             next: segment.first,
+            promised: 0,
             synced: Synced {
                 len: 0,
                 next: segment.first,
@@ -224,6 +227,9 @@ impl Log {
             .and_then(|()| if durable { self.sync() } else { Ok(()) });
         if result.is_ok() {
             self.tree.accept();
+            if self.next > next {
+                self.promised = self.next;
+            }
             self.counts.bytes += added;
             self.notices.clear();
             if !self.unsynced.is_empty() && self.unsynced_since.is_none() {

@@ -46,6 +46,9 @@ impl Log {
             .segment
             .standing()
             .map_err(Fault::of("look at", &self.segment.path))?;
+        if self.rubbish == Some(len) && self.is_signed_beyond() {
+            self.rubbish = None;
+        }
         let known = self.rubbish == Some(len) || self.spoiled == Some(Spoiled::Foreign);
         if len > self.segment.len && !known {
             self.catch_up(len)?;
@@ -156,7 +159,9 @@ impl Log {
         self.disk
             .sync(&newer.file)
             .map_err(Fault::of("sync", &path))?;
-        let next = end.next.ok().filter(|next| *next >= self.next);
+        // What others wrote and failed to sync may be gone by right.
+        let least = self.promised.max(self.signing.latest.size);
+        let next = end.next.ok().filter(|next| *next >= least);
         let Some(next) = next.filter(|next| self.follow(first, *next)) else {
             let detail = format!("{first:020} stands after our file but was not begun by a writer");
             self.alarm("audit.file_foreign", detail);
@@ -171,15 +176,22 @@ impl Log {
         Ok(true)
     }
 
-    /// Adds the records of a newer segment to the tree: they count instead of what we have of the
-    /// same numbers. Not if one is missing, or they are others than a checkpoint was signed for.
+    /// Adds the records of a newer segment to the tree, and of those between: they count instead of
+    /// what we have of the same numbers, which may be what a failed write left. Not if one is missing,
+    /// or they are others than a checkpoint was signed for.
     fn follow(&mut self, first: u64, next: u64) -> bool {
+        let settled = self.tree.settled_size();
+        // The files between may be gone; we may have read them before.
+        self.follow_from(settled.min(first), next) || self.follow_from(first, next)
+    }
+
+    fn follow_from(&mut self, from: u64, next: u64) -> bool {
         let saved = self.tree.saved();
         let signed = &self.signing.latest;
         let tree = &mut self.tree;
         let mut fits = true;
         let mut add = || -> Result<(), WalkError> {
-            tree.back_to(first)?;
+            tree.back_to(from)?;
             let range = (tree.size(), next);
             walk(&self.directory, range, Gaps::Refused, |_, line| {
                 tree.push(line.unwrap_or_default());

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use super::begin::NOTES;
 use super::{Log, long};
-use crate::audit::checkpoint::{BadNote, Checkpoint, Notes, Signed, notes_path};
+use crate::audit::checkpoint::{BadNote, Checkpoint, Notes, Signed, latest_in, notes_path};
 use crate::audit::disk;
 use crate::audit::fault::Fault;
 use crate::audit::keys::Keys;
@@ -230,6 +230,16 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Whether another process has taken for records what a failed write of ours left in the file,
+    /// and signed for them. Then they are.
+    pub(super) fn is_signed_beyond(&self) -> bool {
+        let path = notes_path(&self.directory, self.segment.first);
+        let latest = latest_in(&path).ok().flatten();
+        latest.is_some_and(|signed| {
+            signed.checkpoint.size > self.next && self.signing.keys.signed(&signed)
+        })
     }
 
     fn take_note(

@@ -89,6 +89,11 @@ impl Tree {
         self.staged.size()
     }
 
+    /// How many records have their hashes in the file.
+    pub(super) fn settled_size(&self) -> u64 {
+        self.settled.size()
+    }
+
     /// The root over all of them.
     pub(super) fn root(&self) -> Hash {
         self.staged.root()
