@@ -22,6 +22,7 @@ pub mod read;
 mod record;
 mod redact;
 mod segment;
+pub mod sinks;
 mod writer;
 
 pub use fault::{Fault, OpenError};
