@@ -40,6 +40,7 @@ mod mapping;
 mod online;
 mod own_logins;
 mod policy;
+mod postgres;
 mod process;
 mod query;
 mod rates;

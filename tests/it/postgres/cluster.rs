@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a server and ends it when its own input does: so it also ends when the test is killed.
-const KEEPER: &str = r#""$@" </dev/null & echo $!; read _; kill -QUIT $! 2>/dev/null; wait $!"#;
+const KEEPER: &str = r#""$@" </dev/null >&2 & echo $!; read _; kill -QUIT $! 2>/dev/null; wait $!"#;
 
 /// A server, its data, and who it runs as.
 pub(crate) struct Cluster {
@@ -108,7 +108,10 @@ impl Cluster {
         ];
         let mut command = self.command(&["/bin/sh".as_ref(), "-c".as_ref(), KEEPER.as_ref()]);
         command
-            .args(["keeper".as_ref(), self.binaries.join("postgres").as_os_str()])
+            .args([
+                "keeper".as_ref(),
+                self.binaries.join("postgres").as_os_str(),
+            ])
             .arg("-D")
             .arg(self.data());
         for setting in settings.iter().chain(&self.options) {
@@ -146,9 +149,8 @@ impl Cluster {
         let Some((_, pid)) = &self.running else {
             return;
         };
-        let children = Command::new("pgrep").args(["-P", pid]).output();
-        let children = children.map(|output| output.stdout).unwrap_or_default();
-        let children = String::from_utf8_lossy(&children).into_owned();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
         let mut all: Vec<&str> = children.split_whitespace().collect();
         all.insert(0, pid);
         let sent = Command::new("kill").arg(signal).args(all).output();
@@ -162,9 +164,8 @@ impl Cluster {
                 if self.config().connect(NoTls).await.is_ok() {
                     return;
                 }
-                let ended = self.running.as_mut().map(|(keeper, _)| keeper.try_wait());
-                if let Some(Ok(Some(_))) = ended {
-                    self.running = None;
+                if self.has_ended() {
+                    self.kill();
                     self.run();
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -174,6 +175,14 @@ impl Cluster {
             let log = fs::read_to_string(self.folder().join("log"));
             panic!("PostgreSQL does not start: {}", log.unwrap_or_default());
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        let Some((_, pid)) = &self.running else {
+            return true;
+        };
+        let state = fs::read_to_string(format!("/proc/{pid}/stat"));
+        state.is_err() || state.is_ok_and(|state| state.contains(") Z "))
     }
 
     /// How its owner connects.
@@ -271,7 +280,9 @@ fn other_user() -> Option<(u32, u32)> {
             (*is == name).then_some((user.parse().ok()?, group.parse().ok()?))
         })
     };
-    user("postgres").or_else(|| user("nobody")).or(Some((65_534, 65_534)))
+    user("postgres")
+        .or_else(|| user("nobody"))
+        .or(Some((65_534, 65_534)))
 }
 
 fn free_port() -> u16 {
