@@ -6,8 +6,7 @@ mod rows;
 mod schema;
 mod secured;
 
-use vspc_gateway::audit::sinks::Item;
-use vspc_gateway::audit::sinks::postgres::{Host, Names, Postgres, Settings};
+use vspc_gateway::audit::sinks::postgres::{Fault, Host, Names, Postgres, Settings, Source};
 
 use cluster::Cluster;
 
@@ -30,10 +29,32 @@ fn sink(cluster: &Cluster) -> Postgres {
     Postgres::new(settings(cluster))
 }
 
+/// A record of the log of these tests.
+#[derive(Clone, Debug)]
+struct Item {
+    seq: u64,
+    line: Vec<u8>,
+}
+
+trait Write {
+    async fn send(&mut self, items: &[Item]) -> Result<(), Fault>;
+}
+
+impl Write for Postgres {
+    async fn send(&mut self, items: &[Item]) -> Result<(), Fault> {
+        let sources = items.iter().map(|item| Source {
+            seq: item.seq,
+            origin: ORIGIN,
+            line: &item.line,
+        });
+        let sources: Vec<_> = sources.collect();
+        self.write(&sources).await
+    }
+}
+
 fn item(seq: u64, line: impl Into<Vec<u8>>) -> Item {
     Item {
         seq,
-        id: format!("{ORIGIN}#{seq}"),
         line: line.into(),
     }
 }

@@ -12,6 +12,7 @@ mod schema;
 mod tls;
 
 pub use fault::Fault;
+pub use row::Source;
 pub use schema::{Names, VERSION, WrongName, script};
 
 use std::fmt;
@@ -19,12 +20,11 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::Item;
 use crate::secret::SecretSource;
 use crate::upstream::Tls;
 use fault::Step;
 use link::Link;
-use row::{Finished, Form, Rows, Source};
+use row::{Finished, Form, Rows};
 
 /// Where the database is, and who writes into it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -105,7 +105,7 @@ impl Postgres {
     /// # Errors
     /// Fails when the database cannot be used; [`Fault::Refused`] names a record that it will never
     /// take, all before it are written.
-    pub async fn write(&mut self, batch: &[Item]) -> Result<(), Fault> {
+    pub async fn write(&mut self, batch: &[Source<'_>]) -> Result<(), Fault> {
         let mut link = self.link().await?;
         let written = write_all(&mut link, batch).await;
         if matches!(written, Ok(()) | Err(Fault::Refused { .. })) {
@@ -149,7 +149,7 @@ impl fmt::Debug for Postgres {
     }
 }
 
-async fn write_all(link: &mut Link, batch: &[Item]) -> Result<(), Fault> {
+async fn write_all(link: &mut Link, batch: &[Source<'_>]) -> Result<(), Fault> {
     // What is still to be written, the first part last.
     let mut rest: Vec<(Range<usize>, Form)> = vec![(0..batch.len(), Form::Full)];
     while let Some((range, form)) = rest.pop() {
@@ -180,7 +180,7 @@ async fn write_all(link: &mut Link, batch: &[Item]) -> Result<(), Fault> {
                     });
                 };
                 tracing::warn!(
-                    id = first.id,
+                    seq = first.seq,
                     error = reason,
                     "PostgreSQL gets less of a record"
                 );
@@ -197,16 +197,10 @@ fn halve(rest: &mut Vec<(Range<usize>, Form)>, range: Range<usize>, form: Form) 
     rest.push((range.start..middle, form));
 }
 
-fn rows(part: &[Item], form: Form) -> Result<Finished, Fault> {
+fn rows(part: &[Source<'_>], form: Form) -> Result<Finished, Fault> {
     let mut rows = Rows::new();
-    for item in part {
-        let origin = item.id.rsplit_once('#').map(|(origin, _)| origin);
-        let source = Source {
-            seq: item.seq,
-            origin: origin.unwrap_or(&item.id),
-            line: &item.line,
-        };
-        rows.push(source, form)?;
+    for source in part {
+        rows.push(*source, form)?;
     }
     Ok(rows.finish())
 }

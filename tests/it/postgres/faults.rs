@@ -5,23 +5,24 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::cluster::Cluster;
-use super::{COUNT, sink, usuals};
+use super::{COUNT, Write as _, sink, usuals};
 
 #[tokio::test]
 async fn a_server_killed_in_the_middle_loses_and_doubles_nothing() {
     let mut cluster = Cluster::start().await;
     let mut sink = sink(&cluster);
-    sink.write(&usuals(0..1_000)).await.unwrap();
-    let (last, batch) = (40_000, 2_000);
+    sink.send(&usuals(0..1_000)).await.unwrap();
+    let (last, batch) = (31_000, 2_000);
     let mut next = 1_000;
-    let mut failed = 0;
+    let (mut failed, mut attempt) = (0, 0);
     while next < last {
+        attempt += 1;
         let items = usuals(next..next + batch);
-        let written = sink.write(&items);
+        let written = sink.send(&items);
         // Killed between two reads of whatever it is at.
-        let written = match next / batch % 4 {
+        let written = match attempt % 4 {
             1 => {
-                let kill = Duration::from_micros(next % 7 * 9_000);
+                let kill = Duration::from_millis(attempt * 4);
                 let (written, ()) = tokio::join!(written, async {
                     tokio::time::sleep(kill).await;
                     cluster.kill();
@@ -50,15 +51,16 @@ async fn a_server_killed_in_the_middle_loses_and_doubles_nothing() {
 async fn a_server_that_hangs_can_be_given_up_and_taken_again() {
     let cluster = Cluster::start().await;
     let mut sink = sink(&cluster);
-    sink.write(&usuals(0..1_000)).await.unwrap();
+    sink.send(&usuals(0..1_000)).await.unwrap();
     cluster.signal("-STOP");
     let short = Duration::from_millis(300);
     for _ in 0..3 {
-        let given_up = timeout(short, sink.write(&usuals(1_000..5_000))).await;
+        let given_up = timeout(short, sink.send(&usuals(1_000..5_000))).await;
         assert!(given_up.is_err());
     }
     cluster.signal("-CONT");
-    let written = timeout(Duration::from_secs(30), sink.write(&usuals(1_000..5_000)));
+    let rest = usuals(1_000..5_000);
+    let written = timeout(Duration::from_secs(30), sink.send(&rest));
     written.await.unwrap().unwrap();
     assert_eq!(cluster.number(COUNT).await, 5_000);
 }
@@ -67,7 +69,7 @@ async fn a_server_that_hangs_can_be_given_up_and_taken_again() {
 async fn refusals_name_the_remedy_and_end_when_it_is_applied() {
     let cluster = Cluster::start().await;
     let mut sink = sink(&cluster);
-    sink.write(&usuals(0..10)).await.unwrap();
+    sink.send(&usuals(0..10)).await.unwrap();
     for (fault, said, remedy) in [
         (
             "ALTER SYSTEM SET default_transaction_read_only = on",
@@ -86,10 +88,10 @@ async fn refusals_name_the_remedy_and_end_when_it_is_applied() {
         ),
     ] {
         apply(&cluster, fault).await;
-        let error = sink.write(&usuals(10..20)).await.unwrap_err();
+        let error = sink.send(&usuals(10..20)).await.unwrap_err();
         assert!(error.to_string().contains(said), "{fault}: {error}");
         apply(&cluster, remedy).await;
-        sink.write(&usuals(10..20)).await.unwrap();
+        sink.send(&usuals(10..20)).await.unwrap();
     }
     assert_eq!(cluster.number(COUNT).await, 20);
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vspc_gateway::audit::sinks::postgres::Fault;
 
 use super::cluster::Cluster;
-use super::{COUNT, ORIGIN, item, sink, usual, usuals};
+use super::{COUNT, ORIGIN, Write as _, item, sink, usual, usuals};
 
 const FULL: &str = r#"{"seq":7,"time":"2026-03-04T05:06:07.000089Z","kind":"request","request_id":"01KJW0000000000000000000AB","config":"3","client":"zabbix","credential":"api_key:12345678","principal":"entra|5c0e","session":"00000000-0000-0000-0000-000000000003","user":"ACME\\ann","source":"2001:db8::1","operator":"ann@host","tenant":"acme","console":"main","target":{"uid":"b3ffc78b-7982-44f3-ae66-1384415f2bea","name":"ann"},"operation":"logins","grant":"password","method":"POST","path":"/api/v3/users/logins","rule":"allow[0]","reason":"ticket \u00e97","code":"ok","status":201,"duration_us":34,"lease":"0123456789abcdef","subject":{"action":"created","user_uid":"u2","login_id":9}}"#;
 
@@ -12,7 +12,7 @@ const FULL: &str = r#"{"seq":7,"time":"2026-03-04T05:06:07.000089Z","kind":"requ
 async fn records_arrive_with_all_columns_right() {
     let cluster = Cluster::start().await;
     let mut sink = sink(&cluster);
-    sink.write(&[item(7, FULL)]).await.unwrap();
+    sink.send(&[item(7, FULL)]).await.unwrap();
     let rows = cluster
         .rows(
             "SELECT (to_jsonb(r) - 'record' - 'line')::text, record::text, line,
@@ -80,14 +80,14 @@ async fn records_that_postgresql_does_not_like_arrive_in_another_form() {
     // Without a time there is no partition for it, in whatever form.
     items.insert(50, item(50, r#"{"seq":50}"#));
     items[49] = usual(49);
-    let refused = sink.write(&items).await.unwrap_err();
+    let refused = sink.send(&items).await.unwrap_err();
     assert!(
         matches!(refused, Fault::Refused { seq: 50, .. }),
         "{refused}"
     );
     let before = items.iter().position(|item| item.seq == 50).unwrap();
     assert_eq!(cluster.number(COUNT).await, i64::try_from(before).unwrap());
-    sink.write(&items[before + 1..]).await.unwrap();
+    sink.send(&items[before + 1..]).await.unwrap();
     assert_eq!(
         cluster.number(COUNT).await,
         i64::try_from(items.len() - 1).unwrap()
@@ -114,7 +114,7 @@ async fn a_replay_doubles_nothing_and_old_months_have_their_partitions() {
     let cluster = Cluster::start().await;
     let mut first = sink(&cluster);
     for from in (0..5_000).step_by(1_000) {
-        first.write(&usuals(from..from + 1_000)).await.unwrap();
+        first.send(&usuals(from..from + 1_000)).await.unwrap();
     }
     let old = |seq: u64, time: &str| item(seq, format!(r#"{{"seq":{seq},"time":"{time}"}}"#));
     let old = [
@@ -122,17 +122,17 @@ async fn a_replay_doubles_nothing_and_old_months_have_their_partitions() {
         old(5_001, "2026-01-01T00:00:00Z"),
         old(5_002, "1999-02-28T12:00:00+14:00"),
     ];
-    first.write(&old).await.unwrap();
+    first.send(&old).await.unwrap();
     let count = cluster.number(COUNT).await;
     assert_eq!(count, 5_003);
 
     // By the connection that has written them, and by another one.
     for mut again in [first, sink(&cluster)] {
-        again.write(&usuals(4_000..5_500)).await.unwrap();
+        again.send(&usuals(4_000..5_500)).await.unwrap();
         for from in (0..5_000).step_by(2_500) {
-            again.write(&usuals(from..from + 2_500)).await.unwrap();
+            again.send(&usuals(from..from + 2_500)).await.unwrap();
         }
-        again.write(&old).await.unwrap();
+        again.send(&old).await.unwrap();
     }
     let count = "SELECT count(*) FROM vspc_gateway.audit_record WHERE seq <= 5002
                  AND (seq < 5000 OR time < '2026-02-01')";
@@ -152,12 +152,12 @@ async fn a_replay_doubles_nothing_and_old_months_have_their_partitions() {
 
     // A partition that the owner has dropped is made again for what still comes.
     let mut after = sink(&cluster);
-    after.write(&[usual(6_000)]).await.unwrap();
+    after.send(&[usual(6_000)]).await.unwrap();
     cluster
         .execute("DROP TABLE vspc_gateway.audit_record_2026_03")
         .await;
-    after.write(&[usual(6_001)]).await.unwrap();
-    after.write(&[usual(6_002)]).await.unwrap();
+    after.send(&[usual(6_001)]).await.unwrap();
+    after.send(&[usual(6_002)]).await.unwrap();
     let left = "SELECT count(*) FROM vspc_gateway.audit_record_2026_03";
     assert_eq!(cluster.number(left).await, 2);
 }
@@ -167,7 +167,7 @@ async fn each_filter_uses_an_index() {
     let cluster = Cluster::start().await;
     let mut sink = sink(&cluster);
     for from in (0..20_000).step_by(5_000) {
-        sink.write(&usuals(from..from + 5_000)).await.unwrap();
+        sink.send(&usuals(from..from + 5_000)).await.unwrap();
     }
     cluster
         .execute("VACUUM ANALYZE vspc_gateway.audit_record")

@@ -3,7 +3,7 @@
 use vspc_gateway::audit::sinks::postgres::{Names, Postgres, Settings, VERSION, script};
 
 use super::cluster::Cluster;
-use super::{COUNT, settings, sink, usuals};
+use super::{COUNT, Write as _, settings, sink, usuals};
 
 /// The first version as it was released, with a record.
 const FIRST: &str = include_str!("version_1.sql");
@@ -15,7 +15,7 @@ async fn tables_of_version_1_come_up_to_date_with_what_they_hold() {
     let cluster = Cluster::start().await;
     cluster.execute(FIRST).await;
     assert_eq!(cluster.number(HAS_VERSION).await, 1);
-    sink(&cluster).write(&usuals(0..10)).await.unwrap();
+    sink(&cluster).send(&usuals(0..10)).await.unwrap();
     assert_eq!(cluster.number(COUNT).await, 11);
     let version = i64::try_from(VERSION).unwrap();
     assert_eq!(cluster.number(HAS_VERSION).await, version);
@@ -50,11 +50,11 @@ async fn tables_of_version_1_come_up_to_date_with_what_they_hold() {
 #[tokio::test]
 async fn tables_of_a_newer_program_are_left_alone() {
     let cluster = Cluster::start().await;
-    sink(&cluster).write(&usuals(0..10)).await.unwrap();
+    sink(&cluster).send(&usuals(0..10)).await.unwrap();
     cluster
         .execute("INSERT INTO vspc_gateway.audit_schema VALUES (99)")
         .await;
-    let error = sink(&cluster).write(&usuals(10..20)).await.unwrap_err();
+    let error = sink(&cluster).send(&usuals(10..20)).await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("version 99") && text.contains("run the newer"),
@@ -68,7 +68,7 @@ async fn several_gateways_make_the_tables_once() {
     let cluster = Cluster::start().await;
     let write = |from: u64| {
         let mut sink = sink(&cluster);
-        async move { sink.write(&usuals(from..from + 10)).await }
+        async move { sink.send(&usuals(from..from + 10)).await }
     };
     let all = futures_util::future::join_all((0..6).map(|part| write(part * 5)));
     for written in all.await {
@@ -88,11 +88,11 @@ async fn a_role_that_may_only_insert_writes_into_tables_made_by_the_owner() {
         ..settings(&cluster)
     };
     let mut sink = Postgres::new(settings.clone());
-    let text = sink.write(&usuals(0..10)).await.unwrap_err().to_string();
+    let text = sink.send(&usuals(0..10)).await.unwrap_err().to_string();
     assert!(text.contains("vspc-gateway audit schema"), "{text}");
 
     cluster.execute(&script(&settings.names, 0, None)).await;
-    let text = sink.write(&usuals(0..10)).await.unwrap_err().to_string();
+    let text = sink.send(&usuals(0..10)).await.unwrap_err().to_string();
     assert!(text.contains("permission denied for schema"), "{text}");
 
     // The owner's default: nobody gets rights by being there.
@@ -100,9 +100,9 @@ async fn a_role_that_may_only_insert_writes_into_tables_made_by_the_owner() {
     cluster
         .execute(&script(&settings.names, 0, Some("gateway")))
         .await;
-    sink.write(&usuals(0..10)).await.unwrap();
-    sink.write(&usuals(5..20)).await.unwrap();
-    sink.write(&usuals(20..30)).await.unwrap();
+    sink.send(&usuals(0..10)).await.unwrap();
+    sink.send(&usuals(5..20)).await.unwrap();
+    sink.send(&usuals(20..30)).await.unwrap();
     sink.keep_checkpoint("o", 3, b"root", "note").await.unwrap();
     sink.keep_checkpoint("o", 3, b"root", "note").await.unwrap();
     assert_eq!(cluster.number(COUNT).await, 30);
@@ -139,7 +139,7 @@ async fn a_database_in_another_encoding_is_refused() {
         ..settings(&cluster)
     };
     let error = Postgres::new(settings)
-        .write(&usuals(0..1))
+        .send(&usuals(0..1))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("LATIN1"), "{error}");

@@ -10,7 +10,7 @@ use vspc_gateway::secret::SecretSource;
 use vspc_gateway::upstream::{Fingerprint256, Tls, Trust};
 
 use super::cluster::Cluster;
-use super::{COUNT, settings, usuals};
+use super::{COUNT, Write as _, settings, usuals};
 use crate::harness::write_secret;
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn only_the_right_server_sees_a_password_and_records() {
         ("localhost", Some(Tls::default()), ""),
         ("127.0.0.1", None, "no pg_hba.conf entry"),
     ] {
-        let refused = Postgres::new(with(host, tls)).write(&usuals(0..10)).await;
+        let refused = Postgres::new(with(host, tls)).send(&usuals(0..10)).await;
         let text = refused.unwrap_err().to_string();
         assert!(text.contains(said), "{host}: {text}");
         assert!(!text.contains("right-password"), "{text}");
@@ -83,9 +83,7 @@ async fn only_the_right_server_sees_a_password_and_records() {
     ];
     for (from, (host, tls)) in (0..).zip(right) {
         let mut sink = Postgres::new(with(host, Some(tls)));
-        sink.write(&usuals(from * 10..from * 10 + 10))
-            .await
-            .unwrap();
+        sink.send(&usuals(from * 10..from * 10 + 10)).await.unwrap();
     }
     assert_eq!(cluster.number(COUNT).await, 20);
     passwords_are_read_anew(
@@ -101,10 +99,10 @@ async fn passwords_are_read_anew(cluster: &Cluster, file: &Path, settings: Setti
     cluster
         .execute("ALTER ROLE gateway PASSWORD 'next-password'")
         .await;
-    let text = sink.write(&usuals(20..30)).await.unwrap_err().to_string();
+    let text = sink.send(&usuals(20..30)).await.unwrap_err().to_string();
     assert!(text.contains("check `user`, `password`"), "{text}");
     write_secret(file, "next-password");
-    sink.write(&usuals(20..30)).await.unwrap();
+    sink.send(&usuals(20..30)).await.unwrap();
     assert_eq!(cluster.number(COUNT).await, 30);
 }
 

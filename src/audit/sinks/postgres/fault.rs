@@ -1,10 +1,14 @@
 //! What can be wrong with a database, and what to do about it.
 
 use std::error::Error as _;
+use std::io;
 
+use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
 use super::schema::VERSION;
+use crate::secret::SecretError;
+use crate::upstream::{TlsFailure, TlsFault};
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,7 +65,7 @@ pub enum Fault {
     OldServer(i32),
     /// The password cannot be read.
     #[error("the password: {0}")]
-    Password(#[from] crate::secret::SecretError),
+    Password(#[from] SecretError),
     /// A record that no form of a row can hold.
     #[error("record {seq}: {reason}")]
     Refused {
@@ -72,7 +76,7 @@ pub enum Fault {
     },
     /// TLS cannot be set up.
     #[error(transparent)]
-    Tls(#[from] crate::upstream::TlsFault),
+    Tls(#[from] TlsFault),
 }
 
 impl Fault {
@@ -94,6 +98,9 @@ pub(super) fn reason(error: &tokio_postgres::Error) -> String {
         let message: String = said.message().chars().take(MESSAGE_LIMIT).collect();
         return format!("{message} (SQLSTATE {})", said.code().code());
     }
+    if let Some(failure) = tls_failure(error) {
+        return format!("TLS: {failure}");
+    }
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -105,6 +112,17 @@ pub(super) fn reason(error: &tokio_postgres::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// What was wrong with the server's certificate.
+fn tls_failure(error: &tokio_postgres::Error) -> Option<&TlsFailure> {
+    let error = error.source()?.downcast_ref::<io::Error>()?.get_ref()?;
+    match error.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.downcast_ref::<TlsFailure>()
+        }
+        _ => None,
+    }
 }
 
 fn remedy(step: Step, code: &SqlState) -> Option<&'static str> {

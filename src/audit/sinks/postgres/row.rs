@@ -101,12 +101,15 @@ impl YearMonth {
     }
 }
 
-/// Where a record is of and what it says.
+/// A record as it goes out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
-    pub(super) seq: u64,
-    pub(super) origin: &'a str,
-    pub(super) line: &'a [u8],
+pub struct Source<'a> {
+    /// Its number.
+    pub seq: u64,
+    /// The log that it is of.
+    pub origin: &'a str,
+    /// The JSON object, without the newline.
+    pub line: &'a [u8],
 }
 
 /// Rows as they go over the wire.

@@ -175,16 +175,22 @@ pub(super) async fn migrate(client: &mut Client, names: &Names) -> Result<(), Fa
 /// Which version the tables are of; 0 when there are none.
 async fn version(client: &Client, names: &Names) -> Result<usize, Fault> {
     let fault = |error| Fault::of(Step::Version, &error);
-    let table = names.of("schema");
+    // Not by to_regclass: its cache may not yet know what was made while the lock was waited for.
+    let exists = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                  WHERE n.nspname = $1 AND c.relname = $2)";
+    let relation = format!("{}schema", names.prefix);
     let exists = client
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
+        .query_one(exists, &[&names.schema, &relation])
         .await
         .and_then(|row| row.try_get::<_, bool>(0))
         .map_err(fault)?;
     if !exists {
         return Ok(0);
     }
-    let query = format!("SELECT coalesce(max(version), 0) FROM {table}");
+    let query = format!(
+        "SELECT coalesce(max(version), 0) FROM {}",
+        names.of("schema")
+    );
     let found: i32 = client
         .query_one(&query, &[])
         .await
