@@ -121,6 +121,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         queue: 65_536,
         admission: Duration::from_secs(10),
         clock: Clock::System,
+        sinks: Vec::new(),
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();
     (folder, auditor, writer)

@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use crate::clock::Clock;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub admission: Duration,
     /// Where stamps come from.
     pub clock: Clock,
+    /// Where the records are sent besides.
+    pub sinks: Vec<sinks::Settings>,
 }
 
 /// Takes records. Clones share one log.
@@ -74,6 +77,7 @@ pub struct Settings {
 pub struct Auditor {
     shared: Arc<Shared>,
     durability: Durability,
+    sinks: Arc<sinks::Board>,
 }
 
 impl Auditor {
@@ -99,6 +103,7 @@ impl Auditor {
             Self {
                 shared,
                 durability: settings.durability,
+                sinks: Arc::default(),
             },
             writer,
         ))
@@ -169,6 +174,17 @@ impl Auditor {
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// How many records nothing can take back any more.
+    pub fn covered(&self) -> watch::Receiver<u64> {
+        self.shared.covered.subscribe()
+    }
+
+    /// How far each sink has come.
+    pub fn sinks(&self) -> Vec<sinks::SinkStats> {
+        self.sinks
+            .stats(*self.shared.covered.borrow(), self.shared.clock.now())
     }
 }
 

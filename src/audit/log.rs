@@ -168,6 +168,11 @@ impl Log {
         self.next
     }
 
+    /// The first `seq` that a power loss could take.
+    pub(super) fn synced(&self) -> u64 {
+        self.synced.next
+    }
+
     /// What was done so far.
     pub(super) fn counts(&self) -> Counts {
         self.counts

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Duration;
 
 use super::record::{Kind, Record};
@@ -197,6 +197,8 @@ pub(super) struct Shared {
     /// Told when the writer dies unasked.
     pub(super) died: Notify,
     pub(super) counters: Counters,
+    /// How many records nothing can take back any more.
+    pub(super) covered: watch::Sender<u64>,
     is_failing: AtomicBool,
     failing: Mutex<Option<(Timestamp, Arc<str>)>>,
 }
@@ -226,6 +228,7 @@ impl Shared {
             wake: Condvar::new(),
             died: Notify::new(),
             counters: Counters::default(),
+            covered: watch::Sender::new(0),
             is_failing: AtomicBool::new(false),
             failing: Mutex::new(None),
         }

@@ -20,6 +20,7 @@ fn settings(directory: &Path) -> Settings {
         queue: 4096,
         admission: Duration::from_secs(5),
         clock: Clock::default(),
+        sinks: Vec::new(),
     }
 }
 

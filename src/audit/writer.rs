@@ -249,6 +249,12 @@ impl Worker {
             .sync_micros
             .store(counts.sync_micros, Ordering::Relaxed);
         counters.next_seq.store(self.log.next(), Ordering::Relaxed);
+        let covered = self.log.synced();
+        self.shared.covered.send_if_modified(|known| {
+            let is_more = covered > *known;
+            *known = covered.max(*known);
+            is_more
+        });
     }
 }
 

@@ -20,6 +20,12 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::{Item, SendError, Sink};
 use crate::secret::SecretSource;
 use crate::upstream::Tls;
 use fault::Step;
@@ -137,6 +143,58 @@ impl Postgres {
         match self.link.take() {
             Some(link) if !link.is_closed() => Ok(link),
             _ => Link::open(&self.settings).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for Postgres {
+    async fn send(&mut self, batch: &[Item]) -> Result<(), SendError> {
+        let sent = match batch {
+            [item] if item.is_checkpoint => self.send_checkpoint(item).await,
+            items => {
+                let sources: Vec<_> = items.iter().map(Source::of).collect();
+                self.write(&sources).await
+            }
+        };
+        sent.map_err(|fault| match fault {
+            Fault::Refused { seq, reason } => SendError::RecordRefused { seq, why: reason },
+            fault => SendError::Unreachable(format!("PostgreSQL at {}: {fault}", self.place())),
+        })
+    }
+}
+
+impl Postgres {
+    async fn send_checkpoint(&mut self, item: &Item) -> Result<(), Fault> {
+        #[derive(Deserialize)]
+        struct Checkpoint {
+            note: String,
+        }
+        let refused = |reason: &str| Fault::Refused {
+            seq: item.seq,
+            reason: reason.to_owned(),
+        };
+        let checkpoint: Checkpoint =
+            serde_json::from_slice(&item.line).map_err(|_| refused("it holds no note"))?;
+        // Its lines are origin, size, root.
+        let mut lines = checkpoint.note.lines();
+        let (origin, root) = (lines.next(), lines.nth(1));
+        let root = root.and_then(|root| STANDARD.decode(root).ok());
+        let (Some(origin), Some(root)) = (origin, root) else {
+            return Err(refused("its note is no checkpoint"));
+        };
+        self.keep_checkpoint(origin, item.seq, &root, &checkpoint.note)
+            .await
+    }
+}
+
+impl<'a> Source<'a> {
+    fn of(item: &'a Item) -> Self {
+        let origin = item.id.rsplit_once('#').map(|(origin, _)| origin);
+        Self {
+            seq: item.seq,
+            origin: origin.unwrap_or(&item.id),
+            line: &item.line,
         }
     }
 }

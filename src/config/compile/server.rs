@@ -244,6 +244,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         queue: queue?,
         admission: admission?.0,
         clock: Clock::System,
+        sinks: Vec::new(),
     })
 }
 
