@@ -5,6 +5,7 @@ mod faults;
 mod rows;
 mod schema;
 mod secured;
+mod usual;
 
 use vspc_gateway::audit::sinks::postgres::{Fault, Host, Names, Postgres, Settings, Source};
 
@@ -59,25 +60,8 @@ fn item(seq: u64, line: impl Into<Vec<u8>>) -> Item {
     }
 }
 
-/// A usual record. There are a hundred in a second.
 fn usual(seq: u64) -> Item {
-    let (second, part) = (seq / 100 % 60, seq % 100);
-    let minute = seq / 6000 % 60;
-    let uid = seq % 50;
-    item(
-        seq,
-        format!(
-            r#"{{"seq":{seq},"time":"2026-03-04T05:{minute:02}:{second:02}.{part:02}0000Z","kind":"request","request_id":"01KJW{seq:021}","config":"3f9a","client":"client-{}","credential":"api_key:12345678","source":"10.0.{}.7","tenant":"tenant-{uid}","mapping":"mapping.tenant_header","console":"main","target":{{"uid":"00000000-0000-4000-8000-{uid:012}","name":"user-{uid}"}},"operation":"plain","method":"GET","path":"/api/v3/organizations/companies/{seq}","query":"limit=100","rule":"allow[0]","code":"{}","status":{},"bytes_in":0,"bytes_out":4312,"duration_us":8123,"attempts":1,"lease":"0123456789abcdef"}}"#,
-            seq % 20,
-            seq % 250,
-            if seq % 100 == 99 {
-                "operation_denied"
-            } else {
-                "ok"
-            },
-            if seq % 100 == 99 { 403 } else { 200 },
-        ),
-    )
+    item(seq, usual::line(seq))
 }
 
 fn usuals(seqs: std::ops::Range<u64>) -> Vec<Item> {
