@@ -12,10 +12,12 @@
 //! One line is one JSON object whose first member is `seq`. Files are named by the `seq` of their
 //! first record; a record that stands in two files counts in the later one.
 
+pub mod checkpoint;
 mod disk;
 mod fault;
 mod json;
 mod log;
+pub mod note;
 pub mod query;
 mod queue;
 pub mod read;
@@ -23,6 +25,7 @@ mod record;
 mod redact;
 mod segment;
 pub mod sinks;
+pub mod tree;
 mod writer;
 
 pub use fault::{Fault, OpenError};

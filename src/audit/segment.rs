@@ -27,10 +27,15 @@ pub(super) fn path(directory: &Path, first: u64) -> PathBuf {
 
 /// The first record of each segment of a directory, in order.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<u64>> {
+    list_of(directory, SUFFIX)
+}
+
+/// The numbers by which the files of a directory are named that end in `suffix`, in order.
+pub(super) fn list_of(directory: &Path, suffix: &str) -> io::Result<Vec<u64>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let digits = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+        let digits = name.to_str().and_then(|name| name.strip_suffix(suffix));
         // The parse alone would take `+1` and fewer digits.
         if let Some(digits) = digits.filter(|digits| digits.len() == 20)
             && digits.bytes().all(|byte| byte.is_ascii_digit())

@@ -9,16 +9,25 @@
 //! `syslog`, `otlp` and `webhook` speak with other ends, by way of `dial` and `http`.
 
 mod checkpoints;
+mod dial;
 mod feed;
+mod http;
 mod offset;
+mod otlp;
 mod peek;
 pub mod postgres;
 mod progress;
 mod runner;
+mod syslog;
+mod webhook;
 
+pub use dial::Place;
+pub use http::{Endpoint, Token};
 pub use offset::lowest;
 pub(super) use progress::Board;
 pub use progress::SinkStats;
+pub use syslog::SyslogSettings;
+pub use webhook::{Format, WebhookSettings};
 
 use std::io;
 use std::path::Path;
@@ -32,8 +41,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
 use super::Auditor;
+use otlp::Otlp;
 use progress::Progress;
 use runner::Runner;
+use syslog::Syslog;
+use webhook::Webhook;
 
 /// One sink.
 #[derive(Clone, Debug)]
@@ -63,6 +75,12 @@ pub struct Settings {
 pub enum Kind {
     /// Tables of a PostgreSQL database.
     Postgres(postgres::Settings),
+    /// OpenTelemetry logs over HTTP.
+    Otlp(Endpoint),
+    /// Syslog over TCP or TLS.
+    Syslog(SyslogSettings),
+    /// JSON by POST.
+    Webhook(WebhookSettings),
     /// Takes everything, for tests.
     #[cfg(test)]
     Test,
@@ -72,6 +90,9 @@ impl Kind {
     fn sink(&self) -> Box<dyn Sink> {
         match self {
             Self::Postgres(settings) => Box::new(postgres::Postgres::new(settings.clone())),
+            Self::Otlp(endpoint) => Box::new(Otlp::new(endpoint.clone())),
+            Self::Syslog(settings) => Box::new(Syslog::new(settings)),
+            Self::Webhook(settings) => Box::new(Webhook::new(settings.clone())),
             #[cfg(test)]
             Self::Test => Box::new(tests::Nowhere),
         }

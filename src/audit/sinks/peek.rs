@@ -39,11 +39,6 @@ impl<'a> Peek<'a> {
         serde_json::from_slice(line).unwrap_or_default()
     }
 
-    /// The stamp as it stands in the record.
-    pub(super) fn time(&self) -> Option<&str> {
-        self.time.as_deref()
-    }
-
     pub(super) fn stamp(&self) -> Option<Timestamp> {
         self.time.as_deref().and_then(Timestamp::parse)
     }

@@ -62,6 +62,16 @@ impl Names {
         })
     }
 
+    /// The schema.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// What the names of the tables begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// A table's or function's name as it stands in SQL.
     pub(super) fn of(&self, name: &str) -> String {
         format!("\"{}\".\"{}{name}\"", self.schema, self.prefix)
