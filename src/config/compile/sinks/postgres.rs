@@ -9,7 +9,12 @@ use crate::config::reader::{Item, Section};
 use crate::upstream::Tls;
 
 pub(super) fn postgres(section: &mut Section<'_>, folder: &Path) -> Option<Settings> {
-    let port = section.or("port", 5432_u16);
+    let port = section.optional("port").map_or(Some(5432), |item| {
+        item.read_with(|port: u32| match u16::try_from(port) {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err("must be between 1 and 65535"),
+        })
+    });
     let host = section.required("host");
     let hosts = host.as_ref().and_then(|item| hosts(item, port?));
     let database = named(section.required("database"));
