@@ -39,7 +39,6 @@ impl<'a> Peek<'a> {
         serde_json::from_slice(line).unwrap_or_default()
     }
 
-
     pub(super) fn stamp(&self) -> Option<Timestamp> {
         self.time.as_deref().and_then(Timestamp::parse)
     }
