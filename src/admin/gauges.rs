@@ -1,5 +1,7 @@
 //! What is read off at each scrape.
 
+mod sinks;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,6 +11,7 @@ use crate::audit::Health;
 use crate::gateway::{Gateway, Live};
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
+use sinks::SinkGauges;
 
 /// What is read off at each scrape.
 #[derive(Debug, Default)]
@@ -19,6 +22,7 @@ pub(super) struct Gauges {
     audit_syncs: Gauge,
     audit_refused: Gauge,
     audit_next_seq: Gauge,
+    sinks: SinkGauges,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -71,6 +75,7 @@ struct ConsoleLabel {
 impl Gauges {
     pub(super) fn register(&self, registry: &mut Registry) {
         self.register_audit(registry);
+        self.sinks.register(registry);
         self.register_tokens(registry);
         self.register_consoles(registry);
         self.register_config(registry);
@@ -295,6 +300,7 @@ impl Gauges {
         set(&self.audit_syncs, stats.syncs);
         set(&self.audit_refused, stats.refused);
         set(&self.audit_next_seq, stats.next_seq);
+        self.sinks.read(auditor);
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

@@ -46,6 +46,7 @@ mod query;
 mod rates;
 mod refusals;
 mod reload;
+mod sinks;
 mod sources;
 mod state_commands;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 use super::Item;
-use crate::audit::json;
+use crate::audit::{checkpoint, json};
 use crate::clock::Clock;
 
 /// How often there is a new one to send.
@@ -55,7 +55,49 @@ fn event(origin: &str, size: u64, note: &str, clock: &Clock) -> Item {
     Item::checkpoint(origin, size, line.into())
 }
 
-/// The size and the text of the latest checkpoint.
-fn latest(_directory: &Path) -> Option<(u64, String)> {
-    None
+/// The size and the note of the latest checkpoint. One that cannot be read is told elsewhere.
+fn latest(directory: &Path) -> Option<(u64, String)> {
+    let signed = checkpoint::latest(directory).ok().flatten()?;
+    Some((signed.checkpoint.size, signed.note.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::audit::note::Signer;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_new_checkpoint_is_due_once_and_one_a_second() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = Checkpoints::new(folder.path());
+        let origin = Arc::from("o/1");
+        assert!(checkpoints.due(&origin, &Clock::System).is_none());
+        let signer = Signer::generate("o/1").unwrap();
+        let mut text = String::new();
+        for size in [3, 9] {
+            let root = tlog_tiles::Hash([7; 32]);
+            let checkpoint = checkpoint::Checkpoint {
+                origin: "o/1".to_owned(),
+                size,
+                root,
+            };
+            let note = signer.sign(&checkpoint.text()).unwrap();
+            text.push_str(&format!("{note}\n"));
+            fs::write(folder.path().join(format!("{:020}.notes", 0)), &text).unwrap();
+            assert!(checkpoints.due(&origin, &Clock::System).is_none());
+            tokio::time::advance(EVERY).await;
+            let item = checkpoints.due(&origin, &Clock::System).unwrap();
+            assert_eq!(item.id, format!("o/1@{size}"));
+            let event: serde_json::Value = serde_json::from_slice(&item.line).unwrap();
+            assert_eq!(event["size"], size);
+            assert_eq!(event["note"], note.to_string());
+            checkpoints.sent(&item);
+            tokio::time::advance(EVERY).await;
+            assert!(checkpoints.due(&origin, &Clock::System).is_none());
+        }
+    }
 }
