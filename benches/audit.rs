@@ -122,6 +122,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         admission: Duration::from_secs(10),
         clock: Clock::System,
         tree: TreeSettings::default(),
+        sinks: Vec::new(),
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();
     (folder, auditor, writer)

@@ -13,13 +13,15 @@ mod upkeep;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 
 use crate::admin::Reloads;
-use crate::audit::{self, Auditor, Code, Kind, Record, Unavailable};
+use crate::audit::sinks::Sinks;
+use crate::audit::{self, Auditor, Code, Kind, OpenError, Record, Unavailable};
 use crate::client::GatewayTokens;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
@@ -44,6 +46,9 @@ use services::{AdminService, DataPlane, Shared, TokenService};
 use signals::Signals;
 use succession::Lasting;
 
+/// How long the end of the process waits for sinks that still take records.
+const SINKS_TIME: Duration = Duration::from_secs(5);
+
 /// Where a process gets its listening sockets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Start {
@@ -58,7 +63,7 @@ pub enum Start {
 pub enum RunError {
     /// The audit log cannot be used: nothing is served without it.
     #[error("the audit log cannot be used: {0}")]
-    Audit(#[from] audit::OpenError),
+    Audit(#[from] OpenError),
     /// What is frozen cannot be read: it may be everything.
     #[error(transparent)]
     Freeze(#[from] FreezeError),
@@ -99,6 +104,8 @@ pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     use_descriptors(&settings.server);
     let (auditor, writer) = Auditor::open(settings.audit.clone())?;
     auditor.by_config(&settings.source.version);
+    let sinks = Sinks::start(&settings.audit.directory, &settings.audit.sinks, &auditor);
+    let sinks = sinks.map_err(OpenError::Thread)?;
     let start = process.start;
     let shared = Arc::new(Shared::new(Drain::new(), settings.server.drain));
     let upgrade_socket = settings.server.upgrade_socket.clone();
@@ -134,9 +141,9 @@ pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     drop(broker);
     // It is logged if it fails; what it is about may be lost.
     state.flush().ok();
-    writer
-        .close()
-        .map_err(|error| RunError::Service(error.to_string()))?;
+    let closed = writer.close();
+    sinks.close(SINKS_TIME);
+    closed.map_err(|error| RunError::Service(error.to_string()))?;
     shared
         .failure()
         .map_or(Ok(()), |failure| Err(RunError::Service(failure)))

@@ -26,6 +26,7 @@ mod record;
 mod redact;
 mod second;
 mod segment;
+pub mod sinks;
 pub mod tree;
 mod writer;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub clock: Clock,
     /// How the log proves itself.
     pub tree: TreeSettings,
+    /// Where the records are sent besides.
+    pub sinks: Vec<sinks::Settings>,
 }
 
 /// Takes records. Clones share one log.
@@ -82,6 +85,7 @@ pub struct Settings {
 pub struct Auditor {
     shared: Arc<Shared>,
     durability: Durability,
+    sinks: Arc<sinks::Board>,
 }
 
 impl Auditor {
@@ -113,6 +117,7 @@ impl Auditor {
             Self {
                 shared,
                 durability: settings.durability,
+                sinks: Arc::default(),
             },
             writer,
         ))
@@ -188,6 +193,12 @@ impl Auditor {
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// How far each sink has come.
+    pub fn sinks(&self) -> Vec<sinks::SinkStats> {
+        self.sinks
+            .stats(*self.shared.covered.borrow(), self.shared.clock.now())
     }
 }
 

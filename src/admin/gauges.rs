@@ -1,5 +1,7 @@
 //! What is read off at each scrape.
 
+mod sinks;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,6 +11,7 @@ use crate::audit::Health;
 use crate::gateway::{Gateway, Live};
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
+use sinks::SinkGauges;
 
 /// What is read off at each scrape.
 #[derive(Debug, Default)]
@@ -22,6 +25,7 @@ pub(super) struct Gauges {
     audit_checkpoint_size: Gauge,
     audit_checkpoint_age: Gauge,
     audit_second_place_failing: Gauge,
+    sinks: SinkGauges,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -74,6 +78,7 @@ struct ConsoleLabel {
 impl Gauges {
     pub(super) fn register(&self, registry: &mut Registry) {
         self.register_audit(registry);
+        self.sinks.register(registry);
         self.register_tokens(registry);
         self.register_consoles(registry);
         self.register_config(registry);
@@ -317,6 +322,7 @@ impl Gauges {
         set(&self.audit_checkpoint_age, stats.uncovered_for.as_secs());
         let failing = u64::from(stats.second_place_failing);
         set(&self.audit_second_place_failing, failing);
+        self.sinks.read(auditor);
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

@@ -16,6 +16,7 @@ mod view;
 
 pub use filter::Filter;
 pub use value::{Bound, Moment, Network, Pattern, Statuses, WrongForm};
+pub(in crate::audit) use view::{Object, Scalar};
 
 use std::fs::File;
 use std::io;

@@ -22,6 +22,7 @@ fn settings(directory: &Path) -> Settings {
         admission: Duration::from_secs(5),
         clock: Clock::default(),
         tree: TreeSettings::default(),
+        sinks: Vec::new(),
     }
 }
 

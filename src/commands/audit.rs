@@ -1,6 +1,7 @@
 //! `vspc-gateway audit`: reading the log.
 
 mod query;
+mod schema;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
@@ -17,6 +18,8 @@ pub(crate) enum AuditCommand {
     /// Print the records that all the given options fit.
     #[command(after_help = query::VALUES)]
     Query(Box<query::Arguments>),
+    /// Print the SQL that makes the tables of a PostgreSQL sink, for an owner of the database.
+    Schema(schema::Arguments),
     /// Print the last records.
     Tail {
         #[command(flatten)]
@@ -44,6 +47,7 @@ pub(crate) enum Format {
 pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
     let done = match command {
         AuditCommand::Query(arguments) => query::run(*arguments),
+        AuditCommand::Schema(arguments) => schema::run(&arguments),
         AuditCommand::Tail {
             file,
             lines,

@@ -17,6 +17,7 @@ mod reason;
 mod rules;
 pub(super) mod server;
 mod shares;
+mod sinks;
 mod tenants;
 mod tokens;
 

@@ -945,6 +945,7 @@ fn the_reference_example_has_every_key() {
         "conditions",
         "reason",
         "issuers",
+        "sinks",
     ] {
         let path = root.join(format!("src/config/compile/{file}.rs"));
         let source = std::fs::read_to_string(path).unwrap();

@@ -40,11 +40,13 @@ mod mapping;
 mod online;
 mod own_logins;
 mod policy;
+mod postgres;
 mod process;
 mod query;
 mod rates;
 mod refusals;
 mod reload;
+mod sinks;
 mod sources;
 mod state_commands;
 

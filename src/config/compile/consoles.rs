@@ -292,7 +292,7 @@ fn url(text: &str, plaintext_allowed: bool) -> Result<(Scheme, Authority), Strin
     Ok((scheme, authority))
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || address

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::listeners::listeners;
-use super::{connections, quotas};
+use super::{connections, quotas, sinks};
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
@@ -234,6 +234,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         });
     let queue = section.or("queue", 32_768);
     let admission = section.or("queue_wait", Time(Duration::from_secs(1)));
+    let sinks = sinks::sinks(&mut section, folder);
     if queue.is_some_and(|queue| !(16..=1_000_000).contains(&queue)) {
         section.fault("queue", "must be between 16 and 1000000 records");
     }
@@ -246,6 +247,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         admission: admission?.0,
         clock: Clock::System,
         tree: tree?,
+        sinks: sinks?,
     })
 }
 

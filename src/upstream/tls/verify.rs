@@ -49,7 +49,7 @@ impl Verifier {
         if !self.pins.is_empty() && !self.pins.contains(&presented) {
             return Err(TlsFailure::new(
                 TlsKind::NotPinned,
-                format!("the console presented a certificate with SHA-256 {presented}"),
+                format!("the other end presented a certificate with SHA-256 {presented}"),
             ));
         }
         let Some(authorities) = &self.authorities else {

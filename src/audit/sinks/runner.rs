@@ -1,0 +1,461 @@
+//! Takes records from the log to one sink, until the process ends.
+//!
+//! Whatever fails is tried again from the log, so that no more than one batch is ever in memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aws_lc_rs::rand;
+use tokio::sync::watch;
+use tokio::time::{Duration, sleep, timeout};
+
+use super::checkpoints::Checkpoints;
+use super::feed::{Bounds, Feed, Part};
+use super::offset::Files;
+use super::peek::Peek;
+use super::progress::Progress;
+use super::{From, Item, SendError, Settings, Sink};
+use crate::audit::read;
+use crate::clock::Clock;
+
+/// How often a sink without records is looked after.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long to wait after a first failure.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts, unless the other end asks for more.
+const LAST_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait that another end is given.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// So many records refused, and none taken between them: it is not the records that are at fault.
+const REFUSED_IN_A_ROW: u32 = 16;
+
+/// What a runner works with.
+pub(super) struct Runner {
+    pub(super) settings: Settings,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) directory: PathBuf,
+    pub(super) origin: Arc<str>,
+    /// The log's end when the process began.
+    pub(super) begin: u64,
+    pub(super) covered: watch::Receiver<u64>,
+    /// True once the process ends.
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) clock: Clock,
+}
+
+/// Why an attempt has to be made again.
+pub(super) struct Setback {
+    why: String,
+    after: Option<Duration>,
+}
+
+/// A runner that has its files.
+struct Running {
+    runner: Runner,
+    files: Files,
+    feed: Feed,
+    checkpoints: Option<Checkpoints>,
+    /// The first record that the sink was not offered, or has to be offered again.
+    next: u64,
+    failed_in_a_row: u32,
+    refused_in_a_row: u32,
+    is_short: bool,
+}
+
+impl Runner {
+    /// Sends what there is and what comes, until the process ends.
+    pub(super) async fn run(self) {
+        let mut stop = self.stop.clone();
+        let mut told = false;
+        loop {
+            let wait = match Files::take(&self.directory, &self.settings.name) {
+                Ok(Some(files)) => return self.run_with(files).await,
+                // The process before this one has not ended yet.
+                Ok(None) => IDLE / 4,
+                Err(error) => {
+                    if !told {
+                        tracing::error!(%error, sink = self.settings.name, "the files of a sink cannot be used");
+                    }
+                    told = true;
+                    FIRST_WAIT
+                }
+            };
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn run_with(self, mut files: Files) {
+        let next = self.first(&mut files);
+        let mut running = Running {
+            feed: Feed::new(&self.directory, Arc::clone(&self.origin)),
+            checkpoints: self
+                .settings
+                .checkpoints
+                .then(|| Checkpoints::new(&self.directory)),
+            runner: self,
+            files,
+            next,
+            failed_in_a_row: 0,
+            refused_in_a_row: 0,
+            is_short: false,
+        };
+        running.store(true);
+        running.run().await;
+    }
+
+    /// The record to begin with.
+    fn first(&self, files: &mut Files) -> u64 {
+        let sink = &*self.settings.name;
+        let from = match self.settings.from {
+            From::Now => self.begin,
+            From::Start => 0,
+        };
+        let next = files.next().unwrap_or_else(|error| {
+            tracing::error!(%error, sink, "a sink's offset cannot be read: it gets the whole log again");
+            Some(0)
+        });
+        let Some(next) = next else {
+            tracing::info!(sink, from, "a new sink begins");
+            return from;
+        };
+        let end = read::tail(&self.directory, 1).ok();
+        let end = end.and_then(|tail| tail.lines.last().map(|line| line.seq + 1));
+        match end {
+            Some(end) if end < next => {
+                tracing::error!(
+                    sink,
+                    next,
+                    end,
+                    "a sink has more records than the log: an older copy of the log was put in its \
+                     place. The sink goes on with the records that come now"
+                );
+                end
+            }
+            _ => next,
+        }
+    }
+}
+
+impl Running {
+    async fn run(&mut self) {
+        let mut stop = self.runner.stop.clone();
+        loop {
+            let is_last = *stop.borrow();
+            let result = self.step().await;
+            match result {
+                Ok(true) => {}
+                // All that there was when the process ended is sent, or cannot be.
+                Ok(false) | Err(_) if is_last => break,
+                Ok(false) => self.rest(&mut stop).await,
+                Err(setback) => {
+                    let wait = self.fail(&setback);
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        () = stopped(&mut stop) => {}
+                    }
+                }
+            }
+        }
+        let closed = timeout(self.runner.settings.timeout, self.runner.sink.close()).await;
+        if let Ok(Err(error)) = closed {
+            self.fail(&error.into());
+        }
+        self.store(true);
+    }
+
+    /// Reads and sends one batch. Says whether there may be another one.
+    async fn step(&mut self) -> Result<bool, Setback> {
+        let part = self.read()?;
+        if part.next == self.next && part.missing.is_empty() {
+            self.idle().await?;
+            self.send_checkpoint().await?;
+            self.succeed();
+            return Ok(false);
+        }
+        let oldest = part
+            .items
+            .first()
+            .and_then(|item| Peek::at(&item.line).stamp());
+        let progress = &self.runner.progress;
+        progress
+            .oldest
+            .store(oldest.map_or(0, |it| it.0), Ordering::Relaxed);
+        self.deliver(&part.items).await?;
+        self.next = part.next;
+        self.succeed();
+        self.store(false);
+        self.send_checkpoint().await?;
+        Ok(true)
+    }
+
+    fn read(&mut self) -> Result<Part, Setback> {
+        let runner = &mut self.runner;
+        let below = *runner.covered.borrow_and_update();
+        let bounds = Bounds {
+            records: runner.settings.batch,
+            bytes: runner.settings.batch_bytes,
+        };
+        let kinds = &runner.settings.kinds;
+        let wanted = |line: &[u8]| kinds.is_empty() || kinds.contains(&Peek::at(line).kind());
+        let part = self.feed.read(self.next, below, bounds, wanted);
+        let part = part.map_err(|error| Setback {
+            why: format!("the log cannot be read: {error}"),
+            after: None,
+        })?;
+        let sink = &*runner.settings.name;
+        for missing in &part.missing {
+            let count = missing.end - missing.start;
+            runner.progress.missing.fetch_add(count, Ordering::Relaxed);
+            tracing::error!(
+                sink,
+                from = missing.start,
+                to = missing.end - 1,
+                "a sink finds records missing from the log and goes on without them: they were \
+                 removed, see `vspc-gateway audit verify`"
+            );
+        }
+        if part.is_short && !self.is_short {
+            let next = part.next;
+            tracing::error!(
+                sink,
+                next,
+                "a sink finds the end of the log missing, and waits"
+            );
+        }
+        self.is_short = part.is_short;
+        Ok(part)
+    }
+
+    /// Waits for records, and a little longer so that they come together.
+    async fn rest(&mut self, stop: &mut watch::Receiver<bool>) {
+        let runner = &mut self.runner;
+        tokio::select! {
+            changed = runner.covered.changed() => match changed {
+                Ok(()) => {}
+                // The log is closed; the end of the process will be told.
+                Err(_) => sleep(IDLE).await,
+            },
+            () = sleep(IDLE) => return,
+            () = stopped(stop) => return,
+        }
+        let waiting = runner.covered.borrow().saturating_sub(self.next);
+        if waiting < u64::try_from(runner.settings.batch).unwrap_or(u64::MAX) {
+            tokio::select! {
+                () = sleep(runner.settings.linger) => {}
+                () = stopped(stop) => {}
+            }
+        }
+    }
+
+    /// Gives the sink all records of a batch, or puts them aside. On a setback, `next` stands behind
+    /// those that it has.
+    async fn deliver(&mut self, items: &[Item]) -> Result<(), Setback> {
+        let mut parts = vec![items];
+        while let Some(part) = parts.pop() {
+            let Some((first, last)) = part.first().zip(part.last()) else {
+                continue;
+            };
+            match self.send(part).await {
+                Ok(()) => {
+                    self.refused_in_a_row = 0;
+                    self.count_sent(part.len());
+                }
+                Err(SendError::PartlyTaken(why)) => {
+                    for item in part {
+                        self.set_aside(item, &why)?;
+                    }
+                    self.refused_in_a_row = 0;
+                }
+                Err(SendError::RecordRefused { why, .. } | SendError::BatchRefused(why))
+                    if part.len() == 1 =>
+                {
+                    self.set_aside(first, &why)?;
+                    self.next = last.seq + 1;
+                    self.count_refused()?;
+                }
+                Err(SendError::RecordRefused { seq, .. }) => {
+                    let at = part.iter().position(|item| item.seq == seq);
+                    let (before, rest) = part.split_at(at.unwrap_or(part.len() / 2));
+                    let (it, behind) = rest.split_at(usize::from(at.is_some()).min(rest.len()));
+                    parts.extend([behind, it, before]);
+                    continue;
+                }
+                Err(SendError::BatchRefused(_)) => {
+                    let (before, behind) = part.split_at(part.len() / 2);
+                    parts.extend([behind, before]);
+                    continue;
+                }
+                Err(error @ (SendError::Refused { .. } | SendError::Unreachable(_))) => {
+                    return Err(error.into());
+                }
+            }
+            self.next = last.seq + 1;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, items: &[Item]) -> Result<(), SendError> {
+        let limit = self.runner.settings.timeout;
+        match timeout(limit, self.runner.sink.send(items)).await {
+            Ok(result) => result,
+            Err(_) => Err(SendError::late(limit)),
+        }
+    }
+
+    async fn idle(&mut self) -> Result<(), Setback> {
+        let limit = self.runner.settings.timeout;
+        let result = match timeout(limit, self.runner.sink.idle()).await {
+            Ok(result) => result,
+            Err(_) => Err(SendError::late(limit)),
+        };
+        result.map_err(Setback::from)?;
+        self.store(false);
+        Ok(())
+    }
+
+    /// Sends the latest checkpoint if there is a new one.
+    async fn send_checkpoint(&mut self) -> Result<(), Setback> {
+        let Some(checkpoints) = &mut self.checkpoints else {
+            return Ok(());
+        };
+        let Some(item) = checkpoints.due(&self.runner.origin, &self.runner.clock) else {
+            return Ok(());
+        };
+        match self.send(std::slice::from_ref(&item)).await {
+            Err(error @ (SendError::Refused { .. } | SendError::Unreachable(_))) => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                let sink = &*self.runner.settings.name;
+                tracing::warn!(%error, sink, id = item.id, "a sink refused a checkpoint");
+            }
+            Ok(()) => {}
+        }
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.sent(&item);
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, item: &Item, why: &str) -> Result<(), Setback> {
+        let (sink, now) = (&*self.runner.settings.name, self.runner.clock.now());
+        self.files
+            .set_aside(item, why, now)
+            .map_err(|error| Setback {
+                why: format!("cannot put a refused record aside: {error}"),
+                after: None,
+            })?;
+        self.runner
+            .progress
+            .set_aside
+            .fetch_add(1, Ordering::Relaxed);
+        let file = self.files.refused();
+        tracing::error!(
+            sink,
+            id = item.id,
+            why,
+            file = %file.display(),
+            "a sink refused a record, which was put aside"
+        );
+        Ok(())
+    }
+
+    /// Where record after record is refused, the next ones wait.
+    fn count_refused(&mut self) -> Result<(), Setback> {
+        self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+        if self.refused_in_a_row < REFUSED_IN_A_ROW {
+            return Ok(());
+        }
+        Err(Setback {
+            why: format!("it refused {} records in a row", self.refused_in_a_row),
+            after: None,
+        })
+    }
+
+    fn count_sent(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(0);
+        self.runner
+            .progress
+            .sent
+            .fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn succeed(&mut self) {
+        let progress = &self.runner.progress;
+        progress.oldest.store(0, Ordering::Relaxed);
+        if self.failed_in_a_row > 0 {
+            let (sink, failures) = (&*self.runner.settings.name, self.failed_in_a_row);
+            tracing::info!(sink, failures, "a sink takes records again");
+            progress.is_failing.store(false, Ordering::Relaxed);
+        }
+        self.failed_in_a_row = 0;
+    }
+
+    /// Goes back to what the sink is not known to have. Says how long to wait.
+    fn fail(&mut self, setback: &Setback) -> Duration {
+        if let Some(unsettled) = self.runner.sink.unsettled() {
+            self.next = self.next.min(unsettled);
+        }
+        let progress = &self.runner.progress;
+        progress.failures.fetch_add(1, Ordering::Relaxed);
+        progress.is_failing.store(true, Ordering::Relaxed);
+        if self.failed_in_a_row == 0 {
+            let (sink, error) = (&*self.runner.settings.name, &*setback.why);
+            tracing::warn!(
+                sink,
+                error,
+                next = self.next,
+                "a sink takes no records: they stay in the log and are sent later"
+            );
+        }
+        let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_in_a_row));
+        self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
+        let wait = shortened(wait.min(LAST_WAIT));
+        wait.max(setback.after.unwrap_or_default().min(LONGEST_WAIT))
+    }
+
+    fn store(&mut self, now: bool) {
+        let next = self
+            .runner
+            .sink
+            .unsettled()
+            .unwrap_or(self.next)
+            .min(self.next);
+        self.runner.progress.stored.store(next, Ordering::Relaxed);
+        if let Err(error) = self.files.store(next, now) {
+            let sink = &*self.runner.settings.name;
+            tracing::error!(%error, sink, next, "a sink's offset cannot be written");
+        }
+    }
+}
+
+/// Returns once the process ends.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// Up to a quarter less, so that sinks do not come back all at once.
+fn shortened(wait: Duration) -> Duration {
+    let mut bytes = [0; 2];
+    // Without randomness there is no jitter, which is no harm.
+    if rand::fill(&mut bytes).is_err() {
+        return wait;
+    }
+    wait - wait * u32::from(u16::from_ne_bytes(bytes)) / (4 * 65_536)
+}
+
+impl std::convert::From<SendError> for Setback {
+    fn from(error: SendError) -> Self {
+        let why = error.to_string();
+        let after = match error {
+            SendError::Refused { after, .. } => after,
+            _ => None,
+        };
+        Self { why, after }
+    }
+}

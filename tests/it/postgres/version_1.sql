@@ -1,0 +1,131 @@
+-- The first version of the tables, with a record, as a gateway of that version left them.
+DO $body$
+BEGIN
+    IF to_regnamespace('"vspc_gateway"') IS NULL THEN
+        EXECUTE 'CREATE SCHEMA "vspc_gateway"';
+    END IF;
+END
+$body$;
+
+CREATE TABLE "vspc_gateway"."audit_schema" (
+    version integer PRIMARY KEY,
+    applied timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE "vspc_gateway"."audit_schema" IS 'Which versions of this schema were applied when.';
+
+CREATE TABLE "vspc_gateway"."audit_record" (
+    time timestamptz NOT NULL,
+    seq bigint NOT NULL,
+    origin text NOT NULL,
+    kind text,
+    request_id text,
+    client text,
+    credential text,
+    principal text,
+    session uuid,
+    user_name text,
+    operator text,
+    source inet,
+    tenant text,
+    console text,
+    target_uid uuid,
+    target_name text,
+    operation text,
+    grant_type text,
+    method text,
+    path text,
+    rule text,
+    code text,
+    status integer,
+    duration_us bigint,
+    lease text,
+    subject_action text,
+    subject_user text,
+    record jsonb,
+    line text,
+    raw bytea,
+    PRIMARY KEY (origin, seq, time),
+    CHECK (line IS NOT NULL OR raw IS NOT NULL)
+) PARTITION BY RANGE (time);
+
+COMMENT ON TABLE "vspc_gateway"."audit_record" IS
+    'Records of the audit log, a partition a month (UTC). Columns are members of the record.';
+COMMENT ON COLUMN "vspc_gateway"."audit_record".origin IS
+    'The log that the record is of; origin#seq is its stable id.';
+COMMENT ON COLUMN "vspc_gateway"."audit_record".line IS
+    'The record byte for byte: its leaf in the tree is sha256(''\x00''::bytea || convert_to(line, ''UTF8'')).';
+COMMENT ON COLUMN "vspc_gateway"."audit_record".raw IS
+    'The bytes of a line that is not UTF-8 text; line is then null.';
+COMMENT ON COLUMN "vspc_gateway"."audit_record".record IS
+    'The line as jsonb; null where jsonb cannot hold it, as with \u0000 in a text.';
+
+CREATE INDEX "audit_record_time" ON "vspc_gateway"."audit_record"
+    USING brin (time) WITH (pages_per_range = 32);
+CREATE INDEX "audit_record_request" ON "vspc_gateway"."audit_record" (request_id)
+    WHERE request_id IS NOT NULL;
+CREATE INDEX "audit_record_client" ON "vspc_gateway"."audit_record" (client, time)
+    WHERE client IS NOT NULL;
+CREATE INDEX "audit_record_tenant" ON "vspc_gateway"."audit_record" (tenant, time)
+    WHERE tenant IS NOT NULL;
+CREATE INDEX "audit_record_target_uid" ON "vspc_gateway"."audit_record" (target_uid, time)
+    WHERE target_uid IS NOT NULL;
+CREATE INDEX "audit_record_target_name" ON "vspc_gateway"."audit_record" (target_name, time)
+    WHERE target_name IS NOT NULL;
+CREATE INDEX "audit_record_principal" ON "vspc_gateway"."audit_record" (principal, time)
+    WHERE principal IS NOT NULL;
+CREATE INDEX "audit_record_session" ON "vspc_gateway"."audit_record" (session, time)
+    WHERE session IS NOT NULL;
+CREATE INDEX "audit_record_user" ON "vspc_gateway"."audit_record" (user_name, time)
+    WHERE user_name IS NOT NULL;
+CREATE INDEX "audit_record_operator" ON "vspc_gateway"."audit_record" (operator, time)
+    WHERE operator IS NOT NULL;
+CREATE INDEX "audit_record_source" ON "vspc_gateway"."audit_record" (source, time)
+    WHERE source IS NOT NULL;
+CREATE INDEX "audit_record_code" ON "vspc_gateway"."audit_record" (code, time)
+    WHERE code <> 'ok';
+CREATE INDEX "audit_record_status" ON "vspc_gateway"."audit_record" (status, time)
+    WHERE status >= 400;
+CREATE INDEX "audit_record_subject" ON "vspc_gateway"."audit_record" (subject_user, time)
+    WHERE subject_user IS NOT NULL;
+
+-- Makes the partition of a month unless there is one. It runs with the rights of its owner, so that
+-- the role that writes needs none to make tables. Attaching takes a lock that neither readers nor
+-- writers wait for; CREATE TABLE … PARTITION OF would wait for all of them.
+CREATE FUNCTION "vspc_gateway"."audit_month"(day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    first timestamp := date_trunc('month', day::timestamp);
+    part text := 'audit_record_' || to_char(first, 'YYYY_MM');
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('"vspc_gateway"."audit_record"', 0));
+    IF EXISTS (
+        SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = '"vspc_gateway"."audit_record"'::regclass AND c.relname = part
+    ) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format(
+        'CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+        'vspc_gateway', part, 'vspc_gateway', 'audit_record');
+    EXECUTE format(
+        'ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
+        'vspc_gateway', 'audit_record', 'vspc_gateway', part,
+        to_char(first, 'YYYY-MM-DD') || ' 00:00:00+00',
+        to_char(first + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
+    RETURN true;
+EXCEPTION
+    -- Another partition has these days: the owner divides the table in another way.
+    WHEN invalid_object_definition THEN
+        RETURN false;
+END
+$body$;
+
+REVOKE ALL ON FUNCTION "vspc_gateway"."audit_month"(date) FROM PUBLIC;
+
+INSERT INTO "vspc_gateway"."audit_schema" (version) VALUES (1);
+SELECT "vspc_gateway"."audit_month"('2026-02-01');
+INSERT INTO "vspc_gateway"."audit_record" (time, seq, origin, line)
+    VALUES ('2026-02-03 04:05:06+00', 4, 'vspc-gateway/test', '{"seq":4}');
