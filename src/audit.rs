@@ -16,6 +16,7 @@ mod disk;
 mod fault;
 mod json;
 mod log;
+mod once;
 pub mod query;
 mod queue;
 pub mod read;
@@ -25,6 +26,7 @@ mod segment;
 mod writer;
 
 pub use fault::{Fault, OpenError};
+pub use once::{NoteError, note_once};
 pub use queue::{Health, Stats, Unavailable};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};

@@ -21,7 +21,7 @@ use crate::client::LoginId;
 use crate::tenant::{AccountKey, TokenKey};
 use crate::token::{SurveyFilter, TokenKind, TokenView, Which};
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::{Access, Subject};
+use crate::vspc::grant::Subject;
 
 /// What is to be renewed or dropped: exactly one of them.
 #[derive(Deserialize)]
@@ -331,7 +331,7 @@ impl Admin {
 fn saw_target(target: Uuid, record: &mut Record) -> Subject {
     record.target = Some(Target {
         uid: Some(target),
-        name: None,
+        ..Target::default()
     });
     Subject(target)
 }
@@ -359,11 +359,7 @@ fn told(view: &TokenView, tenants: &HashMap<Arc<TokenKey>, Vec<&str>>) -> Value 
     if let Some(user) = &view.user {
         tell("user", json!(**user));
     }
-    let access = match view.access {
-        Access::Full => "full",
-        Access::ReadOnly => "read_only",
-    };
-    tell("access", json!(access));
+    tell("access", json!(view.access.as_str()));
     tell("state", json!(view.state.as_str()));
     if let Some(held) = &view.held {
         tell("generation", json!(held.generation.to_string()));

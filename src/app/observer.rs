@@ -72,7 +72,7 @@ impl TokenObserver for Observer {
             console: Some(event.console.shared()),
             target: event.target.map(|target| Target {
                 uid: Some(target.0),
-                name: None,
+                ..Target::default()
             }),
             operation: Some(Cow::Borrowed(event.grant.as_str())),
             tenant: event.tenant.map(Arc::clone),

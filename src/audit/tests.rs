@@ -1,5 +1,6 @@
 mod disk;
 mod failures;
+mod once;
 mod shared;
 
 use std::collections::{BTreeMap, HashSet};

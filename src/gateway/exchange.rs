@@ -191,7 +191,7 @@ impl Exchange {
         if let (Acting::For(key), Bearer::Target) = (permit.acting(), permit.bearer()) {
             record.target = Some(Target {
                 uid: Some(key.target.0),
-                name: None,
+                ..Target::default()
             });
         }
     }

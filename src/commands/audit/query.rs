@@ -11,8 +11,9 @@ use vspc_gateway::audit::read::POLL;
 use vspc_gateway::audit::{Action, Kind};
 use vspc_gateway::clock::Timestamp;
 
-use super::{Format, Printer, Stop};
+use super::{Format, Printer, READ, Stop};
 use crate::commands::bar::Bar;
+use crate::commands::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// What holds for the values of many options.
@@ -213,7 +214,15 @@ impl Output {
 /// Runs the query.
 pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
     let settings = super::load(&arguments.file)?;
-    let (query, output) = arguments.compile(settings.clock.now())?;
+    let (mut query, output) = arguments.compile(settings.clock.now())?;
+    let own = recorded::reading(&settings, READ);
+    // What is asked is what was there before it was asked.
+    if let Some(before) = own.and_then(|own| own.checked_sub(1))
+        && !output.follow
+    {
+        let to = query.filter.to_seq.unwrap_or(u64::MAX);
+        query.filter.to_seq = Some(to.min(before));
+    }
     let mut scan = Scan::new(&settings.directory, query).map_err(Failure::from)?;
     if output.count {
         read(&mut scan, None)?;
