@@ -28,6 +28,7 @@ use crate::gateway::{Gateway, Live, OwnedHeaders};
 use crate::listen::{Connections, Drain, descriptors};
 use crate::quota::Quotas;
 use crate::roster::Roster;
+use crate::secret::fingerprint_by;
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{Broker, SessionStore, VspcIssuer};
@@ -245,6 +246,7 @@ fn assemble(
         issuers,
         quotas: Quotas::new(std::mem::take(&mut settings.quotas), None),
         actions: Arc::default(),
+        identities: Arc::default(),
         auditor: auditor.clone(),
         telemetry,
         clock,
@@ -273,6 +275,7 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         issuers,
         quotas,
         actions,
+        identities,
         auditor,
         telemetry,
         clock,
@@ -303,6 +306,7 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         tokens,
         passthrough,
         actions,
+        identities,
         vspc_errors: settings.server.vspc_errors,
         consoles,
         auditor,
@@ -351,6 +355,12 @@ fn open_state(
             "state.restored",
             backup.to_owned().into(),
         );
+    }
+    match state.fingerprint_key() {
+        Ok(key) if fingerprint_by(&key) => {}
+        Ok(_) => tracing::debug!("fingerprints are taken by the key of another state"),
+        Err(error) => tracing::warn!(%error, "the fingerprints of tokens in audit records cannot \
+            be compared with those of other processes: their key cannot be kept"),
     }
     if state.is_new() {
         let directory = settings.directory.display();

@@ -16,9 +16,8 @@ use crate::vspc::grant::Subject;
 pub(super) struct Reading {
     /// Companies and owners, where anybody needs them.
     pub(super) companies: Option<Companies>,
-    /// The users that the configuration names, by whether they are enabled; none where the
-    /// gateway's account may not read users.
-    pub(super) users: Option<HashMap<Subject, bool>>,
+    /// The users that the configuration names; none where the gateway's account may not read users.
+    pub(super) users: Option<HashMap<Subject, User>>,
 }
 
 /// The companies of a console, and their owners.
@@ -36,10 +35,29 @@ enum Known {
     Several,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Owner {
     user: Subject,
     is_enabled: bool,
+    person: Person,
+}
+
+/// What a console says of a user, for records.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Person {
+    /// The name it logs in with.
+    pub name: Option<Arc<str>>,
+    /// Its role, in the console's words.
+    pub role: Option<Arc<str>>,
+}
+
+impl From<User> for Person {
+    fn from(user: User) -> Self {
+        Self {
+            name: user.name,
+            role: user.role,
+        }
+    }
 }
 
 impl Companies {
@@ -60,6 +78,7 @@ impl Companies {
                 owners.entry(organization).or_default().push(Owner {
                     user: user.uid,
                     is_enabled: user.is_enabled,
+                    person: user.into(),
                 });
             }
         }
@@ -99,6 +118,18 @@ impl Companies {
 }
 
 impl Reading {
+    /// What is said of the user that acts for a tenant, which stands for `company` if it does for
+    /// one.
+    pub(super) fn person(&self, user: Subject, company: Option<Uuid>) -> Option<Person> {
+        let named = self.users.as_ref().and_then(|users| users.get(&user));
+        if let Some(user) = named {
+            return Some(user.clone().into());
+        }
+        let owners = self.companies.as_ref()?.owners.get(&company?)?;
+        let owner = owners.iter().find(|owner| owner.user == user)?;
+        Some(owner.person.clone())
+    }
+
     /// Who acts for a tenant, and for which company it stands. `None` where the reading says
     /// nothing about it.
     pub(super) fn judge(
@@ -124,8 +155,8 @@ impl Reading {
             Whom::User(user) => Some((
                 match self.users.as_ref()?.get(user) {
                     None => Err(Gone::UserMissing),
-                    Some(false) => Err(Gone::UserDisabled),
-                    Some(true) => Ok(*user),
+                    Some(found) if !found.is_enabled => Err(Gone::UserDisabled),
+                    Some(_) => Ok(*user),
                 },
                 None,
             )),

@@ -59,6 +59,12 @@ pub(crate) struct Arguments {
     /// By which login at the gateway: its calls have the same session.
     #[arg(long, value_name = "ID")]
     session: Vec<Pattern>,
+    /// By which token of the console: its calls, and what obtained it, have the same fingerprint.
+    #[arg(long, value_name = "FINGERPRINT")]
+    lease: Vec<Pattern>,
+    /// By which operator, e.g. `ann@host` or `ann@*`.
+    #[arg(long, value_name = "NAME")]
+    operator: Vec<Pattern>,
     /// For whom.
     #[arg(long, value_name = "NAME")]
     tenant: Vec<Pattern>,
@@ -180,6 +186,8 @@ impl Arguments {
             kind: self.kind,
             request_id: self.request_id,
             session: self.session,
+            lease: self.lease,
+            operator: self.operator,
             source: self.source,
             credential: self.credential,
             principal: self.principal,
