@@ -40,7 +40,6 @@ use crate::tenant::{Directory, Gone, Names, Tenant};
 use crate::token::{Broker, TokenError};
 use crate::upstream::{Console, ConsoleId};
 use crate::vspc::directory::DirectoryError;
-use crate::vspc::grant::Subject;
 use asking::read;
 use book::Book;
 use pace::{pause, random};

@@ -1,8 +1,6 @@
 //! What an operator is told of credentials that do not name one client: which came, by their labels,
 //! and whose they are. Of one that nobody knows not even a digest: it may be easy to guess.
 
-use std::fmt::Write as _;
-
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::caller::Caller;
@@ -24,12 +22,11 @@ impl Directory {
         told.extend(self.told_of_certificate(peer, now));
         let mut text = String::from("these do not name one client");
         for (index, told) in told.iter().take(MOST).enumerate() {
-            let separator = if index == 0 { ": " } else { "; " };
-            // Writing to a string does not fail.
-            drop(write!(text, "{separator}{told}"));
+            text += if index == 0 { ": " } else { "; " };
+            text += told;
         }
         if let Some(more) = told.len().checked_sub(MOST).filter(|more| *more > 0) {
-            drop(write!(text, "; {more} more"));
+            text += &format!("; {more} more");
         }
         text
     }

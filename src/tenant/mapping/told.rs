@@ -1,8 +1,6 @@
 //! What an operator is told of a request that names no one tenant: by whom each was named, and
 //! which, but no value that means nothing: it may be a key.
 
-use std::fmt::Write as _;
-
 use http::HeaderName;
 use http::header::HeaderMap;
 
@@ -102,12 +100,11 @@ fn fault(headers: &HeaderMap, name: &HeaderName) -> String {
 fn with(why: Unresolved, told: &[String]) -> String {
     let mut text = why.to_string();
     for (index, told) in told.iter().take(MOST).enumerate() {
-        let separator = if index == 0 { ": " } else { "; " };
-        // Writing to a string does not fail.
-        drop(write!(text, "{separator}{told}"));
+        text += if index == 0 { ": " } else { "; " };
+        text += told;
     }
     if let Some(more) = told.len().checked_sub(MOST).filter(|more| *more > 0) {
-        drop(write!(text, "; {more} more"));
+        text += &format!("; {more} more");
     }
     text
 }
