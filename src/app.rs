@@ -5,6 +5,7 @@ mod freezes;
 mod observer;
 pub mod online;
 mod reload;
+mod renewed;
 mod services;
 mod signals;
 mod succession;
@@ -119,7 +120,7 @@ pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     let (reloads, broker) =
         add_services(&mut server, settings, process, (&auditor, &shared, &state))?;
     bootstrap(&mut server, start, &upgrade_socket)?;
-    note_lifecycle(&auditor, "process.started");
+    note_lifecycle(&auditor, "process.started", start);
     let signals = Signals {
         auditor: auditor.clone(),
         shared: Arc::clone(&shared),
@@ -129,7 +130,7 @@ pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     server.run(RunArgs {
         shutdown_signal: Box::new(signals),
     });
-    note_lifecycle(&auditor, "process.stopped");
+    note_lifecycle(&auditor, "process.stopped", start);
     // The runtimes are gone and with them every request; what they left to be written is written.
     broker.save();
     drop(broker);
@@ -365,15 +366,21 @@ fn open_state(
     if state.is_new() {
         let directory = settings.directory.display();
         tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
-        note_lifecycle(auditor, "state.begun");
+        note_lifecycle(auditor, "state.begun", start);
     }
     Ok(Arc::new(state))
 }
 
 /// Records that the process begins or ends. There is a place: nothing else is under way.
-fn note_lifecycle(auditor: &Auditor, operation: &'static str) {
+fn note_lifecycle(auditor: &Auditor, operation: &'static str, start: Start) {
     let version = concat!("vspc-gateway ", env!("CARGO_PKG_VERSION"));
-    note(auditor, Kind::Admin, operation, Cow::Borrowed(version));
+    let pid = std::process::id();
+    let upgrade = match start {
+        Start::Fresh => "",
+        Start::Upgrade => ", started to take over",
+    };
+    let detail = format!("{version}, pid {pid}{upgrade}");
+    note(auditor, Kind::Admin, operation, Cow::Owned(detail));
 }
 
 fn note(auditor: &Auditor, kind: Kind, operation: &'static str, detail: Cow<'static, str>) {
