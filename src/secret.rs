@@ -68,7 +68,12 @@ static FINGERPRINTS: OnceLock<hmac::Key> = OnceLock::new();
 /// that was set, stands for the rest of the process. Says whether this key is the one.
 pub fn fingerprint_by(key: &[u8]) -> bool {
     let made = hmac::Key::new(hmac::HMAC_SHA256, key);
-    let probe = |key: &hmac::Key| *hmac::sign(key, b"probe").as_ref().first_chunk::<8>().unwrap_or(&[0; 8]);
+    let probe = |key: &hmac::Key| {
+        *hmac::sign(key, b"probe")
+            .as_ref()
+            .first_chunk::<8>()
+            .unwrap_or(&[0; 8])
+    };
     probe(FINGERPRINTS.get_or_init(|| made.clone())) == probe(&made)
 }
 

@@ -12,7 +12,9 @@ use crate::client::jwt::{Issuers, KeyEvent, KeyWatch};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::telemetry::{Exchanged, Telemetry};
-use crate::token::{Broker, GivenUp, RefreshPolicy, SessionStore, TokenEvent, TokenObserver, VspcIssuer};
+use crate::token::{
+    Broker, GivenUp, RefreshPolicy, SessionStore, TokenEvent, TokenObserver, VspcIssuer,
+};
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::IssueError;
 

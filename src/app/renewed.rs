@@ -85,7 +85,8 @@ impl Seen {
         for (address, files) in &self.listeners {
             if let Some(before) = before.listeners.get(address) {
                 let record = files.since(before);
-                records.extend(record.map(|record| of_place(record, &format!("listener {address}"))));
+                records
+                    .extend(record.map(|record| of_place(record, &format!("listener {address}"))));
             }
         }
         for (id, files) in &self.consoles {

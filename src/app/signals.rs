@@ -103,7 +103,8 @@ impl Signals {
             _ = listened.interrupt.recv() => "cut short by a second signal",
         };
         tracing::warn!("{cut}");
-        self.note("drain.ended", Code::Aborted, cut.to_owned(), why).await;
+        self.note("drain.ended", Code::Aborted, cut.to_owned(), why)
+            .await;
         // pingora would leave them to end after this process has closed its audit log.
         self.shared.drain.cut().await;
     }

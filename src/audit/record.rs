@@ -335,21 +335,23 @@ mod tests {
             })),
             detail: Some("more".into()),
         };
+        let target = json!({"uid": "00000000-0000-0000-0000-000000000001", "name": "ann",
+                "role": "CompanyOwner"});
+        let subject = json!({"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",
+                "scopes": ["rest", "ui"], "read_only": true, "description": "d",
+                "key_fingerprint": "ff", "status": "enabled", "count": 2, "login_ids": [9, 10],
+                "remembered": true});
         let expected = json!({
             "seq": 7, "time": "2026-03-04T05:06:07.000089Z", "kind": "request",
             "request_id": id.as_str(), "config": "3", "client": "zabbix",
             "credential": "api_key:12345678", "certificate": "sha256:00", "principal": "entra|5c0e", "user": "ACME\\ann", "grant": "password",
             "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme", "mapping": "mapping.rules[3]",
             "operator": "ann@host", "peer": "uid 0, pid 7",
-            "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann",
-                "role": "CompanyOwner"}, "access": "full", "operation": "plain", "cause": "ahead",
+            "console": "main", "target": target, "access": "full", "operation": "plain", "cause": "ahead",
             "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",
             "reason": "ticket 7", "code": "ok", "status": 200, "bytes_in": 0, "bytes_out": 12,
             "duration_us": 34, "attempts": 1, "lease": lease.to_string(),
-            "subject": {"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",
-                "scopes": ["rest", "ui"], "read_only": true, "description": "d",
-                "key_fingerprint": "ff", "status": "enabled", "count": 2, "login_ids": [9, 10],
-                "remembered": true},
+            "subject": subject,
             "detail": "more",
         });
         assert_eq!(read(&record, Kind::Request), expected);

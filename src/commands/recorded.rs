@@ -2,15 +2,17 @@
 //! process, and what. No gateway need be running, and one that is goes on.
 
 use std::borrow::Cow;
-use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use vspc_gateway::admin::Peer;
 use vspc_gateway::audit::{self, Code, Kind, Record, note_once};
+use vspc_gateway::config::Settings;
 use vspc_gateway::request::holds_key;
 
 use super::admin_client::operator;
+use super::tokens::warn;
+use crate::{ConfigFile, Failure};
 
 /// Records that the log is read, or what comes of it, before anything of that is shown: once for
 /// each start of a command. Gives the record's number. A log that cannot be written is read all the
@@ -26,8 +28,33 @@ pub(super) fn reading(settings: &audit::Settings, operation: &'static str) -> Op
         .ok()
 }
 
+/// Records how something ended that a command has done, and gives that on: it is not undone where it
+/// cannot be recorded.
+pub(super) fn outcome<T>(
+    file: &ConfigFile,
+    operation: &'static str,
+    what: String,
+    done: Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (code, what) = match &done {
+        Ok(_) => (Code::Ok, what),
+        Err(Failure(why, _)) => (Code::Refused("failed"), format!("{what}: {why}")),
+    };
+    let unfit =
+        |error: &dyn std::fmt::Display| warn(&format!("this is not in the audit log: {error}"));
+    match Settings::load_audit(&file.config) {
+        Ok(settings) => {
+            if let Err(error) = note(&settings, operation, code, what) {
+                unfit(&error);
+            }
+        }
+        Err(error) => unfit(&error),
+    }
+    done
+}
+
 /// Records what a command has done.
-pub(super) fn note(
+fn note(
     settings: &audit::Settings,
     operation: &'static str,
     code: Code,
@@ -42,12 +69,6 @@ pub(super) fn note(
         ..Record::default()
     };
     note_once(settings.clone(), Kind::Admin, &record)
-}
-
-/// Says what ought to be known, and goes on.
-pub(super) fn warn(message: &str) {
-    // Nothing is left to be told if stderr is gone.
-    drop(writeln!(io::stderr(), "vspc-gateway: warning: {message}"));
 }
 
 fn this_process() -> Peer {
@@ -116,10 +137,41 @@ fn harmless(value: &str) -> String {
 const HIDDEN: &str = "~hidden";
 /// The options whose values say which records, and nothing that could be a secret.
 const SHOWN: [&str; 35] = [
-    "action", "client", "code", "config", "console", "from-seq", "format", "from", "grant",
-    "kind", "lease", "limit", "lines", "method", "n", "o", "operation", "operator", "output",
-    "path", "principal", "request-id", "rule", "session", "since", "size", "source", "status",
-    "subject", "target", "tenant", "to", "to-seq", "until", "user",
+    "action",
+    "client",
+    "code",
+    "config",
+    "console",
+    "from-seq",
+    "format",
+    "from",
+    "grant",
+    "kind",
+    "lease",
+    "limit",
+    "lines",
+    "method",
+    "n",
+    "o",
+    "operation",
+    "operator",
+    "output",
+    "path",
+    "principal",
+    "request-id",
+    "rule",
+    "session",
+    "since",
+    "size",
+    "source",
+    "status",
+    "subject",
+    "target",
+    "tenant",
+    "to",
+    "to-seq",
+    "until",
+    "user",
 ];
 
 #[cfg(test)]
@@ -142,11 +194,23 @@ mod tests {
         }
         for (line, expected) in [
             ("audit query --text canary", "audit query --text ~hidden"),
-            ("audit query --text=canary -f", "audit query --text=~hidden -f"),
+            (
+                "audit query --text=canary -f",
+                "audit query --text=~hidden -f",
+            ),
             ("audit query -tcanary", "audit query -t~hidden"),
-            ("audit query --credential canary", "audit query --credential ~hidden"),
-            ("audit query --client vgk_canary", "audit query --client ~hidden"),
-            ("audit query --path /a/eyJcanary", "audit query --path ~hidden"),
+            (
+                "audit query --credential canary",
+                "audit query --credential ~hidden",
+            ),
+            (
+                "audit query --client vgk_canary",
+                "audit query --client ~hidden",
+            ),
+            (
+                "audit query --path /a/eyJcanary",
+                "audit query --path ~hidden",
+            ),
             ("audit query vgk_canary", "audit query ~hidden"),
         ] {
             assert_eq!(told_of(line), expected);

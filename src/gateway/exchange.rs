@@ -288,7 +288,10 @@ impl Exchange {
             if let (Some(answered), Some(subject)) = (answered, &mut record.subject) {
                 logins.add_answered(console, subject, answered);
             }
-            if record.status.is_some_and(|status| (200..300).contains(&status)) {
+            if record
+                .status
+                .is_some_and(|status| (200..300).contains(&status))
+            {
                 logins.succeeded(console);
             }
         }

@@ -137,7 +137,10 @@ mod tests {
             ..number(3)
         };
         let own = recalled(&all, "main", own);
-        assert_eq!((own.read_only, &*own.scopes), (Some(true), &["ui".to_owned()][..]));
+        assert_eq!(
+            (own.read_only, &*own.scopes),
+            (Some(true), &["ui".to_owned()][..])
+        );
         // A less telling answer takes nothing away.
         let short = Identity {
             id: Some(3),

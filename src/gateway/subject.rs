@@ -47,11 +47,7 @@ pub(super) fn of_request(call: &LoginsCall, query: Option<&str>) -> Subject {
 }
 
 /// Adds what the body said: the fingerprint of a submitted public key, or what a change sets.
-pub(super) fn add_submitted(
-    subject: &mut Subject,
-    call: &LoginsCall,
-    body: Option<&BodyProgress>,
-) {
+pub(super) fn add_submitted(subject: &mut Subject, call: &LoginsCall, body: Option<&BodyProgress>) {
     let Some(held) = body.and_then(BodyProgress::held) else {
         return;
     };
@@ -106,10 +102,7 @@ impl Logins {
                 subject.scopes.clone_from(&identity.scopes);
                 subject.read_only = identity.read_only;
                 subject.status = identity.status.clone().or(subject.status.take());
-                subject.description = identity
-                    .description
-                    .clone()
-                    .or(subject.description.take());
+                subject.description = identity.description.clone().or(subject.description.take());
                 let print = identity.key_fingerprint.clone();
                 subject.key_fingerprint = print.or(subject.key_fingerprint.take());
                 subject.remembered = false;

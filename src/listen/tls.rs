@@ -258,7 +258,10 @@ impl Tls {
 
     fn complain(&self, faults: &[Fault]) {
         let present = self.present.load();
-        let told: Vec<_> = faults.iter().map(|it| format!("{}: {}", it.place, it.wrong)).collect();
+        let told: Vec<_> = faults
+            .iter()
+            .map(|it| format!("{}: {}", it.place, it.wrong))
+            .collect();
         *self.fault.lock() = Some(told.join("; "));
         for fault in faults {
             let place = format!("{}.{}", present.settings.place, fault.place);

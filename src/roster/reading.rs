@@ -184,7 +184,8 @@ mod tests {
         User {
             uid: Subject(Uuid::from_u128(number)),
             organization: Some(Uuid::from_u128(organization)),
-            name: None,
+            name: Some(Arc::from(format!("user{number}"))),
+            role: Some(Arc::from("CompanyOwner")),
             is_enabled,
             is_owner: true,
             needs_mfa: None,
@@ -268,24 +269,43 @@ mod tests {
     }
 
     #[test]
+    fn records_are_told_of_named_users_and_of_the_owners_of_companies() {
+        let owner = user(7, 1, true);
+        let named = user(9, 2, true);
+        let by_uid = HashMap::from([(Uuid::from_u128(1), company(1, "Acme"))]);
+        let users = HashMap::from([(owner.uid.0, owner.clone())]);
+        let reading = Reading {
+            companies: Some(Companies::new(by_uid, users)),
+            users: Some(HashMap::from([(named.uid, named.clone())])),
+        };
+        let acme = Some(Uuid::from_u128(1));
+        let person = |user: Subject, company| reading.person(user, company);
+        assert_eq!(person(owner.uid, acme), Some(owner.clone().into()));
+        assert_eq!(person(named.uid, None), Some(named.clone().into()));
+        assert_eq!(person(owner.uid, None), None);
+        assert_eq!(person(Subject(Uuid::from_u128(8)), acme), None);
+    }
+
+    #[test]
     fn what_was_not_read_is_not_judged() {
         let tenant = |whom| Tenant::configured("t", ConsoleId::new("main"), Access::Full, whom);
-        let user = Subject(Uuid::from_u128(1));
+        let one = Subject(Uuid::from_u128(1));
         let nothing = Reading::default();
-        for whom in [Whom::User(user), Whom::Company(user.0)] {
+        for whom in [Whom::User(one), Whom::Company(one.0)] {
             assert!(nothing.judge(&tenant(whom), RestAccess::Require).is_none());
         }
         let of = |users: &[(Subject, bool)]| {
-            let users = Some(users.iter().copied().collect());
+            let found = |(uid, is_enabled): &(Subject, bool)| (*uid, user(1, 1, *is_enabled));
+            let users = Some(users.iter().map(found).collect());
             let reading = Reading {
                 companies: None,
                 users,
             };
-            let judged = reading.judge(&tenant(Whom::User(user)), RestAccess::Require);
+            let judged = reading.judge(&tenant(Whom::User(one)), RestAccess::Require);
             judged.unwrap().0
         };
-        assert_eq!(of(&[(user, true)]), Ok(user));
-        assert_eq!(of(&[(user, false)]), Err(Gone::UserDisabled));
+        assert_eq!(of(&[(one, true)]), Ok(one));
+        assert_eq!(of(&[(one, false)]), Err(Gone::UserDisabled));
         assert_eq!(of(&[]), Err(Gone::UserMissing));
     }
 }

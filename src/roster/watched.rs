@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Roster, Settings};
 use super::reading::Person;
+use super::{Roster, Settings};
 use crate::tenant::{Target, Tenant, Whom};
 use crate::upstream::{Console, ConsoleId};
 use crate::vspc::grant::Subject;

@@ -16,8 +16,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use self::flight::{Flight, Landing};
-use super::cause::Cause;
 use super::TokenError;
+use super::cause::Cause;
 use super::lease::Generation;
 use super::policy::Span;
 use super::renew::{Queue, Rung};

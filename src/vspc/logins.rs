@@ -241,10 +241,14 @@ mod tests {
 
     #[test]
     fn parameters_are_known_in_all_their_spellings() {
-        let listed = Wanted::read("scopes=%5B%22integration%22%2C%22rest%22%5D&%69sReadAccessOnly=false");
+        let listed =
+            Wanted::read("scopes=%5B%22integration%22%2C%22rest%22%5D&%69sReadAccessOnly=false");
         assert_eq!(listed.scopes, ["integration", "rest"]);
         assert_eq!(listed.read_only, Some(false));
-        assert_eq!(Wanted::read("scopes%5B%5D=rest&Scopes[1]=ui").scopes, ["rest", "ui"]);
+        assert_eq!(
+            Wanted::read("scopes%5B%5D=rest&Scopes[1]=ui").scopes,
+            ["rest", "ui"]
+        );
         assert_eq!(Wanted::read("UserLoginId=17").login, Some(17));
         assert_eq!(Wanted::read("userLoginId=x&scopes[]").login, None);
         let many = vec!["scopes=a"; 1000].join("&");

@@ -43,6 +43,7 @@ mod policy;
 mod process;
 mod query;
 mod rates;
+mod records;
 mod refusals;
 mod reload;
 mod sources;

@@ -22,7 +22,12 @@ const USUAL_BYTES: usize = 768;
 impl Record {
     /// The record's line without the start `{"seq":N,`, which only the one writer can give. `config`
     /// is the version of the configuration by which it came about, if it does not say itself.
-    pub(in crate::audit) fn body(&self, kind: Kind, time: Timestamp, config: Option<&str>) -> Vec<u8> {
+    pub(in crate::audit) fn body(
+        &self,
+        kind: Kind,
+        time: Timestamp,
+        config: Option<&str>,
+    ) -> Vec<u8> {
         let mut body = Vec::with_capacity(USUAL_BYTES);
         let out = &mut body;
         json::name(out, "time");

@@ -27,7 +27,11 @@ impl<K: Kind> Cell<K> {
 
     /// The console rejected this generation. Says whether it was what is held: of many requests that
     /// were sent with it, the first says so.
-    pub(in crate::token) fn reject(self: &Arc<Self>, shared: &Arc<Shared>, generation: Generation) -> bool {
+    pub(in crate::token) fn reject(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        generation: Generation,
+    ) -> bool {
         let holds = || {
             let published = self.published.load();
             let published = published.as_ref();

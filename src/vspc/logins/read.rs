@@ -18,7 +18,8 @@ pub fn read_answer(body: &[u8]) -> Option<Answered> {
     let is_whole = deserializer.deserialize_map(Envelope(&mut read)).is_ok();
     match read {
         Read {
-            one: Some(identity), ..
+            one: Some(identity),
+            ..
         } => Some(Answered::One(identity)),
         Read {
             many: Some(identities),
