@@ -5,6 +5,7 @@ mod gauges;
 mod keys;
 mod operator;
 mod ready;
+mod recorded;
 mod reload;
 mod reply;
 mod tokens;
@@ -26,8 +27,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::gateway::{Gateway, Live};
 use crate::listen::Drain;
@@ -47,6 +50,8 @@ pub struct Admin {
     reloads: Option<Reloads>,
     drain: Drain,
     renewals: RenewalLimit,
+    /// When it was last recorded that somebody may not operate.
+    last_stranger: Mutex<Option<Instant>>,
 }
 
 impl Admin {
@@ -65,6 +70,7 @@ impl Admin {
             reloads: None,
             drain,
             renewals: RenewalLimit::default(),
+            last_stranger: Mutex::new(None),
         }
     }
 
@@ -139,13 +145,19 @@ impl Admin {
         request: Request<Incoming>,
         peer: Peer,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        operator::refuse_browsers(request.headers(), peer)?;
+        let who = Operator::of(peer, request.headers());
+        let what = || format!("{} {}", request.method(), request.uri().path());
+        if let Err(refusal) = operator::refuse_browsers(request.headers(), peer) {
+            self.record_stranger(&who, what(), &refusal).await;
+            return Err(refusal);
+        }
         if !self.trusts(&request) {
             let path = request.uri().path();
             tracing::warn!(%peer, path, "an operator without the admin token was refused");
-            return Err(Refusal::untrusted());
+            let refusal = Refusal::untrusted();
+            self.record_stranger(&who, what(), &refusal).await;
+            return Err(refusal);
         }
-        let who = Operator::of(peer, request.headers());
         let (parts, body) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default();
         match parts.uri.path() {

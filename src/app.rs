@@ -5,6 +5,7 @@ mod freezes;
 mod observer;
 pub mod online;
 mod reload;
+mod renewed;
 mod services;
 mod signals;
 mod succession;
@@ -30,6 +31,7 @@ use crate::gateway::{Gateway, Live, OwnedHeaders};
 use crate::listen::{Connections, Drain, descriptors};
 use crate::quota::Quotas;
 use crate::roster::Roster;
+use crate::secret::fingerprint_by;
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
 use crate::token::{Broker, SessionStore, VspcIssuer};
@@ -125,7 +127,7 @@ pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     let (reloads, broker) =
         add_services(&mut server, settings, process, (&auditor, &shared, &state))?;
     bootstrap(&mut server, start, &upgrade_socket)?;
-    note_lifecycle(&auditor, "process.started");
+    note_lifecycle(&auditor, "process.started", start);
     let signals = Signals {
         auditor: auditor.clone(),
         shared: Arc::clone(&shared),
@@ -135,7 +137,7 @@ pub fn run(settings: Settings, process: Process) -> Result<(), RunError> {
     server.run(RunArgs {
         shutdown_signal: Box::new(signals),
     });
-    note_lifecycle(&auditor, "process.stopped");
+    note_lifecycle(&auditor, "process.stopped", start);
     // The runtimes are gone and with them every request; what they left to be written is written.
     broker.save();
     drop(broker);
@@ -252,6 +254,7 @@ fn assemble(
         issuers,
         quotas: Quotas::new(std::mem::take(&mut settings.quotas), None),
         actions: Arc::default(),
+        identities: Arc::default(),
         auditor: auditor.clone(),
         telemetry,
         clock,
@@ -280,6 +283,7 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         issuers,
         quotas,
         actions,
+        identities,
         auditor,
         telemetry,
         clock,
@@ -310,6 +314,7 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         tokens,
         passthrough,
         actions,
+        identities,
         vspc_errors: settings.server.vspc_errors,
         consoles,
         auditor,
@@ -359,18 +364,30 @@ fn open_state(
             backup.to_owned().into(),
         );
     }
+    match state.fingerprint_key() {
+        Ok(key) if fingerprint_by(&key) => {}
+        Ok(_) => tracing::debug!("fingerprints are taken by the key of another state"),
+        Err(error) => tracing::warn!(%error, "the fingerprints of tokens in audit records cannot \
+            be compared with those of other processes: their key cannot be kept"),
+    }
     if state.is_new() {
         let directory = settings.directory.display();
         tracing::warn!(%directory, "a new state was begun: tokens given out before are not known");
-        note_lifecycle(auditor, "state.begun");
+        note_lifecycle(auditor, "state.begun", start);
     }
     Ok(Arc::new(state))
 }
 
 /// Records that the process begins or ends. There is a place: nothing else is under way.
-fn note_lifecycle(auditor: &Auditor, operation: &'static str) {
+fn note_lifecycle(auditor: &Auditor, operation: &'static str, start: Start) {
     let version = concat!("vspc-gateway ", env!("CARGO_PKG_VERSION"));
-    note(auditor, Kind::Admin, operation, Cow::Borrowed(version));
+    let pid = std::process::id();
+    let upgrade = match start {
+        Start::Fresh => "",
+        Start::Upgrade => ", started to take over",
+    };
+    let detail = format!("{version}, pid {pid}{upgrade}");
+    note(auditor, Kind::Admin, operation, Cow::Owned(detail));
 }
 
 fn note(auditor: &Auditor, kind: Kind, operation: &'static str, detail: Cow<'static, str>) {

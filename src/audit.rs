@@ -19,6 +19,7 @@ mod json;
 mod keys;
 mod log;
 pub mod note;
+mod once;
 pub mod query;
 mod queue;
 pub mod read;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use fault::{Fault, OpenError};
 pub use keys::{BadKey, TreeSettings, is_origin};
+pub use once::{NoteError, note_once};
 pub use queue::{Health, Stats, Unavailable};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};

@@ -8,6 +8,7 @@ mod caller;
 mod certificate;
 mod certificates;
 mod claims;
+mod contradiction;
 mod issued;
 pub mod jwt;
 mod keyring;

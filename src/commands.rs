@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod freeze;
 pub(crate) mod keys;
 pub(crate) mod online;
+mod recorded;
 pub(crate) mod reload;
 pub(crate) mod state;
 pub(crate) mod tokens;

@@ -9,6 +9,7 @@ mod forward;
 mod forwarded;
 mod frozen;
 mod headers;
+mod identities;
 mod inject;
 mod live;
 mod location;
@@ -23,6 +24,7 @@ pub use actions::Actions;
 pub use answer::{AnswerBody, AnswerCut};
 pub use forwarded::Forwarded;
 pub use headers::OwnedHeaders;
+pub use identities::Identities;
 pub use inject::inject;
 pub use live::{LastReload, Live};
 pub use login::Passthrough;
@@ -101,6 +103,8 @@ pub struct Gateway {
     pub vspc_errors: bool,
     /// Whose asynchronous actions are.
     pub actions: Arc<Actions>,
+    /// What answers have said of identities.
+    pub identities: Arc<Identities>,
     /// The headers that callers cannot set.
     pub owned: OwnedHeaders,
     /// Where requests go.
@@ -160,7 +164,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let traced = self.trace(exchange, &parts.headers);
         let head = RequestHead::parse(&parts, &self.limits)?;
-        exchange.saw_head(&head, parts.uri.query());
+        exchange.saw_head(&head, parts.uri.query(), &self.identities);
         traced?;
         let reason = self.policy.reason(head.headers);
         exchange.saw_reason(reason);

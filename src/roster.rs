@@ -14,6 +14,7 @@ mod tell;
 mod tests;
 mod watched;
 
+pub use reading::Person;
 pub use watched::Report;
 
 use std::collections::{BTreeMap, HashMap};
@@ -44,7 +45,7 @@ use book::Book;
 use pace::{pause, random};
 use reading::Reading;
 use tell::Change;
-use watched::{FIRST, Watched};
+use watched::{FIRST, People, Watched};
 
 /// How the directory of a console is used.
 #[derive(Clone, Copy, Debug)]
@@ -195,11 +196,6 @@ impl Roster {
         self.concerned(console).for_each(Watched::ask);
     }
 
-    /// How the directory of a console stands; `None` where nobody needs it.
-    pub fn report(&self, console: &ConsoleId) -> Option<Report> {
-        self.watched.get(console).map(Watched::report)
-    }
-
     fn of_all(&self) -> impl Iterator<Item = &Watched> {
         self.watched.values().filter(|watched| watched.settings.all)
     }
@@ -291,6 +287,7 @@ impl Roster {
             ..Report::default()
         };
         let mut owned: HashMap<Uuid, Vec<Arc<Tenant>>> = HashMap::new();
+        let mut people = People::new();
         let mut aim = |tenant: &Arc<Tenant>, is_configured| {
             let judged = reading.judge(tenant, rest);
             if let Some((now, _)) = judged
@@ -299,6 +296,11 @@ impl Roster {
                 changes.extend(Change::turned(tenant, before, now, is_configured));
             }
             report.count(tenant);
+            if let Some((Ok(user), company)) = judged
+                && let Some(person) = reading.person(user, company)
+            {
+                people.insert(user, person);
+            }
             judged.and_then(|(_, company)| company)
         };
         for tenant in &watched.configured {
@@ -322,6 +324,7 @@ impl Roster {
             changes.extend(turned.ambiguous.into_iter().map(Change::Ambiguous));
             report.ambiguous = book.ambiguous().take(FIRST).cloned().collect();
         }
+        watched.saw_people(people);
         self.publish(watched, report);
         changes
     }

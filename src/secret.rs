@@ -33,8 +33,8 @@ impl Secret {
         Self::new(self.0.to_string())
     }
 
-    /// A short keyed hash that may be printed: equal secrets have equal fingerprints within one
-    /// process, and nothing about the secret can be learnt from it.
+    /// A short keyed hash that may be printed: equal secrets have equal fingerprints under one key
+    /// ([`fingerprint_by`]), and nothing about the secret can be learnt from it.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.expose().as_bytes())
     }
@@ -56,14 +56,30 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// A keyed hash (HMAC-SHA-256 with a key made at process start), cut to 64 bits: 16 hex digits.
+/// A keyed hash (HMAC-SHA-256), cut to 64 bits: 16 hex digits.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Fingerprint([u8; 8]);
 
+/// The key of this process's fingerprints.
+static FINGERPRINTS: OnceLock<hmac::Key> = OnceLock::new();
+
+/// Takes fingerprints by this key from now on, so that they can be compared with those of another
+/// process that has it. To be called before the first is taken: one that was taken, or another key
+/// that was set, stands for the rest of the process. Says whether this key is the one.
+pub fn fingerprint_by(key: &[u8]) -> bool {
+    let made = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let probe = |key: &hmac::Key| {
+        *hmac::sign(key, b"probe")
+            .as_ref()
+            .first_chunk::<8>()
+            .unwrap_or(&[0; 8])
+    };
+    probe(FINGERPRINTS.get_or_init(|| made.clone())) == probe(&made)
+}
+
 impl Fingerprint {
     fn of(bytes: &[u8]) -> Self {
-        static KEY: OnceLock<hmac::Key> = OnceLock::new();
-        let key = KEY.get_or_init(|| {
+        let key = FINGERPRINTS.get_or_init(|| {
             let mut seed = [0_u8; 32];
             // A random source that fails leaves a fixed key: fingerprints then stay one-way but
             // could be compared between processes. Nothing else rests on this key.
@@ -181,6 +197,14 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "Secret(..)");
         assert_eq!(format!("{:?}", Some(&secret)), "Some(Secret(..))");
         assert!(!format!("{} {0:?}", secret.fingerprint()).contains("canary"));
+    }
+
+    #[test]
+    fn the_first_key_of_fingerprints_stands() {
+        let print = || Secret::new("lease".to_owned()).fingerprint();
+        let before = print();
+        assert!(!fingerprint_by(b"another key"));
+        assert_eq!(print(), before);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub enum Table {
     Sessions,
     /// The sessions of the gateway's own identities.
     Chains,
+    /// The key of fingerprints.
+    Fingerprints,
     /// Impersonated tokens.
     Leases,
     /// The keys that sign the gateway's tokens.
@@ -139,6 +141,29 @@ impl State {
     /// Of which backup it was restored since the last start.
     pub fn restored(&self) -> Option<&str> {
         self.restored.as_deref()
+    }
+
+    /// The key by which fingerprints of what is secret are taken: random, made by the first process
+    /// that asks, and the same for all that use this state and for its copies. Blocks.
+    ///
+    /// # Errors
+    /// Fails when the database does, or there is no randomness.
+    pub fn fingerprint_key(&self) -> Result<Opened, StateError> {
+        // Almost always it is there, and nobody has to wait for a writer.
+        if let Ok(Some(key)) = self.get(Table::Fingerprints, FINGERPRINT_KEY) {
+            return Ok(key);
+        }
+        self.change(Table::Fingerprints, |change| {
+            match change.get(FINGERPRINT_KEY) {
+                Ok(Some(key)) => return Ok(key),
+                // It is of no use any more: records from now on can be compared among themselves.
+                Ok(None) | Err(StateError::Damaged) => {}
+                Err(error) => return Err(error),
+            }
+            let key = Zeroizing::new(new_key()?.expose().as_bytes().to_vec());
+            change.put(FINGERPRINT_KEY, &key)?;
+            Ok(key)
+        })
     }
 
     /// Whether the file is not any more the one that was opened.
@@ -300,9 +325,10 @@ impl fmt::Debug for State {
 
 impl Table {
     /// Every kind.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Chains,
         Self::Codes,
+        Self::Fingerprints,
         Self::Leases,
         Self::Logins,
         Self::Sessions,
@@ -312,6 +338,7 @@ impl Table {
     fn as_str(self) -> &'static str {
         match self {
             Self::Chains => "chains",
+            Self::Fingerprints => "fingerprints",
             Self::Leases => "leases",
             Self::Codes => "codes",
             Self::Logins => "logins",
@@ -331,6 +358,8 @@ impl Table {
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
+/// The one name of its table.
+const FINGERPRINT_KEY: &[u8] = b"key";
 /// About the state itself.
 const META: Definition = TableDefinition::new("meta");
 /// Tells whether the key is the right one.

@@ -6,6 +6,7 @@
 
 mod account;
 mod broker;
+mod cause;
 mod cell;
 mod claims;
 mod desk;
@@ -29,6 +30,7 @@ mod upkeep;
 pub use issuer::{Account, Accounts, Login, VspcIssuer};
 
 pub use broker::{Broker, SessionState, TokenStats};
+pub use cause::Cause;
 pub use desk::VisitorTurn;
 pub use lease::{Generation, Lease};
 pub use logins::{Given, Known, Logins, Place, Turn};
@@ -94,6 +96,26 @@ pub trait TokenIssuer: Send + Sync {
 pub trait TokenObserver: Send + Sync {
     /// Takes note of an event. Must not block.
     fn observe(&self, event: &TokenEvent<'_>);
+
+    /// Takes note that a token is given up before its time. Must not block.
+    fn gave_up(&self, token: &GivenUp<'_>) {
+        let _ = token;
+    }
+}
+
+/// A token that is given up before its time.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenUp<'a> {
+    /// Whose console; of a user who was revoked, all.
+    pub console: Option<&'a ConsoleId>,
+    /// The user that it acts as; none for one who acts as itself.
+    pub target: Option<Subject>,
+    /// The tenant whose own account it is.
+    pub tenant: Option<&'a Arc<str>>,
+    /// Which token; none where it may be several.
+    pub lease: Option<Fingerprint>,
+    /// Why.
+    pub cause: Cause,
 }
 
 /// One finished call to a token endpoint.
@@ -111,6 +133,8 @@ pub struct TokenEvent<'a> {
     pub access: Access,
     /// What was asked for.
     pub grant: GrantKind,
+    /// Why.
+    pub cause: Cause,
     /// What came of it.
     pub outcome: Result<Granted, &'a IssueError>,
     /// How long the call took, without the wait for its turn.

@@ -266,6 +266,11 @@ impl Console {
         self.pools.tls().is_some_and(|tls| tls.files_fail())
     }
 
+    /// A number that goes up when the files of TLS were read again; 0 before that.
+    pub fn tls_edition(&self) -> u64 {
+        self.pools.tls().map_or(0, |tls| tls.edition())
+    }
+
     /// Checks the addresses, and watches certificates and their files, for as long as it is polled.
     /// Ends only where there is nothing to do.
     pub async fn watch_addresses(&self) {

@@ -57,6 +57,11 @@ impl Admin {
                 "it is in force, but would not survive a restart yet: {error}"
             ));
         }
+        let outlives = match &kept {
+            Ok(_) => "it outlives a restart",
+            Err(_) => "it would not outlive a restart",
+        };
+        self.record_done(&record, "frozen", format!("{}: {outlives}", hold.scope));
         let (was_frozen, hold) = (earlier.is_some(), earlier.unwrap_or(hold));
         let body = json!({"frozen": hold, "was_frozen": was_frozen, "recorded": recorded,
             "kept": kept.is_ok(), "warnings": warnings});
@@ -112,6 +117,7 @@ impl Admin {
         let thawed = thawed.and_then(|hold| hold.ok_or_else(|| not_frozen(&scope, &left)));
         let thawed = self.or_record(&record, thawed).await?;
         tracing::warn!(%who, hold = %thawed, "an operator has thawed");
+        self.record_done(&record, "thawed", thawed.scope.to_string());
         let body = json!({"thawed": thawed, "still_frozen": left});
         Ok(as_json(StatusCode::OK, &body))
     }

@@ -54,6 +54,8 @@ impl Admin {
         };
         let rotated = self.or_record(&record, rotated).await?;
         tracing::warn!(%who, key = rotated.key, "an operator has made a new key to sign tokens with");
+        let key = format!("key {}", rotated.key);
+        self.record_done(&record, "tokens.key_rotated", key);
         let note = "it signs in a few seconds; nobody is logged out: tokens that older keys have \
                     signed stay good until they end";
         let until = rotated.older_until.map(|until| until.in_seconds());

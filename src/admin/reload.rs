@@ -1,5 +1,6 @@
 //! A reload of the configuration, as operators ask for it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 use super::Admin;
 use super::operator::Operator;
 use super::reply::{Refusal, as_json, parse};
-use crate::audit::Record;
+use crate::audit::{Code, Record};
 
 /// Has the configuration loaded anew: one reload at a time, in the order in which they were asked
 /// for. Cheap to clone.
@@ -109,7 +110,7 @@ impl Admin {
             let message = "it takes longer than expected; the log will tell what comes of it";
             Refusal::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message)
         };
-        let outcome = timeout(PATIENCE, reloads.ask(record)).await;
+        let outcome = timeout(PATIENCE, reloads.ask(record.clone())).await;
         match outcome.map_err(|_| late())? {
             Ok(loaded) => Ok(as_json(
                 StatusCode::OK,
@@ -117,7 +118,14 @@ impl Admin {
                     "changes": loaded.changes, "restarts": loaded.restarts,
                     "warnings": loaded.warnings}),
             )),
-            Err(error) => Ok(refused(&error)),
+            Err(error) => {
+                if let NotLoaded::NotNow(why) = error {
+                    record.code = Some(Code::Refused("not_now"));
+                    record.detail = Some(Cow::Borrowed(why));
+                    self.record_use(record, None).await;
+                }
+                Ok(refused(&error))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Bodies of operators' requests, and the answers to them.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,6 +65,13 @@ impl Refusal {
         let value = HeaderValue::from_str(&seconds.to_string());
         refusal.header = value.ok().map(|value| (RETRY_AFTER, value));
         refusal
+    }
+}
+
+/// As an operator is told.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -16,12 +16,12 @@ use uuid::Uuid;
 use super::Admin;
 use super::operator::Operator;
 use super::reply::{Refusal, as_json, parse};
-use crate::audit::{Code, Kind, Record, Target};
+use crate::audit::{Record, Target};
 use crate::client::LoginId;
 use crate::tenant::{AccountKey, TokenKey};
 use crate::token::{SurveyFilter, TokenKind, TokenView, Which};
 use crate::upstream::ConsoleId;
-use crate::vspc::grant::{Access, Subject};
+use crate::vspc::grant::Subject;
 
 /// What is to be renewed or dropped: exactly one of them.
 #[derive(Deserialize)]
@@ -95,6 +95,9 @@ impl Admin {
         tracing::warn!(%who, tokens = picked.len(), "an operator has tokens renewed");
         let deadline = Instant::now() + self.gateway().token_wait;
         let renewed = picked.renew(deadline).await;
+        let new = renewed.iter().filter(|renewed| renewed.is_new).count();
+        let outcome = format!("{new} of {} are new", renewed.len());
+        self.record_done(&record, "tokens.renewed", outcome);
         let tokens = renewed.iter().map(|renewed| {
             let mut token = told(&renewed.view, &HashMap::new());
             if let Some(token) = token.as_object_mut() {
@@ -146,6 +149,7 @@ impl Admin {
         let count = self
             .or_record(&record, settled.map_err(still_there))
             .await?;
+        self.record_done(&record, "tokens.dropped", format!("{count} tokens"));
         let note = match (is_session, count) {
             (true, _) => {
                 "the gateway logs in at the console again, now; tokens that were obtained with the \
@@ -187,6 +191,7 @@ impl Admin {
             passthrough.logins.end(login);
         }
         tracing::warn!(%who, %login, "an operator has ended a log-in");
+        self.record_done(&record, "session.ended", "by an operator".to_owned());
         let note = "whatever tokens of this log-in are about, none is accepted from now on";
         let body = json!({"ended": login.to_string(), "note": note});
         Ok(as_json(StatusCode::OK, &body))
@@ -285,53 +290,12 @@ impl Admin {
         }
         Ok((filter, limit))
     }
-
-    /// Records what is about to be done: it is on the disk when this returns.
-    pub(super) async fn record_first(&self, record: &Record) -> Result<(), Refusal> {
-        let gateway = self.gateway();
-        let noted = gateway.auditor.note_durable(Kind::Admin, record);
-        let why = match tokio::time::timeout(AUDIT_TIME, noted).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the disk does not answer".to_owned(),
-        };
-        let message = format!("it cannot be recorded, so it is not done: {why}");
-        Err(Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "audit_unavailable",
-            message,
-        ))
-    }
-
-    /// Records a use that changes nothing, or was refused.
-    pub(super) async fn record_use(&self, mut record: Record, refused: Option<&Refusal>) {
-        if let Some(refusal) = refused {
-            record.code = Some(Code::Refused(refusal.code()));
-        }
-        let gateway = self.gateway();
-        let auditor = &gateway.auditor;
-        if let Err(error) = auditor.note(Kind::Admin, &record).await {
-            auditor.report_unrecorded(Kind::Admin, &record, error);
-        }
-    }
-
-    /// Records a use that is refused.
-    pub(super) async fn or_record<T>(
-        &self,
-        record: &Record,
-        result: Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        if let Err(refusal) = &result {
-            self.record_use(record.clone(), Some(refusal)).await;
-        }
-        result
-    }
 }
 
 fn saw_target(target: Uuid, record: &mut Record) -> Subject {
     record.target = Some(Target {
         uid: Some(target),
-        name: None,
+        ..Target::default()
     });
     Subject(target)
 }
@@ -359,11 +323,7 @@ fn told(view: &TokenView, tenants: &HashMap<Arc<TokenKey>, Vec<&str>>) -> Value 
     if let Some(user) = &view.user {
         tell("user", json!(**user));
     }
-    let access = match view.access {
-        Access::Full => "full",
-        Access::ReadOnly => "read_only",
-    };
-    tell("access", json!(access));
+    tell("access", json!(view.access.as_str()));
     tell("state", json!(view.state.as_str()));
     if let Some(held) = &view.held {
         tell("generation", json!(held.generation.to_string()));
@@ -389,5 +349,3 @@ const TOO_SOON: &str = "one token is renewed by hand once in 10 s, a session dro
 const LIMIT: usize = 1000;
 /// How long the disk is waited for.
 const DISK_TIME: std::time::Duration = std::time::Duration::from_secs(6);
-/// How long what is to be recorded first is waited for.
-const AUDIT_TIME: std::time::Duration = std::time::Duration::from_secs(5);

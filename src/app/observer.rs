@@ -12,7 +12,10 @@ use crate::client::jwt::{Issuers, KeyEvent, KeyWatch};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::telemetry::{Exchanged, Telemetry};
-use crate::token::{Broker, RefreshPolicy, SessionStore, TokenEvent, TokenObserver, VspcIssuer};
+use crate::token::{
+    Broker, GivenUp, RefreshPolicy, SessionStore, TokenEvent, TokenObserver, VspcIssuer,
+};
+use crate::upstream::ConsoleId;
 use crate::vspc::grant::IssueError;
 
 /// Tells everybody of every exchange.
@@ -72,9 +75,11 @@ impl TokenObserver for Observer {
             console: Some(event.console.shared()),
             target: event.target.map(|target| Target {
                 uid: Some(target.0),
-                name: None,
+                ..Target::default()
             }),
             operation: Some(Cow::Borrowed(event.grant.as_str())),
+            access: Some(event.access.as_str()),
+            cause: Some(event.cause.as_str()),
             tenant: event.tenant.map(Arc::clone),
             user: event.user.map(Arc::from),
             duration_us: u64::try_from(event.duration.as_micros()).ok(),
@@ -84,12 +89,32 @@ impl TokenObserver for Observer {
             Ok(issued) => {
                 record.code = Some(Code::Ok);
                 record.lease = Some(issued.fingerprint);
+                let seconds = issued.lifetime.as_secs();
+                record.detail = Some(Cow::Owned(format!("good for {seconds} s")));
             }
             Err(error) => {
                 record.code = Some(Code::Refused(kind(error)));
                 record.detail = Some(Cow::Owned(error.to_string()));
             }
         }
+        self.record(Kind::Token, record);
+    }
+
+    fn gave_up(&self, token: &GivenUp<'_>) {
+        let target = token.target.map(|target| Target {
+            uid: Some(target.0),
+            ..Target::default()
+        });
+        let record = Record {
+            console: token.console.map(ConsoleId::shared),
+            target,
+            operation: Some(Cow::Borrowed("given_up")),
+            cause: Some(token.cause.as_str()),
+            code: Some(Code::Ok),
+            tenant: token.tenant.map(Arc::clone),
+            lease: token.lease,
+            ..Record::default()
+        };
         self.record(Kind::Token, record);
     }
 }

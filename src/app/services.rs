@@ -180,6 +180,7 @@ impl Service for DataPlane {
 /// issuers' keys, checks the consoles' addresses, and looks for what other processes have frozen.
 pub(super) struct TokenService {
     live: Arc<Live>,
+    listeners: Vec<Listener>,
     reloader: Option<Reloader>,
     shared: Arc<Shared>,
 }
@@ -188,6 +189,7 @@ impl TokenService {
     pub(super) fn new(live: Arc<Live>, reloader: Reloader, shared: Arc<Shared>) -> Self {
         Self {
             live,
+            listeners: reloader.listeners.clone(),
             reloader: Some(reloader),
             shared,
         }
@@ -209,6 +211,7 @@ impl Service for TokenService {
         let live = || Arc::clone(&self.live);
         let reloads = self.reloader.take().map(Reloader::run);
         let reloads = OptionFuture::from(reloads).map(|_| ());
+        let renewed = super::renewed::watch(live(), std::mem::take(&mut self.listeners));
         let shared = &self.shared;
         tokio::join!(
             indispensable("renewal of tokens", renewals(live(), stop()), shared),
@@ -217,6 +220,7 @@ impl Service for TokenService {
             // These go on until the very end.
             indispensable("the watch over freezes", watch(live()), shared),
             indispensable("checks of addresses", addresses(live()), shared),
+            indispensable("the watch over renewals", renewed, shared),
             indispensable("reloads", reloads, shared),
         );
     }

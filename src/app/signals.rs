@@ -1,17 +1,20 @@
 //! How a process ends. pingora's own way sleeps a fixed time and then drops what still runs, so
 //! the drain is done here, and pingora is told to stop when nothing is left.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 use super::services::Shared;
 use crate::admin::{NotLoaded, Reloads};
-use crate::audit::{Auditor, Record};
+use crate::audit::{Auditor, Code, Kind, Record, Unavailable};
 
 pub(super) struct Signals {
     pub(super) auditor: Auditor,
@@ -52,11 +55,15 @@ impl Signals {
             quit,
             hangup,
         };
-        loop {
+        let why = loop {
             tokio::select! {
-                _ = listened.terminate.recv() => break,
-                _ = listened.interrupt.recv() => break,
-                () = self.shared.failed.notified() => return self.shared.drain.cut().await,
+                _ = listened.terminate.recv() => break "SIGTERM",
+                _ = listened.interrupt.recv() => break "SIGINT",
+                () = self.shared.failed.notified() => {
+                    let failure = self.shared.failure().unwrap_or_default();
+                    self.note("process.failed", Code::Refused("failed"), failure, "").await;
+                    return self.shared.drain.cut().await;
+                }
                 () = self.auditor.died() => {
                     self.shared.fail(&"the audit writer died");
                     return self.shared.drain.cut().await;
@@ -64,29 +71,40 @@ impl Signals {
                 _ = listened.hangup.recv() => self.reload(),
                 _ = listened.quit.recv() => {
                     if self.hand_over().await {
-                        break;
+                        break "SIGQUIT";
                     }
                 }
             }
-        }
+        };
+        self.drain(&mut listened, why).await;
+    }
+
+    /// Lets requests end, for as long as they may.
+    async fn drain(&self, listened: &mut Listened, why: &str) {
         let drain_time = self.shared.drain_time();
         tracing::info!(
             seconds = drain_time.as_secs(),
             "draining: no new connections"
         );
         self.shared.close_sockets();
-        tokio::select! {
+        let most = format!("requests have {} s to end", drain_time.as_secs());
+        self.note("drain.begun", Code::Ok, most, why).await;
+        let cut = tokio::select! {
             all = self.shared.drain.run(drain_time) => {
                 if all {
-                    tracing::info!("every request has ended");
-                    return;
+                    let all = "every request has ended";
+                    tracing::info!("{all}");
+                    return self.note("drain.ended", Code::Ok, all.to_owned(), why).await;
                 }
-                tracing::warn!("requests that are still running are cut off");
+                "requests that are still running are cut off"
             }
             // A second signal does not wait.
-            _ = listened.terminate.recv() => tracing::warn!("cut short by a second signal"),
-            _ = listened.interrupt.recv() => tracing::warn!("cut short by a second signal"),
-        }
+            _ = listened.terminate.recv() => "cut short by a second signal",
+            _ = listened.interrupt.recv() => "cut short by a second signal",
+        };
+        tracing::warn!("{cut}");
+        self.note("drain.ended", Code::Aborted, cut.to_owned(), why)
+            .await;
         // pingora would leave them to end after this process has closed its audit log.
         self.shared.drain.cut().await;
     }
@@ -97,12 +115,18 @@ impl Signals {
             peer: Some("SIGHUP".to_owned()),
             ..Record::default()
         };
-        let reloads = self.reloads.clone();
+        let (reloads, auditor) = (self.reloads.clone(), self.auditor.clone());
         tokio::spawn(async move {
             if let Err(error @ NotLoaded::NotNow(_)) = reloads.ask(by).await {
                 tracing::warn!(%error, "SIGHUP does nothing");
+                let code = Code::Refused("not_now");
+                note(&auditor, "config.reload", code, error.to_string(), "SIGHUP").await;
             }
         });
+    }
+
+    async fn note(&self, operation: &'static str, code: Code, detail: String, peer: &str) {
+        note(&self.auditor, operation, code, detail, peer).await;
     }
 
     /// Sends the listening sockets to a new process. Without one this process goes on.
@@ -114,7 +138,11 @@ impl Signals {
     }
 
     async fn send_sockets(&self) -> bool {
+        let (operation, by) = ("upgrade.handed_over", "SIGQUIT");
+        let failed = Code::Refused("not_taken");
         let Some(sockets) = self.shared.sockets() else {
+            let none = "there are no sockets to be handed over".to_owned();
+            self.note(operation, failed, none, by).await;
             return false;
         };
         let path = self.upgrade_socket.display().to_string();
@@ -122,21 +150,45 @@ impl Signals {
         match sent.await {
             Ok(Ok(_)) => {
                 tracing::info!("the listening sockets are handed over");
+                let to = format!("through {}", self.upgrade_socket.display());
+                self.note(operation, Code::Ok, to, by).await;
                 self.shared.handed_over.notify_one();
                 true
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, "nobody takes the listening sockets: start the new process \
                     with --upgrade first; this one goes on");
+                self.note(operation, failed, error.to_string(), by).await;
                 false
             }
             Err(error) => {
                 tracing::error!(%error, "the listening sockets cannot be sent; this process goes on");
+                self.note(operation, failed, error.to_string(), by).await;
                 false
             }
         }
     }
 }
+
+/// Records what happens to the process, and does not wait for long: it must be able to end.
+async fn note(auditor: &Auditor, operation: &'static str, code: Code, detail: String, peer: &str) {
+    let record = Record {
+        operation: Some(Cow::Borrowed(operation)),
+        code: Some(code),
+        detail: Some(Cow::Owned(detail)),
+        peer: Some(peer.to_owned()).filter(|peer| !peer.is_empty()),
+        ..Record::default()
+    };
+    let error = match timeout(AUDIT_TIME, auditor.note(Kind::Admin, &record)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => Unavailable::QueueFull,
+    };
+    auditor.report_unrecorded(Kind::Admin, &record, error);
+}
+
+/// How long a place in the log is waited for.
+const AUDIT_TIME: Duration = Duration::from_secs(1);
 
 struct Listened {
     terminate: Signal,

@@ -12,7 +12,7 @@ use crate::client::{GatewayTokens, Lifetimes};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::freeze::Freezer;
-use crate::gateway::{Actions, Gateway, Live};
+use crate::gateway::{Actions, Gateway, Identities, Live};
 use crate::quota::{self, Quotas};
 use crate::telemetry::Telemetry;
 use crate::tenant::{AccountKey, IdentityId, TokenKey};
@@ -29,6 +29,7 @@ pub(super) struct Lasting {
     pub(super) issuers: Arc<Issuers>,
     pub(super) quotas: Quotas,
     pub(super) actions: Arc<Actions>,
+    pub(super) identities: Arc<Identities>,
     pub(super) auditor: Auditor,
     pub(super) telemetry: Telemetry,
     pub(super) clock: Clock,
@@ -46,6 +47,7 @@ impl Lasting {
             issuers,
             quotas: counted,
             actions,
+            identities,
             auditor,
             telemetry,
             clock,
@@ -77,6 +79,7 @@ impl Lasting {
             issuers: Arc::clone(issuers),
             quotas: Quotas::new(quotas, Some(counted)),
             actions: Arc::clone(actions),
+            identities: Arc::clone(identities),
             auditor: auditor.clone(),
             telemetry: telemetry.clone(),
             clock: clock.clone(),

@@ -1,4 +1,6 @@
-//! What one record says, and how it is written.
+//! What one record says.
+
+mod write;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -7,23 +9,10 @@ use std::sync::Arc;
 use http::Method;
 use uuid::Uuid;
 
-use super::json;
 use super::redact::RedactedQuery;
 use crate::client::LoginId;
-use crate::clock::Timestamp;
 use crate::request::RequestId;
 use crate::secret::Fingerprint;
-
-/// The most bytes kept of a path.
-const PATH_LIMIT: usize = 2048;
-/// The most bytes kept of a redacted query.
-const QUERY_LIMIT: usize = 1024;
-/// The most bytes kept of any other text.
-const TEXT_LIMIT: usize = 512;
-/// The most entries kept of a list.
-const LIST_LIMIT: usize = 16;
-/// What a usual record takes, so that writing one allocates once.
-const USUAL_BYTES: usize = 768;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -101,8 +90,10 @@ impl Code {
 pub struct Target {
     /// The console's `userUid`.
     pub uid: Option<Uuid>,
-    /// The user's name.
+    /// The user's name, where the console's directory told it.
     pub name: Option<Arc<str>>,
+    /// The user's role in the console's words, where the directory told it.
+    pub role: Option<Arc<str>>,
 }
 
 /// What was done to an identity.
@@ -159,10 +150,18 @@ pub struct Subject {
     pub read_only: Option<bool>,
     /// The description given to it.
     pub description: Option<String>,
-    /// The hex SHA-256 of a submitted public key.
+    /// `sha256:` and the hex SHA-256 of a public key: of the one that was submitted, or that the
+    /// console shows for the identity.
     pub key_fingerprint: Option<String>,
-    /// How many identities a list had.
+    /// Whether the console says that it is enabled, in its words; of a change, what was asked for.
+    pub status: Option<String>,
+    /// How many identities a list had, as far as the gateway read it.
     pub count: Option<u64>,
+    /// The numbers of the identities of a list; at most 16 are written, then how many more there
+    /// were.
+    pub login_ids: Vec<i64>,
+    /// What the request and its answer did not say is what an earlier answer said.
+    pub remembered: bool,
 }
 
 /// What is known of one event. Members that are `None` are not written, but for `status`: the
@@ -179,6 +178,8 @@ pub struct Record {
     pub client: Option<Arc<str>>,
     /// By which of the client's credentials; a label, never the credential.
     pub credential: Option<Arc<str>>,
+    /// `sha256:` and the digest of the certificate that the caller's connection showed.
+    pub certificate: Option<Arc<str>>,
     /// The issuer and the subject of an identity provider's token: `entra|5c0e…`.
     pub principal: Option<Arc<str>>,
     /// The log-in at the gateway that the credential came from.
@@ -200,10 +201,14 @@ pub struct Record {
     pub console: Option<Arc<str>>,
     /// Whom the request acted as.
     pub target: Option<Target>,
+    /// What the token may do: `full` or `read_only`.
+    pub access: Option<&'static str>,
     /// The class of the operation, or the name of an event.
     pub operation: Option<Cow<'static, str>>,
     /// What a log-in asked for.
     pub grant: Option<&'static str>,
+    /// What made the gateway ask for a token, or give one up.
+    pub cause: Option<&'static str>,
     /// The method as typed.
     pub method: Option<Method>,
     /// The path as typed.
@@ -244,155 +249,6 @@ impl Record {
             ..Self::default()
         }
     }
-
-    /// The record's line without the start `{"seq":N,`, which only the one writer can give. `config`
-    /// is the version of the configuration by which it came about, if it does not say itself.
-    pub(super) fn body(&self, kind: Kind, time: Timestamp, config: Option<&str>) -> Vec<u8> {
-        let mut body = Vec::with_capacity(USUAL_BYTES);
-        let out = &mut body;
-        json::name(out, "time");
-        out.push(b'"');
-        out.extend_from_slice(&time.text());
-        out.push(b'"');
-        text(out, "kind", Some(kind.as_str()));
-        self.put_actors(out, config);
-        self.put_request(out);
-        self.put_outcome(out, kind);
-        out.extend_from_slice(b"}\n");
-        body
-    }
-
-    fn put_actors(&self, out: &mut Vec<u8>, config: Option<&str>) {
-        let id = self.request_id.as_ref();
-        text(out, "request_id", id.map(RequestId::as_str));
-        text(out, "config", self.config.as_deref().or(config));
-        text(out, "client", self.client.as_deref());
-        text(out, "credential", self.credential.as_deref());
-        text(out, "principal", self.principal.as_deref());
-        if let Some(session) = self.session {
-            let mut buffer = Uuid::encode_buffer();
-            let id = session.0.hyphenated().encode_lower(&mut buffer);
-            text(out, "session", Some(id));
-        }
-        text(out, "user", self.user.as_deref());
-        if let Some(source) = self.source {
-            json::name(out, "source");
-            json::address(out, source);
-        }
-        text(out, "operator", self.operator.as_deref());
-        text(out, "peer", self.peer.as_deref());
-        text(out, "tenant", self.tenant.as_deref());
-        text(out, "mapping", self.mapping.as_deref());
-        text(out, "console", self.console.as_deref());
-        if let Some(target) = &self.target {
-            json::name(out, "target");
-            out.push(b'{');
-            if let Some(uid) = target.uid {
-                let mut buffer = Uuid::encode_buffer();
-                text(out, "uid", Some(uid.hyphenated().encode_lower(&mut buffer)));
-            }
-            text(out, "name", target.name.as_deref());
-            out.push(b'}');
-        }
-    }
-
-    fn put_request(&self, out: &mut Vec<u8>) {
-        text(out, "operation", self.operation.as_deref());
-        text(out, "grant", self.grant);
-        text(out, "method", self.method.as_ref().map(Method::as_str));
-        if let Some(path) = &self.path {
-            json::name(out, "path");
-            json::text(out, path, PATH_LIMIT);
-        }
-        if let Some(query) = &self.query {
-            json::name(out, "query");
-            json::text(out, query.as_str(), QUERY_LIMIT);
-        }
-        text(out, "rule", self.rule.as_deref());
-        text(out, "reason", self.reason.as_deref());
-    }
-
-    fn put_outcome(&self, out: &mut Vec<u8>, kind: Kind) {
-        text(out, "code", self.code.map(Code::as_str));
-        if kind == Kind::Request && self.status.is_none() {
-            json::name(out, "status");
-            out.extend_from_slice(b"null");
-        }
-        number(out, "status", self.status.map(u64::from));
-        number(out, "bytes_in", self.bytes_in);
-        number(out, "bytes_out", self.bytes_out);
-        number(out, "duration_us", self.duration_us);
-        number(out, "attempts", self.attempts.map(u64::from));
-        let lease = self.lease.map(|lease| lease.hex());
-        text(out, "lease", lease.as_ref().map(|hex| ascii(hex)));
-        if let Some(subject) = &self.subject {
-            json::name(out, "subject");
-            put_subject(out, subject);
-        }
-        text(out, "detail", self.detail.as_deref());
-    }
-}
-
-fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
-    out.push(b'{');
-    text(out, "action", subject.action.map(Action::as_str));
-    text(out, "user_uid", subject.user_uid.as_deref());
-    number(
-        out,
-        "login_id",
-        subject.login_id.and_then(|id| u64::try_from(id).ok()),
-    );
-    text(out, "provider", subject.provider.as_deref());
-    if !subject.scopes.is_empty() {
-        json::name(out, "scopes");
-        put_list(out, &subject.scopes);
-    }
-    if let Some(read_only) = subject.read_only {
-        json::name(out, "read_only");
-        out.extend_from_slice(if read_only { b"true" } else { b"false" });
-    }
-    text(out, "description", subject.description.as_deref());
-    text(out, "key_fingerprint", subject.key_fingerprint.as_deref());
-    number(out, "count", subject.count);
-    out.push(b'}');
-}
-
-fn put_list(out: &mut Vec<u8>, list: &[String]) {
-    out.push(b'[');
-    for (index, entry) in list.iter().take(LIST_LIMIT).enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        json::text(out, entry, TEXT_LIMIT);
-    }
-    if list.len() > LIST_LIMIT {
-        out.push(b',');
-        json::text(
-            out,
-            &format!("~more:{}", list.len() - LIST_LIMIT),
-            TEXT_LIMIT,
-        );
-    }
-    out.push(b']');
-}
-
-#[inline]
-fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        json::name(out, name);
-        json::text(out, value, TEXT_LIMIT);
-    }
-}
-
-fn ascii(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
-}
-
-fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
-    if let Some(value) = value {
-        json::name(out, name);
-        json::number(out, value);
-    }
 }
 
 #[cfg(test)]
@@ -401,6 +257,7 @@ mod tests {
 
     use super::*;
     use crate::audit::redact_query;
+    use crate::clock::Timestamp;
     use crate::secret::Secret;
 
     fn read(record: &Record, kind: Kind) -> Value {
@@ -431,6 +288,7 @@ mod tests {
             config: Some("3".into()),
             client: Some("zabbix".into()),
             credential: Some("api_key:12345678".into()),
+            certificate: Some("sha256:00".into()),
             principal: Some("entra|5c0e".into()),
             session: Some(LoginId(Uuid::from_u128(3))),
             user: Some("ACME\\ann".into()),
@@ -444,7 +302,10 @@ mod tests {
             target: Some(Target {
                 uid: Some(Uuid::from_u128(1)),
                 name: Some("ann".into()),
+                role: Some("CompanyOwner".into()),
             }),
+            access: Some("full"),
+            cause: Some("ahead"),
             operation: Some("plain".into()),
             method: Some(Method::GET),
             path: Some("/api/v3/a".to_owned()),
@@ -467,23 +328,30 @@ mod tests {
                 read_only: Some(true),
                 description: Some("d".to_owned()),
                 key_fingerprint: Some("ff".to_owned()),
+                status: Some("enabled".to_owned()),
                 count: Some(2),
+                login_ids: vec![9, 10],
+                remembered: true,
             })),
             detail: Some("more".into()),
         };
+        let target = json!({"uid": "00000000-0000-0000-0000-000000000001", "name": "ann",
+                "role": "CompanyOwner"});
+        let subject = json!({"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",
+                "scopes": ["rest", "ui"], "read_only": true, "description": "d",
+                "key_fingerprint": "ff", "status": "enabled", "count": 2, "login_ids": [9, 10],
+                "remembered": true});
         let expected = json!({
             "seq": 7, "time": "2026-03-04T05:06:07.000089Z", "kind": "request",
             "request_id": id.as_str(), "config": "3", "client": "zabbix",
-            "credential": "api_key:12345678", "principal": "entra|5c0e", "user": "ACME\\ann", "grant": "password",
+            "credential": "api_key:12345678", "certificate": "sha256:00", "principal": "entra|5c0e", "user": "ACME\\ann", "grant": "password",
             "session": "00000000-0000-0000-0000-000000000003", "source": "10.0.0.1", "tenant": "acme", "mapping": "mapping.rules[3]",
             "operator": "ann@host", "peer": "uid 0, pid 7",
-            "console": "main", "target": {"uid": "00000000-0000-0000-0000-000000000001", "name": "ann"}, "operation": "plain",
+            "console": "main", "target": target, "access": "full", "operation": "plain", "cause": "ahead",
             "method": "GET", "path": "/api/v3/a", "query": "limit=5&filter", "rule": "allow[0]",
             "reason": "ticket 7", "code": "ok", "status": 200, "bytes_in": 0, "bytes_out": 12,
             "duration_us": 34, "attempts": 1, "lease": lease.to_string(),
-            "subject": {"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",
-                "scopes": ["rest", "ui"], "read_only": true, "description": "d",
-                "key_fingerprint": "ff", "count": 2},
+            "subject": subject,
             "detail": "more",
         });
         assert_eq!(read(&record, Kind::Request), expected);
@@ -512,6 +380,7 @@ mod tests {
             target: Some(Target::default()),
             subject: Some(Box::new(Subject {
                 scopes: vec!["s".to_owned(); 1000],
+                login_ids: vec![7; 20],
                 ..Subject::default()
             })),
             ..Record::default()
@@ -529,5 +398,6 @@ mod tests {
         assert_eq!(value["target"], json!({}));
         assert_eq!(value["subject"]["scopes"].as_array().unwrap().len(), 17);
         assert_eq!(value["subject"]["scopes"][16], "~more:984");
+        assert_eq!(value["subject"]["login_ids"][16], "~more:4");
     }
 }

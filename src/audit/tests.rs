@@ -1,5 +1,6 @@
 pub(super) mod disk;
 mod failures;
+mod once;
 mod shared;
 pub(super) mod tree;
 

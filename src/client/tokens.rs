@@ -342,6 +342,11 @@ impl GatewayTokens {
         })
     }
 
+    /// The id of the key that signs, as far as this process has seen.
+    pub fn signing_key(&self) -> Option<String> {
+        self.signing.newest()
+    }
+
     /// Has another key sign from now on. Nobody is logged out: the others verify until the last
     /// token ends that they can have signed. It is on the disk when this returns. Blocks.
     ///

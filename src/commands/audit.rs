@@ -10,6 +10,7 @@ use vspc_gateway::audit;
 use vspc_gateway::audit::read::{POLL, Table, Tail, tail};
 use vspc_gateway::config::Settings;
 
+use super::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// Read the audit log.
@@ -75,6 +76,7 @@ fn print_tail(
         lines: last,
         mut follow,
     } = tail(&settings.directory, lines).map_err(unreadable)?;
+    recorded::reading(&settings, READ);
     let mut printer = Printer::new(format)?;
     let mut next = last;
     loop {
@@ -166,3 +168,6 @@ impl Printer {
         self.out.flush()
     }
 }
+
+/// How records of the log name that somebody reads it.
+const READ: &str = "audit.read";

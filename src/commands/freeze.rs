@@ -15,6 +15,7 @@ use vspc_gateway::freeze::{Freezer, Hold, Scope};
 
 use super::admin_client::{AdminClient, NoAnswer, operations, operator};
 use super::audit::Format;
+use super::recorded;
 use super::tokens::{body, print, warn};
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
@@ -101,7 +102,9 @@ pub(crate) fn freeze(arguments: FreezeArguments) -> Result<(), Failure> {
         }
         Err(NoAnswer::Unreachable(why)) => {
             warn(&why);
-            freeze_by_file(&operations, &what, reason)
+            let told = what.body(&reason).to_string();
+            let frozen = freeze_by_file(&operations, &what, reason);
+            recorded::outcome(&file, "freeze.by_file", told, frozen)
         }
         Err(refused) => Err(refused.into()),
     }

@@ -8,6 +8,7 @@ use vspc_gateway::state;
 use vspc_gateway::state::copy::{self, Backup, Prospect, Restore};
 
 use super::bar::Bar;
+use super::recorded;
 use crate::{BAD_USAGE, ConfigFile, Failure, print};
 
 /// Back up the state directory, bring a backup back, tell what is in it.
@@ -58,7 +59,16 @@ pub(crate) fn run(command: StateCommand) -> Result<(), Failure> {
                 with_key: !without_key,
                 replaces: force,
             };
-            back_up(&load(&file)?, wanted)
+            let what = format!(
+                "to {}, {}",
+                backup.display(),
+                if without_key {
+                    "without the key"
+                } else {
+                    "with the key"
+                }
+            );
+            recorded::outcome(&file, "state.backup", what, back_up(&load(&file)?, wanted))
         }
         StateCommand::Restore {
             backup,
@@ -69,7 +79,12 @@ pub(crate) fn run(command: StateCommand) -> Result<(), Failure> {
                 from: &backup,
                 keeps_logins: keep_logins,
             };
-            restore(&load(&file)?, wanted)
+            let what = format!(
+                "from {}, log-ins {}",
+                backup.display(),
+                if keep_logins { "go on" } else { "end" }
+            );
+            recorded::outcome(&file, "state.restore", what, restore(&load(&file)?, wanted))
         }
         StateCommand::Info { file } => info(&load(&file)?),
     }

@@ -56,7 +56,17 @@ impl Gateway {
             Caller::Client(who) => Some(&**who.client()),
             Caller::Login(..) => None,
         };
-        let (whom, permit) = self.settle(exchange, client, judge).await?;
+        let settled = self.settle(exchange, client, judge).await;
+        if let Err(Rejection::Unresolved(why)) = &settled {
+            exchange.saw_detail(match who {
+                Caller::Client(who) => {
+                    self.mapping
+                        .told(*why, head, &Asker::of(who), &self.tenants)
+                }
+                Caller::Login(..) => self.mapping.told_of_own(*why, head.headers),
+            });
+        }
+        let (whom, permit) = settled?;
         reason.refuse_faulty().map_err(Rejection::Reason)?;
         Ok((whom.named, permit))
     }
@@ -74,7 +84,11 @@ impl Gateway {
             let permit = self.policy.admit(asker.client, &whom, access);
             Ok((whom, permit))
         };
-        self.settle(exchange, Some(asker.client), judge).await
+        let settled = self.settle(exchange, Some(asker.client), judge).await;
+        if let Err(Rejection::Unresolved(why)) = &settled {
+            exchange.saw_detail(self.mapping.told(*why, head, asker, &self.tenants));
+        }
+        settled
     }
 
     /// Judges, and once more after the first reading of a directory that might say otherwise. While
@@ -108,7 +122,7 @@ impl Gateway {
         exchange.saw_tenant(&whom);
         match permit {
             Ok(permit) => {
-                exchange.saw_permit(&permit);
+                exchange.saw_permit(&permit, &self.roster);
                 Ok((whom, permit))
             }
             Err(denied) => {

@@ -202,10 +202,8 @@ impl Streamed {
     fn passed(&mut self, data: &[u8]) {
         self.bytes = self.bytes.saturating_add(data.len() as u64);
         if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(data);
-            if kept.len() > KEPT_LIMIT {
-                self.kept = None;
-            }
+            let room = KEPT_LIMIT.saturating_sub(kept.len());
+            kept.extend_from_slice(data.get(..room).unwrap_or(data));
         }
     }
 

@@ -29,12 +29,18 @@ impl Gateway {
     /// that are not is told to wait.
     pub(super) fn identify(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         headers: &HeaderMap,
     ) -> Result<Caller<'_>, Rejection> {
-        self.clients
-            .identify(headers, &exchange.peer, self.clock.now())
-            .map_err(|unidentified| self.note_guess(exchange, unidentified.into()))
+        let now = self.clock.now();
+        let identified = self.clients.identify(headers, &exchange.peer, now);
+        identified.map_err(|unidentified| {
+            if unidentified == Unidentified::Conflicting {
+                let told = self.clients.contradiction(headers, &exchange.peer, now);
+                exchange.saw_detail(told);
+            }
+            self.note_guess(exchange, unidentified.into())
+        })
     }
 
     /// Counts a refusal if it was of a wrong credential. What is told instead after too many does not

@@ -1,6 +1,7 @@
 //! One request and its answer, as the audit record and the counters see it.
 
 mod bare;
+mod seen;
 
 pub(super) use bare::refuse_unrecorded;
 
@@ -12,23 +13,23 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use bare::{stamp, without_body};
+use seen::certificate;
 
 use super::Gateway;
 use super::answer::{Answer, AnswerBody, ConsoleAnswer};
 use super::rejection::{Rejection, Shape};
-use crate::audit::{Code, Entry, Target, Unavailable, redact_query};
-use crate::client::{Caller, Client, LoginId, Peer, Unidentified};
-use crate::policy::{Acting, Bearer, Permit, Reason};
+use crate::audit::{Code, Entry, Unavailable, redact_query};
+use crate::client::{Peer, Unidentified};
+use crate::policy::Reason;
 use crate::quota;
-use crate::request::{LoginsCall, Operation, RequestHead, RequestId, holds_key};
+use crate::request::{Operation, RequestHead, RequestId, holds_key};
 use crate::telemetry::{Telemetry, Times};
-use crate::tenant::{Named, Resolved};
-use crate::token::{Broker, Lease};
-use crate::upstream::{BodyProgress, ConsoleId, ReplayHandle, UpstreamError};
-use crate::vspc::GrantType;
+use crate::token::Lease;
+use crate::upstream::{BodyProgress, ReplayHandle, UpstreamError};
 use crate::wire;
 
-use super::subject;
+use super::identities::Identities;
+use super::subject::{self, Logins};
 
 /// A request from its head to the end of its answer. Dropped before it is closed, it leaves a
 /// record with the code `aborted`.
@@ -41,7 +42,7 @@ pub(super) struct Exchange {
     pub(super) times: Times,
     telemetry: Telemetry,
     body: Option<BodyProgress>,
-    logins: Option<LoginsCall>,
+    logins: Option<Box<Logins>>,
     attempts: u32,
     vspc_errors: bool,
     /// The places that it has at the door, until it ends.
@@ -65,6 +66,7 @@ impl Exchange {
         record.request_id = Some(id);
         record.config = Some(Arc::clone(&gateway.version));
         record.source = Some(peer.address);
+        record.certificate = certificate(&peer);
         let telemetry = gateway.telemetry.clone();
         let entry = Some(entry);
         Ok(Self {
@@ -92,7 +94,9 @@ impl Exchange {
     /// Who sends it, where a proxy has passed it on.
     pub(super) fn saw_sender(&mut self, sender: Peer) {
         if let Some(entry) = &mut self.entry {
-            entry.record().source = Some(sender.address);
+            let record = entry.record();
+            record.source = Some(sender.address);
+            record.certificate = certificate(&sender);
         }
         self.peer = sender;
     }
@@ -102,14 +106,22 @@ impl Exchange {
         self.held.push(permit);
     }
 
-    pub(super) fn saw_head(&mut self, head: &RequestHead<'_>, query: Option<&str>) {
+    pub(super) fn saw_head(
+        &mut self,
+        head: &RequestHead<'_>,
+        query: Option<&str>,
+        seen: &Arc<Identities>,
+    ) {
         let Some(entry) = &mut self.entry else { return };
         let record = entry.record();
         record.operation = Some(head.operation.name(head.method, &head.path));
         record.query = query.map(redact_query);
         if let Operation::Logins(call) = &head.operation {
             record.subject = Some(Box::new(subject::of_request(call, query)));
-            self.logins = Some(call.clone());
+            self.logins = Some(Box::new(Logins {
+                call: call.clone(),
+                seen: Arc::clone(seen),
+            }));
         }
     }
 
@@ -117,82 +129,6 @@ impl Exchange {
     pub(super) fn saw_reason(&mut self, reason: Reason<'_>) {
         if let (Some(entry), Some(text)) = (&mut self.entry, reason.given()) {
             entry.record().reason = Some(text.to_owned());
-        }
-    }
-
-    pub(super) fn saw_caller(&mut self, who: &Caller<'_>, broker: &Broker) {
-        let Some(entry) = &mut self.entry else { return };
-        let record = entry.record();
-        record.credential = Some(Arc::clone(who.credential()));
-        record.session = who.login();
-        match who {
-            Caller::Client(who) => {
-                record.client = Some(Arc::clone(&who.client().name));
-                record.principal = who.principal().map(Arc::clone);
-            }
-            Caller::Login(_, session) => {
-                record.user = broker.user_of(session);
-                record.console = Some(session.console.shared());
-            }
-        }
-    }
-
-    /// What a log-in asks for.
-    pub(super) fn saw_grant(&mut self, grant: GrantType) {
-        if let Some(entry) = &mut self.entry {
-            entry.record().grant = Some(grant.as_str());
-        }
-    }
-
-    /// The log-in that tokens of this request belong to.
-    pub(super) fn saw_login(&mut self, login: LoginId) {
-        if let Some(entry) = &mut self.entry {
-            entry.record().session = Some(login);
-        }
-    }
-
-    /// The client that is logging in, and by which of its keys.
-    pub(super) fn saw_login_of(&mut self, client: &Client, credential: &Arc<str>) {
-        let Some(entry) = &mut self.entry else { return };
-        let record = entry.record();
-        record.client = Some(Arc::clone(&client.name));
-        record.credential = Some(Arc::clone(credential));
-    }
-
-    /// A client's name that came without a key of it.
-    pub(super) fn saw_claim(&mut self, name: &str) {
-        if let Some(entry) = &mut self.entry {
-            entry.record().user = Some(Arc::from(name));
-        }
-    }
-
-    /// A user of the console itself who is logging in, as far as its name is known.
-    pub(super) fn saw_visitor(&mut self, console: &ConsoleId, user: Option<&Arc<str>>) {
-        let Some(entry) = &mut self.entry else { return };
-        let record = entry.record();
-        record.console = Some(console.shared());
-        record.user = user.map(Arc::clone);
-    }
-
-    pub(super) fn saw_tenant(&mut self, whom: &Resolved) {
-        let Some(entry) = &mut self.entry else { return };
-        let record = entry.record();
-        record.mapping = whom.rule.as_ref().map(Arc::clone);
-        if let Named::Known(tenant) = &whom.named {
-            record.tenant = Some(Arc::clone(&tenant.name));
-            record.console = Some(tenant.console.shared());
-        }
-    }
-
-    pub(super) fn saw_permit(&mut self, permit: &Permit<'_>) {
-        let Some(entry) = &mut self.entry else { return };
-        let record = entry.record();
-        record.rule = Some(Arc::clone(permit.rule()));
-        if let (Acting::For(key), Bearer::Target) = (permit.acting(), permit.bearer()) {
-            record.target = Some(Target {
-                uid: Some(key.target.0),
-                name: None,
-            });
         }
     }
 
@@ -207,6 +143,13 @@ impl Exchange {
         let Some(entry) = &mut self.entry else {
             return Ok(());
         };
+        if let Some(logins) = &self.logins {
+            let record = entry.record();
+            let console = record.console.clone();
+            if let Some(subject) = &mut record.subject {
+                logins.recall(console.as_ref(), subject);
+            }
+        }
         let started = Instant::now();
         let intended = entry.intend().await;
         self.times.audit += started.elapsed();
@@ -306,7 +249,9 @@ impl Exchange {
             return response;
         };
         let record = entry.record();
-        record.detail = rejection.detail().map(Cow::Owned);
+        if let Some(detail) = rejection.detail() {
+            record.detail = Some(Cow::Owned(detail));
+        }
         if let Some(rule) = rejection.rule() {
             record.rule = Some(rule);
         }
@@ -337,8 +282,18 @@ impl Exchange {
             return;
         };
         self.complete(&mut entry, code, bytes_out);
-        if let (Some(answered), Some(subject)) = (answered, &mut entry.record().subject) {
-            subject::add_answered(subject, answered);
+        if let Some(logins) = &self.logins {
+            let record = entry.record();
+            let console = record.console.as_ref();
+            if let (Some(answered), Some(subject)) = (answered, &mut record.subject) {
+                logins.add_answered(console, subject, answered);
+            }
+            if record
+                .status
+                .is_some_and(|status| (200..300).contains(&status))
+            {
+                logins.succeeded(console);
+            }
         }
         entry.close(code);
     }
@@ -354,10 +309,10 @@ impl Exchange {
         record.bytes_out = Some(bytes_out);
         record.attempts = Some(self.attempts);
         // Once the request was sent, the console may have taken the key, whatever came back.
-        if let (Some(call), Some(subject), true) =
+        if let (Some(logins), Some(subject), true) =
             (&self.logins, &mut record.subject, self.attempts > 0)
         {
-            subject::add_submitted_key(subject, call, self.body.as_ref());
+            subject::add_submitted(subject, &logins.call, self.body.as_ref());
         }
     }
 

@@ -98,6 +98,8 @@ pub struct Tls {
     /// Seals what sessions are resumed by. Of this listener alone: another may have other rules.
     ticketer: Arc<dyn ProducesTickets>,
     refusals: Refusals,
+    /// Why the files cannot be used as they are now.
+    fault: Mutex<Option<String>>,
 }
 
 struct Present {
@@ -141,6 +143,7 @@ impl Tls {
             }),
             ticketer,
             refusals: Refusals::default(),
+            fault: Mutex::new(None),
         })
     }
 
@@ -168,6 +171,7 @@ impl Tls {
         let before = self.present.load_full();
         let files = Files::read(&before.settings);
         if files.digest() == before.material.digest {
+            *self.fault.lock() = None;
             return Ok(Reloaded::Same);
         }
         let settings = before.settings.clone();
@@ -175,7 +179,26 @@ impl Tls {
         let present = Arc::new(Present { settings, material });
         // What another configuration has brought meanwhile stays.
         drop(self.present.compare_and_swap(&before, present));
+        *self.fault.lock() = None;
         Ok(Reloaded::Anew)
+    }
+
+    /// Tells what the files held when they were last in order apart from what they held before.
+    pub fn edition(&self) -> [u8; 32] {
+        self.present.load().material.digest
+    }
+
+    /// Whose certificates are used, and when they end.
+    pub fn served(&self) -> String {
+        let present = self.present.load();
+        let ends = present.material.ends.iter();
+        let told = ends.map(|ends| format!("{} until {}", ends.name, ends.expires.in_seconds()));
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Why the files cannot be used as they are now, so that those from before are.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
     }
 
     /// Takes over the settings and certificates of another, for a configuration that was read anew.
@@ -235,6 +258,11 @@ impl Tls {
 
     fn complain(&self, faults: &[Fault]) {
         let present = self.present.load();
+        let told: Vec<_> = faults
+            .iter()
+            .map(|it| format!("{}: {}", it.place, it.wrong))
+            .collect();
+        *self.fault.lock() = Some(told.join("; "));
         for fault in faults {
             let place = format!("{}.{}", present.settings.place, fault.place);
             let listener = &self.listener;

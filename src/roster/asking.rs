@@ -6,7 +6,7 @@ use super::reading::{Companies, Reading};
 use super::watched::Watched;
 use crate::tenant::Whom;
 use crate::token::Lease;
-use crate::vspc::directory::{Asker, DirectoryError};
+use crate::vspc::directory::{Asker, DirectoryError, User};
 use crate::vspc::grant::Subject;
 
 /// Reads what tenants need of one console.
@@ -33,11 +33,11 @@ pub(super) async fn read(watched: &Watched, lease: &Lease) -> Result<Reading, Di
     Ok(Reading { companies, users })
 }
 
-/// Whether the users are enabled that tenants name.
+/// The users that tenants name.
 async fn users(
     watched: &Watched,
     asker: &Asker<'_>,
-) -> Result<HashMap<Subject, bool>, DirectoryError> {
+) -> Result<HashMap<Subject, User>, DirectoryError> {
     let mut named: Vec<Subject> = Vec::new();
     named.extend(
         watched
@@ -52,15 +52,12 @@ async fn users(
     named.dedup();
     if named.len() > FEW {
         let all = asker.users().await?;
-        return Ok(all
-            .into_values()
-            .map(|user| (user.uid, user.is_enabled))
-            .collect());
+        return Ok(all.into_values().map(|user| (user.uid, user)).collect());
     }
     let mut users = HashMap::with_capacity(named.len());
     for user in named {
         if let Some(found) = asker.user(user).await? {
-            users.insert(user, found.is_enabled);
+            users.insert(user, found);
         }
     }
     Ok(users)

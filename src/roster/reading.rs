@@ -16,9 +16,8 @@ use crate::vspc::grant::Subject;
 pub(super) struct Reading {
     /// Companies and owners, where anybody needs them.
     pub(super) companies: Option<Companies>,
-    /// The users that the configuration names, by whether they are enabled; none where the
-    /// gateway's account may not read users.
-    pub(super) users: Option<HashMap<Subject, bool>>,
+    /// The users that the configuration names; none where the gateway's account may not read users.
+    pub(super) users: Option<HashMap<Subject, User>>,
 }
 
 /// The companies of a console, and their owners.
@@ -36,10 +35,29 @@ enum Known {
     Several,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Owner {
     user: Subject,
     is_enabled: bool,
+    person: Person,
+}
+
+/// What a console says of a user, for records.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Person {
+    /// The name it logs in with.
+    pub name: Option<Arc<str>>,
+    /// Its role, in the console's words.
+    pub role: Option<Arc<str>>,
+}
+
+impl From<User> for Person {
+    fn from(user: User) -> Self {
+        Self {
+            name: user.name,
+            role: user.role,
+        }
+    }
 }
 
 impl Companies {
@@ -60,6 +78,7 @@ impl Companies {
                 owners.entry(organization).or_default().push(Owner {
                     user: user.uid,
                     is_enabled: user.is_enabled,
+                    person: user.into(),
                 });
             }
         }
@@ -99,6 +118,18 @@ impl Companies {
 }
 
 impl Reading {
+    /// What is said of the user that acts for a tenant, which stands for `company` if it does for
+    /// one.
+    pub(super) fn person(&self, user: Subject, company: Option<Uuid>) -> Option<Person> {
+        let named = self.users.as_ref().and_then(|users| users.get(&user));
+        if let Some(user) = named {
+            return Some(user.clone().into());
+        }
+        let owners = self.companies.as_ref()?.owners.get(&company?)?;
+        let owner = owners.iter().find(|owner| owner.user == user)?;
+        Some(owner.person.clone())
+    }
+
     /// Who acts for a tenant, and for which company it stands. `None` where the reading says
     /// nothing about it.
     pub(super) fn judge(
@@ -124,8 +155,8 @@ impl Reading {
             Whom::User(user) => Some((
                 match self.users.as_ref()?.get(user) {
                     None => Err(Gone::UserMissing),
-                    Some(false) => Err(Gone::UserDisabled),
-                    Some(true) => Ok(*user),
+                    Some(found) if !found.is_enabled => Err(Gone::UserDisabled),
+                    Some(_) => Ok(*user),
                 },
                 None,
             )),
@@ -153,7 +184,8 @@ mod tests {
         User {
             uid: Subject(Uuid::from_u128(number)),
             organization: Some(Uuid::from_u128(organization)),
-            name: None,
+            name: Some(Arc::from(format!("user{number}"))),
+            role: Some(Arc::from("CompanyOwner")),
             is_enabled,
             is_owner: true,
             needs_mfa: None,
@@ -237,24 +269,43 @@ mod tests {
     }
 
     #[test]
+    fn records_are_told_of_named_users_and_of_the_owners_of_companies() {
+        let owner = user(7, 1, true);
+        let named = user(9, 2, true);
+        let by_uid = HashMap::from([(Uuid::from_u128(1), company(1, "Acme"))]);
+        let users = HashMap::from([(owner.uid.0, owner.clone())]);
+        let reading = Reading {
+            companies: Some(Companies::new(by_uid, users)),
+            users: Some(HashMap::from([(named.uid, named.clone())])),
+        };
+        let acme = Some(Uuid::from_u128(1));
+        let person = |user: Subject, company| reading.person(user, company);
+        assert_eq!(person(owner.uid, acme), Some(owner.clone().into()));
+        assert_eq!(person(named.uid, None), Some(named.clone().into()));
+        assert_eq!(person(owner.uid, None), None);
+        assert_eq!(person(Subject(Uuid::from_u128(8)), acme), None);
+    }
+
+    #[test]
     fn what_was_not_read_is_not_judged() {
         let tenant = |whom| Tenant::configured("t", ConsoleId::new("main"), Access::Full, whom);
-        let user = Subject(Uuid::from_u128(1));
+        let one = Subject(Uuid::from_u128(1));
         let nothing = Reading::default();
-        for whom in [Whom::User(user), Whom::Company(user.0)] {
+        for whom in [Whom::User(one), Whom::Company(one.0)] {
             assert!(nothing.judge(&tenant(whom), RestAccess::Require).is_none());
         }
         let of = |users: &[(Subject, bool)]| {
-            let users = Some(users.iter().copied().collect());
+            let found = |(uid, is_enabled): &(Subject, bool)| (*uid, user(1, 1, *is_enabled));
+            let users = Some(users.iter().map(found).collect());
             let reading = Reading {
                 companies: None,
                 users,
             };
-            let judged = reading.judge(&tenant(Whom::User(user)), RestAccess::Require);
+            let judged = reading.judge(&tenant(Whom::User(one)), RestAccess::Require);
             judged.unwrap().0
         };
-        assert_eq!(of(&[(user, true)]), Ok(user));
-        assert_eq!(of(&[(user, false)]), Err(Gone::UserDisabled));
+        assert_eq!(of(&[(one, true)]), Ok(one));
+        assert_eq!(of(&[(one, false)]), Err(Gone::UserDisabled));
         assert_eq!(of(&[]), Err(Gone::UserMissing));
     }
 }

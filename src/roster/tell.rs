@@ -92,7 +92,7 @@ impl Change {
                 record.tenant = Some(Arc::clone(&tenant.name));
                 record.target = now.ok().map(|user| Acted {
                     uid: Some(user.0),
-                    name: None,
+                    ..Acted::default()
                 });
             }
             Self::Renamed(renamed) => record.tenant.clone_from(&renamed.now),

@@ -1,17 +1,20 @@
 //! One console, as far as its directory is concerned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::Settings;
+use super::reading::Person;
+use super::{Roster, Settings};
 use crate::tenant::{Target, Tenant, Whom};
-use crate::upstream::Console;
+use crate::upstream::{Console, ConsoleId};
+use crate::vspc::grant::Subject;
 
 /// A console, and what is known of its directory.
 #[derive(Debug)]
@@ -24,8 +27,13 @@ pub(super) struct Watched {
     pub(super) asked: Notify,
     progress: watch::Sender<Progress>,
     last_asked: Mutex<Option<Instant>>,
+    /// Who acts for its tenants.
+    people: ArcSwap<People>,
     report: Mutex<Report>,
 }
+
+/// What the console says of those who act for its tenants.
+pub(super) type People = HashMap<Subject, Person>;
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -86,6 +94,7 @@ impl Watched {
             asked: Notify::new(),
             progress: watch::Sender::new(Progress::default()),
             last_asked: Mutex::new(None),
+            people: ArcSwap::default(),
             report: Mutex::new(report),
         }
     }
@@ -128,6 +137,16 @@ impl Watched {
         }
     }
 
+    /// What the console says of one who acts for a tenant.
+    pub(super) fn person(&self, user: Subject) -> Option<Person> {
+        self.people.load().get(&user).cloned()
+    }
+
+    /// These act for its tenants.
+    pub(super) fn saw_people(&self, people: People) {
+        self.people.store(Arc::new(people));
+    }
+
     /// A reading was taken in.
     pub(super) fn was_read(&self, report: Report) {
         *self.report.lock() = report;
@@ -138,6 +157,7 @@ impl Watched {
     /// Goes on with what the reading before told, if that is all there is to know by now.
     /// `companies` are those that are tenants by themselves.
     pub(super) fn take_over(&self, before: &Self, companies: impl Iterator<Item = Arc<Tenant>>) {
+        self.people.store(before.people.load_full());
         let mut report = Report {
             states: BTreeMap::new(),
             refused: Vec::new(),
@@ -167,6 +187,18 @@ impl Watched {
 
     pub(super) fn report(&self) -> Report {
         self.report.lock().clone()
+    }
+}
+
+impl Roster {
+    /// What a console says of a user that acts for a tenant, as far as it was read.
+    pub fn person(&self, console: &ConsoleId, user: Subject) -> Option<Person> {
+        self.watched.get(console)?.person(user)
+    }
+
+    /// How the directory of a console stands; `None` where nobody needs it.
+    pub fn report(&self, console: &ConsoleId) -> Option<Report> {
+        self.watched.get(console).map(Watched::report)
     }
 }
 

@@ -37,6 +37,24 @@ fn what_is_put_is_there_after_a_restart_and_sealed_on_the_disk() {
 }
 
 #[test]
+fn the_key_of_fingerprints_is_one_for_all_who_use_a_state_and_another_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder);
+    let state = State::open(&settings).unwrap();
+    let key = state.fingerprint_key().unwrap();
+    assert_eq!(key.len(), 64);
+    let beside = State::open_beside(&settings).unwrap();
+    assert_eq!(beside.fingerprint_key().unwrap(), key);
+    drop((state, beside));
+    let state = State::open(&settings).unwrap();
+    assert_eq!(state.fingerprint_key().unwrap(), key);
+    assert_ne!(State::in_memory().unwrap().fingerprint_key().unwrap(), key);
+    // It is sealed like all else.
+    let file = fs::read(settings.directory.join("state.redb")).unwrap();
+    assert!(!file.windows(64).any(|window| window == key.as_slice()));
+}
+
+#[test]
 fn what_another_key_sealed_is_set_aside_and_can_be_had_back() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(&folder);

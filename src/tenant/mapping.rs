@@ -9,6 +9,7 @@ mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use disjoint::{Clash, Conflict, conflicts};
 pub use pattern::{Pattern, PatternFault};

@@ -15,7 +15,7 @@ use super::session::SessionKind;
 use super::shared::{Shared, Waiting};
 use super::slot::Slot;
 use super::store::{Doomed, SessionStore};
-use super::{ConsoleId, TokenError, TokenIssuer, TokenKey, TokenObserver};
+use super::{Cause, ConsoleId, GivenUp, TokenError, TokenIssuer, TokenKey, TokenObserver};
 use crate::tenant::AccountKey;
 use crate::vspc::grant::{IssueError, Subject};
 
@@ -170,10 +170,9 @@ impl Broker {
     ///
     /// It is replaced, unless a newer one is held or the token is too young for a new one to do
     /// better.
-    pub(super) fn rejected_for(&self, key: &TokenKey, generation: Generation) {
-        if let Some(cell) = self.0.find(key) {
-            cell.reject(&self.0, generation);
-        }
+    pub(super) fn rejected_for(&self, key: &TokenKey, generation: Generation) -> bool {
+        let cell = self.0.find(key);
+        cell.is_some_and(|cell| cell.reject(&self.0, generation))
     }
 
     /// As [`Broker::rejected`], for a lease of the session itself.
@@ -187,6 +186,13 @@ impl Broker {
     /// disk soon after.
     pub fn retire(&self, subject: Subject) {
         self.retire_all([subject]);
+        self.0.gave_up(&GivenUp {
+            console: None,
+            target: Some(subject),
+            tenant: None,
+            lease: None,
+            cause: Cause::Revoked,
+        });
     }
 
     /// As [`Broker::retire`], for several users.

@@ -2,10 +2,11 @@
 
 mod due;
 mod flight;
+mod nudge;
 
 use std::future::Future;
 use std::mem;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::flight::{Flight, Landing};
 use super::TokenError;
+use super::cause::Cause;
 use super::lease::Generation;
 use super::policy::Span;
 use super::renew::{Queue, Rung};
@@ -73,6 +75,8 @@ pub(super) struct Cell<K: Kind> {
     state: Mutex<State<K::Value>>,
     /// The second of the last use, counted from the broker's start.
     used: AtomicU32,
+    /// The console rejected what was held, and nothing was fetched since.
+    was_refused: AtomicBool,
 }
 
 /// What may be handed out without a look at the slot.
@@ -131,6 +135,7 @@ impl<K: Kind> Cell<K> {
             published: ArcSwapOption::empty(),
             state: Mutex::new(state),
             used: AtomicU32::new(0),
+            was_refused: AtomicBool::new(false),
         }
     }
 
@@ -183,36 +188,6 @@ impl<K: Kind> Cell<K> {
             })),
         };
         Ok(result.unwrap_or_else(|| Err(internal())))
-    }
-
-    /// Starts what a demand would start, and waits for nothing.
-    pub(super) fn wake(self: &Arc<Self>, shared: &Arc<Shared>) {
-        // The answer is for those who come later.
-        drop(self.demand(shared, Event::Demand));
-    }
-
-    /// Starts to obtain a newer one than `generation`, and waits for nothing.
-    pub(super) fn renew(self: &Arc<Self>, shared: &Arc<Shared>, generation: Generation) {
-        drop(self.demand(shared, Event::Renew(generation)));
-    }
-
-    /// There is a reason to try again at once, whatever the last attempt taught.
-    pub(super) fn pardon(self: &Arc<Self>, shared: &Arc<Shared>) {
-        self.event(shared, Event::Pardon, None);
-    }
-
-    /// The console rejected this generation.
-    pub(super) fn reject(self: &Arc<Self>, shared: &Arc<Shared>, generation: Generation) {
-        self.event(shared, Event::Rejected(generation), None);
-    }
-
-    /// Renews what is held, or obtains it, unless that has to wait. Whoever asks goes on with what
-    /// is held.
-    pub(super) fn force(self: &Arc<Self>, shared: &Arc<Shared>) {
-        match self.look(|slot| slot.servable().map(|(_, generation, _)| generation)) {
-            Some(generation) => self.renew(shared, generation),
-            None => self.wake(shared),
-        }
     }
 
     /// Waits until what is being fetched now, if anything is, has come or failed.
@@ -276,17 +251,18 @@ impl<K: Kind> Cell<K> {
         if state.slot.is_ill_since(self.kind.recovered_at()) {
             self.step(shared, &mut state, Event::Recovered, now);
         }
+        let cause = self.cause(&event);
         let effect = self.step(shared, &mut state, event, now);
         let (reply, flight) = match effect {
             Effect::Fetch => {
-                let flight = self.board(shared, &mut state, None);
+                let flight = self.board(shared, &mut state, (cause, None));
                 (state.landing(), Some(flight))
             }
             Effect::Refuse { error, until } => (Reply::Done(Err(refusal(error, until, now))), None),
             Effect::Serve(value) => (Reply::Done(Ok(value)), None),
             Effect::ServeAndFetch(value) => (
                 Reply::Done(Ok(value)),
-                Some(self.board(shared, &mut state, None)),
+                Some(self.board(shared, &mut state, (Cause::Ahead, None))),
             ),
             Effect::Rest => (Reply::Done(Err(internal())), None),
             Effect::Wait => {
@@ -309,10 +285,11 @@ impl<K: Kind> Cell<K> {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Rung {
         let mut state = self.state.lock();
+        let cause = self.cause(&event);
         let effect = self.step(shared, &mut state, event, Instant::now());
         let flight = match effect {
             Effect::Fetch | Effect::ServeAndFetch(_) => {
-                Some(self.board(shared, &mut state, permit))
+                Some(self.board(shared, &mut state, (cause, permit)))
             }
             Effect::Refuse { .. } | Effect::Rest | Effect::Serve(_) | Effect::Wait => None,
         };
@@ -367,9 +344,10 @@ impl<K: Kind> Cell<K> {
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         state: &mut State<K::Value>,
-        permit: Option<OwnedSemaphorePermit>,
+        why: (Cause, Option<OwnedSemaphorePermit>),
     ) -> Flight<K> {
-        let (flight, landing) = Flight::new(Arc::clone(self), Arc::clone(shared), permit);
+        self.was_refused.store(false, Ordering::Relaxed);
+        let (flight, landing) = Flight::new(Arc::clone(self), Arc::clone(shared), why);
         state.flight = Some(landing);
         flight
     }

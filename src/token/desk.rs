@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::cause;
 use super::cell::Setback;
 use super::claims::Claims;
 use super::health::{Admission, Health, Party};
@@ -165,6 +166,7 @@ impl Desk {
             user,
             access,
             grant,
+            cause: cause::present(),
             outcome,
             duration,
         });

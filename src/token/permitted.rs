@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Broker, Lease, TokenError};
+use super::{Broker, Cause, GivenUp, Lease, TokenError};
 use crate::policy::{Acting, Permit};
 
 impl Broker {
@@ -40,17 +40,29 @@ impl Broker {
     /// It is replaced, unless a newer one is held or the token is too young for a new one to do
     /// better.
     pub fn rejected(&self, permit: &Permit<'_>, lease: &Lease) {
-        match permit.acting() {
+        let (generation, mut target, mut tenant) = (lease.generation(), None, None);
+        let is_news = match permit.acting() {
             Acting::Account(key, _) => {
-                let cell = self.0.account(key);
-                cell.reject(&self.0, lease.generation());
+                tenant = key.identity.tenant();
+                self.0.account(key).reject(&self.0, generation)
             }
-            Acting::For(key) => self.rejected_for(key, lease.generation()),
+            Acting::For(key) => {
+                target = Some(key.target);
+                self.rejected_for(key, generation)
+            }
             Acting::Itself(session) => {
-                if let Some(cell) = self.0.sessions().get(session) {
-                    cell.reject(&self.0, lease.generation());
-                }
+                let cell = self.0.sessions().get(session);
+                cell.is_some_and(|cell| cell.reject(&self.0, generation))
             }
+        };
+        if is_news {
+            self.0.gave_up(&GivenUp {
+                console: Some(permit.console()),
+                target,
+                tenant,
+                lease: Some(lease.fingerprint()),
+                cause: Cause::Refused,
+            });
         }
     }
 }

@@ -17,7 +17,7 @@ use super::personal::Sessions;
 use super::policy::RefreshPolicy;
 use super::slot::Slot;
 use super::store::SessionStore;
-use super::{ConsoleId, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
+use super::{ConsoleId, GivenUp, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
 use crate::tenant::{AccountKey, IdentityId};
 
 /// What all handles share. Hands out owned values only, never a guard of a map.
@@ -94,6 +94,10 @@ impl Shared {
 
     pub(super) fn observe(&self, event: &TokenEvent<'_>) {
         self.observer.observe(event);
+    }
+
+    pub(super) fn gave_up(&self, token: &GivenUp<'_>) {
+        self.observer.gave_up(token);
     }
 
     pub(super) fn policy(&self) -> &RefreshPolicy {

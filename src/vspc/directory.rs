@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ pub struct User {
     pub name: Option<Arc<str>>,
     /// Whether it may log in; what is not known counts as enabled.
     pub is_enabled: bool,
+    /// Its role, in the console's words.
+    pub role: Option<Arc<str>>,
     /// Whether it is the owner of its company.
     pub is_owner: bool,
     /// Whether it needs a second factor, where the answer says so.
@@ -316,9 +318,19 @@ impl Entry for User {
             name: written.user_name.and_then(name),
             is_enabled: !says(written.status.as_deref(), "Disabled"),
             is_owner: says(written.role.as_deref(), "CompanyOwner"),
+            role: written.role.and_then(role),
             needs_mfa: mfa.map(|policy| !says(Some(&policy), "Disabled")),
         };
         Some((uid, user))
+    }
+}
+
+/// A role as records can show it: of those that VSPC has, one text for all users.
+fn role(text: String) -> Option<Arc<str>> {
+    static OWNER: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("CompanyOwner"));
+    match &*text {
+        "CompanyOwner" => Some(Arc::clone(&OWNER)),
+        text => (text.len() <= 64).then(|| name(text.to_owned()))?,
     }
 }
 

@@ -34,6 +34,14 @@ pub enum Access {
 }
 
 impl Access {
+    /// The text in records and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::ReadOnly => "read_only",
+        }
+    }
+
     /// The field that asks for it, where one is needed.
     fn field(self) -> Option<(&'static str, &'static str)> {
         match self {

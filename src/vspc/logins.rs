@@ -1,89 +1,143 @@
 //! What calls of the `/users/logins` family say about identities, and nothing secret of it.
 
+mod read;
+
+pub use read::read_answer;
+
+use std::borrow::Cow;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// What a query string says about an identity to be created.
+/// What a query string says about an identity.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Wanted {
-    /// The description, at most 128 characters of it.
+    /// The description of one to be made, at most 128 characters of it.
     pub description: Option<String>,
-    /// The scopes, as they were written.
+    /// The scopes of one to be made, as they were written.
     pub scopes: Vec<String>,
     /// Whether it may only read.
     pub read_only: Option<bool>,
+    /// Whose tokens are to be revoked.
+    pub login: Option<i64>,
 }
 
 impl Wanted {
-    /// Reads the query of a creating call. The TOTP secret and code ride in the same query and are
-    /// passed over.
+    /// Reads the query of a call. The TOTP secret and code ride in the same query and are passed
+    /// over.
     pub fn read(query: &str) -> Self {
         let mut wanted = Self::default();
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let plain = value.replace('+', " ");
-            let value = percent_encoding::percent_decode_str(&plain).decode_utf8_lossy();
-            match name.to_ascii_lowercase().as_str() {
+            let (name, value) = (decoded(name), decoded(value));
+            let name = name.to_ascii_lowercase();
+            // `scopes[]` and `scopes[0]` are lists to many a client.
+            match name.split('[').next().unwrap_or_default() {
                 "description" => wanted.description = Some(value.chars().take(128).collect()),
                 "isreadaccessonly" => {
-                    wanted.read_only = value.to_ascii_lowercase().parse().ok();
+                    wanted.read_only = value.trim().to_ascii_lowercase().parse().ok();
                 }
-                "scopes" if wanted.scopes.len() < 8 => {
-                    wanted.scopes.push(value.chars().take(64).collect());
-                }
+                "scopes" => wanted.add_scopes(&value),
+                "userloginid" => wanted.login = value.trim().parse().ok(),
                 _ => {}
             }
         }
         wanted
     }
+
+    /// VSPC takes the parameter several times, or once with a list as JSON.
+    fn add_scopes(&mut self, value: &str) {
+        let listed: Vec<Cow<'_, str>> = match serde_json::from_str::<Vec<String>>(value) {
+            Ok(listed) => listed.into_iter().map(Cow::Owned).collect(),
+            Err(_) => vec![Cow::Borrowed(value)],
+        };
+        for scope in listed {
+            if self.scopes.len() < SCOPES {
+                self.scopes.push(scope.chars().take(64).collect());
+            }
+        }
+    }
 }
 
-/// An identity as VSPC describes it, without `parameters`: that member holds a new API key.
-#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase", default)]
+fn decoded(text: &str) -> String {
+    let plain = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&plain).decode_utf8_lossy();
+    decoded.into_owned()
+}
+
+/// What a change asks for (a JSON Patch): the new status and description, where it sets them.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Changed {
+    /// `enabled` or `disabled`.
+    pub status: Option<String>,
+    /// At most 128 characters of it.
+    pub description: Option<String>,
+}
+
+impl Changed {
+    /// Reads the body of a change; what is none says nothing.
+    pub fn read(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Step {
+            path: String,
+            value: Option<serde_json::Value>,
+        }
+        let steps: Vec<Step> = serde_json::from_slice(body).unwrap_or_default();
+        let mut changed = Self::default();
+        for step in steps {
+            let text = step.value.as_ref().and_then(serde_json::Value::as_str);
+            let text = text.map(|text| text.chars().take(128).collect());
+            match &*step.path.trim_start_matches('/').to_ascii_lowercase() {
+                "status" => changed.status = text,
+                "description" => changed.description = text,
+                _ => {}
+            }
+        }
+        changed
+    }
+}
+
+/// An identity as VSPC describes it. Of `parameters`, which holds a new API key, only a public key is
+/// looked at.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Identity {
     /// The identity's number.
     pub id: Option<i64>,
     /// Whose identity it is. Older descriptions call this `userId`.
-    #[serde(alias = "userId")]
     pub user_uid: Option<Uuid>,
     /// The identity provider: `WIN`, `VSPC`, `AA` (key pair), `AK` (API key), `TOTP` and others.
-    pub identity_provider_name: Option<String>,
+    pub provider: Option<String>,
     /// What it may be used for.
-    pub scopes: Option<Vec<String>>,
+    pub scopes: Vec<String>,
     /// Whether it may only read.
-    pub is_read_access_only: Option<bool>,
+    pub read_only: Option<bool>,
+    /// The description given to it, at most 128 characters of it.
+    pub description: Option<String>,
+    /// `enabled`, `disabled` or why it is disabled.
+    pub status: Option<String>,
+    /// The fingerprint of its public key, where it has one and the console shows it.
+    pub key_fingerprint: Option<String>,
 }
 
 /// What an answer of the family says.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Answered {
-    /// A page of identities: how many.
-    Many(usize),
+    /// A page of identities.
+    Many {
+        /// The identities, as far as the answer was read.
+        identities: Vec<Identity>,
+        /// Whether that is all of the answer.
+        is_whole: bool,
+    },
     /// One identity.
     One(Identity),
 }
 
-/// Reads an answer; `None` when it is not one of the family's (an error, a removal, a cut).
-pub fn read_answer(body: &[u8]) -> Option<Answered> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        data: Data,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Data {
-        Many(Vec<serde::de::IgnoredAny>),
-        One(Identity),
-    }
-    match serde_json::from_slice::<Envelope>(body).ok()?.data {
-        Data::Many(all) => Some(Answered::Many(all.len())),
-        Data::One(identity) => Some(Answered::One(identity)),
-    }
-}
+/// The most scopes that are read.
+const SCOPES: usize = 64;
 
 /// The SHA-256 fingerprint of a submitted public key, as `sha256:` and hex.
 ///
@@ -101,6 +155,13 @@ pub fn key_fingerprint(body: &[u8]) -> String {
         .and_then(rsa_public_key_info);
     let hashed = digest::digest(&digest::SHA256, info.as_deref().unwrap_or(submitted));
     format!("sha256:{}", hex::encode(hashed))
+}
+
+/// The fingerprint of what is surely a public key.
+fn public_key_fingerprint(text: &str) -> Option<String> {
+    let info = rsa_public_key_info(text)?;
+    let hashed = digest::digest(&digest::SHA256, &info);
+    Some(format!("sha256:{}", hex::encode(hashed)))
 }
 
 /// The DER SubjectPublicKeyInfo of an `<RSAKeyValue>`.
@@ -179,23 +240,33 @@ mod tests {
     }
 
     #[test]
-    fn answers_give_the_identity_in_both_spellings_and_never_its_parameters() {
-        let user = Uuid::from_u128(7);
-        for name in ["userUid", "userId"] {
-            let body = format!(
-                r#"{{"data":{{"id":3,"{name}":"{user}","identityProviderName":"AK",
-                "parameters":"canary-secret","scopes":["rest"],"isReadAccessOnly":false}}}}"#
-            );
-            let Some(Answered::One(identity)) = read_answer(body.as_bytes()) else {
-                panic!("not one identity")
-            };
-            assert_eq!((identity.id, identity.user_uid), (Some(3), Some(user)));
-            assert!(!format!("{identity:?}").contains("canary"));
+    fn parameters_are_known_in_all_their_spellings() {
+        let listed =
+            Wanted::read("scopes=%5B%22integration%22%2C%22rest%22%5D&%69sReadAccessOnly=false");
+        assert_eq!(listed.scopes, ["integration", "rest"]);
+        assert_eq!(listed.read_only, Some(false));
+        assert_eq!(
+            Wanted::read("scopes%5B%5D=rest&Scopes[1]=ui").scopes,
+            ["rest", "ui"]
+        );
+        assert_eq!(Wanted::read("UserLoginId=17").login, Some(17));
+        assert_eq!(Wanted::read("userLoginId=x&scopes[]").login, None);
+        let many = vec!["scopes=a"; 1000].join("&");
+        assert_eq!(Wanted::read(&many).scopes.len(), 64);
+    }
+
+    #[test]
+    fn a_change_tells_status_and_description_and_nothing_else() {
+        let patch = br#"[{"op":"replace","path":"/status","value":"disabled"},
+            {"op":"replace","path":"/Description","value":"old job"},
+            {"op":"replace","path":"/parameters","value":"canary"},{"op":"test","path":"/x"}]"#;
+        let changed = Changed::read(patch);
+        assert_eq!(changed.status.as_deref(), Some("disabled"));
+        assert_eq!(changed.description.as_deref(), Some("old job"));
+        assert!(!format!("{changed:?}").contains("canary"));
+        for none in [&b""[..], b"{}", b"[1]", b"canary"] {
+            assert_eq!(Changed::read(none), Changed::default());
         }
-        let page = br#"{"meta":{},"data":[{"id":1},{"id":2}]}"#;
-        assert_eq!(read_answer(page), Some(Answered::Many(2)));
-        assert_eq!(read_answer(br#"{"data":true}"#), None);
-        assert_eq!(read_answer(b"<html>"), None);
     }
 
     #[test]

@@ -120,7 +120,7 @@ async fn the_logins_family_is_recorded_with_its_identities_and_without_its_secre
     let id = made["data"]["id"].as_i64().unwrap();
     assert!(secret.len() >= 64);
     let expected = json!({"action": "created", "user_uid": ACME, "login_id": id, "provider": "AK",
-        "scopes": ["rest"], "read_only": true, "description": "nightly job"});
+        "scopes": ["rest"], "read_only": true, "description": "nightly job", "status": "enabled"});
     assert_eq!(record["subject"], expected);
     assert_eq!(record["operation"], "POST /users/{userUid}/logins/apikey");
 
@@ -132,6 +132,7 @@ async fn the_logins_family_is_recorded_with_its_identities_and_without_its_secre
     let fingerprint = vspc_gateway::vspc::logins::key_fingerprint(key.as_bytes());
     assert_eq!(record["subject"]["key_fingerprint"], fingerprint);
 
+    let pair = made["data"]["id"].as_i64().unwrap();
     let (page, record) = call("GET", "/api/v3/users/logins?limit=50".to_owned(), "").await;
     assert_eq!(record["subject"]["action"], "listed");
     assert_eq!(
@@ -139,8 +140,15 @@ async fn the_logins_family_is_recorded_with_its_identities_and_without_its_secre
         page["data"].as_array().unwrap().len()
     );
 
-    let (_, record) = call("GET", format!("{base}/{id}"), "").await;
+    let ids = page["data"].as_array().unwrap().iter();
+    let ids: Vec<Value> = ids.map(|login| login["id"].clone()).collect();
+    assert_eq!(record["subject"]["login_ids"], json!(ids));
+
+    let (_, record) = call("GET", format!("{base}/{pair}"), "").await;
     assert_eq!(record["subject"]["action"], "read");
+    // The console shows the public key.
+    assert_eq!(record["subject"]["key_fingerprint"], fingerprint);
+    assert_eq!(record["subject"]["read_only"], false);
     let patch = r#"[{"op":"replace","path":"/status","value":"disabled"}]"#;
     let answer = world
         .call(
@@ -151,12 +159,29 @@ async fn the_logins_family_is_recorded_with_its_identities_and_without_its_secre
         )
         .await;
     assert!(ok(&answer), "{answer:?}");
-    assert_eq!(world.outcome(&answer).await["subject"]["action"], "changed");
+    let changed = world.outcome(&answer).await["subject"].clone();
+    assert_eq!(changed["action"], "changed");
+    assert_eq!(changed["status"], "disabled");
+    assert_eq!(changed["provider"], "AK");
+    // A deletion's answer says nothing: what is known is what answers before have said.
     let (_, record) = call("DELETE", format!("{base}/{id}"), "").await;
-    assert_eq!(
-        record["subject"],
-        json!({"action": "deleted", "user_uid": ACME, "login_id": id})
-    );
+    let expected = json!({"action": "deleted", "user_uid": ACME, "login_id": id, "provider": "AK",
+        "scopes": ["rest"], "read_only": true, "description": "nightly job", "remembered": true});
+    assert_eq!(record["subject"], expected);
+    let (_, record) = call("DELETE", format!("{base}/{pair}"), "").await;
+    assert_eq!(record["subject"]["key_fingerprint"], fingerprint);
+    let intent = |record: &Value| {
+        record["kind"] == "intent"
+            && record["subject"]["login_id"] == pair
+            && record["method"] == "DELETE"
+    };
+    let intent = world.record(intent).await;
+    assert_eq!(intent["subject"], record["subject"]);
+    // It is gone, and with it what was known.
+    let again = format!("{base}/{pair}");
+    let answer = world.call("DELETE", &again, &headers, "").await;
+    let expected = json!({"action": "deleted", "user_uid": ACME, "login_id": pair});
+    assert_eq!(world.outcome(&answer).await["subject"], expected);
 
     let log =
         std::fs::read_to_string(world.audit_folder().join(format!("{:020}.jsonl", 0))).unwrap();

@@ -228,6 +228,7 @@ async fn a_certificate_is_a_credential_and_one_that_names_nobody_is_none() {
         (&record["client"], &record["credential"]),
         (&json!("zabbix"), &json!("certificate:abababab"))
     );
+    assert_eq!(record["certificate"], format!("sha256:{}", "ab".repeat(32)));
     let reached = world.reached().len();
 
     let answer = call(&world, showing(0xcd, "stranger.example"), &[]).await;

@@ -44,6 +44,7 @@ mod postgres;
 mod process;
 mod query;
 mod rates;
+mod records;
 mod refusals;
 mod reload;
 mod sinks;

@@ -358,6 +358,10 @@ async fn an_upgrade_under_load_fails_no_request_and_leaves_one_log() {
     let records = home.records();
     assert_gapless(&records);
     assert_eq!(count(&records, "operation", "process.started"), 2);
+    let handed_over = records
+        .iter()
+        .find(|record| record["operation"] == "upgrade.handed_over");
+    assert_eq!(handed_over.unwrap()["code"], "ok");
     assert_eq!(count(&records, "operation", "process.stopped"), 2);
     // Had a request been cut, its record would tell, whatever its caller made of it.
     let outcomes = outcomes(&records);

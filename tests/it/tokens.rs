@@ -61,6 +61,21 @@ async fn a_burst_of_401s_is_one_renewal_and_nobody_sees_it() {
         .filter(|record| record["attempts"] == 2)
         .count();
     assert!(twice >= 1);
+    // The token was given up once, by its name, and another obtained for that.
+    let records = world.records();
+    let of = |operation: &str| {
+        let records = records
+            .iter()
+            .filter(|it| it["kind"] == "token" && it["operation"] == operation);
+        records.collect::<Vec<_>>()
+    };
+    let (first, given_up) = (of("as")[0], of("given_up"));
+    assert_eq!(given_up.len(), 1);
+    assert_eq!(given_up[0]["lease"], first["lease"]);
+    assert_eq!(
+        (&given_up[0]["cause"], &of("as")[1]["cause"]),
+        (&json!("refused"), &json!("refused"))
+    );
 }
 
 #[tokio::test]

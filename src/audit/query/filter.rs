@@ -47,6 +47,10 @@ pub struct Filter {
     pub request_id: Vec<Pattern>,
     /// The id of the gateway login.
     pub session: Vec<Pattern>,
+    /// The fingerprint of the console's token.
+    pub lease: Vec<Pattern>,
+    /// Which operator.
+    pub operator: Vec<Pattern>,
     /// From where.
     pub source: Vec<Network>,
     /// By which credential.
@@ -133,6 +137,8 @@ impl Filter {
             && one(&self.code, &[&view.code])
             && one(&self.request_id, &[&view.request_id])
             && one(&self.session, &[&view.session])
+            && one(&self.lease, &[&view.lease])
+            && one(&self.operator, &[&view.operator])
             && one(&self.credential, &[&view.credential])
             && one(&self.principal, &[&view.principal])
             && one(&self.grant, &[&view.grant])

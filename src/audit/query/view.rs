@@ -18,6 +18,8 @@ pub(super) struct View<'a> {
     pub(super) kind: Scalar<'a>,
     pub(super) request_id: Scalar<'a>,
     pub(super) session: Scalar<'a>,
+    pub(super) lease: Scalar<'a>,
+    pub(super) operator: Scalar<'a>,
     pub(super) client: Scalar<'a>,
     pub(super) credential: Scalar<'a>,
     pub(super) principal: Scalar<'a>,

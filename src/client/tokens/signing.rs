@@ -66,6 +66,12 @@ impl Signing {
         self.looks.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// The id of the newest key that this process has.
+    pub(super) fn newest(&self) -> Option<String> {
+        let held = self.held.load();
+        held.newest().map(|key| key.id.clone())
+    }
+
     /// Makes a new key. Blocks.
     pub(super) fn rotate(
         &self,

@@ -11,8 +11,9 @@ use vspc_gateway::audit::read::POLL;
 use vspc_gateway::audit::{Action, Kind};
 use vspc_gateway::clock::Timestamp;
 
-use super::{Format, Printer, Stop};
+use super::{Format, Printer, READ, Stop};
 use crate::commands::bar::Bar;
+use crate::commands::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// What holds for the values of many options.
@@ -58,6 +59,12 @@ pub(crate) struct Arguments {
     /// By which login at the gateway: its calls have the same session.
     #[arg(long, value_name = "ID")]
     session: Vec<Pattern>,
+    /// By which token of the console: its calls, and what obtained it, have the same fingerprint.
+    #[arg(long, value_name = "FINGERPRINT")]
+    lease: Vec<Pattern>,
+    /// By which operator, e.g. `ann@host` or `ann@*`.
+    #[arg(long, value_name = "NAME")]
+    operator: Vec<Pattern>,
     /// For whom.
     #[arg(long, value_name = "NAME")]
     tenant: Vec<Pattern>,
@@ -179,6 +186,8 @@ impl Arguments {
             kind: self.kind,
             request_id: self.request_id,
             session: self.session,
+            lease: self.lease,
+            operator: self.operator,
             source: self.source,
             credential: self.credential,
             principal: self.principal,
@@ -213,7 +222,15 @@ impl Output {
 /// Runs the query.
 pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
     let settings = super::load(&arguments.file)?;
-    let (query, output) = arguments.compile(settings.clock.now())?;
+    let (mut query, output) = arguments.compile(settings.clock.now())?;
+    let own = recorded::reading(&settings, READ);
+    // What is asked is what was there before it was asked.
+    if let Some(before) = own.and_then(|own| own.checked_sub(1))
+        && !output.follow
+    {
+        let to = query.filter.to_seq.unwrap_or(u64::MAX);
+        query.filter.to_seq = Some(to.min(before));
+    }
     let mut scan = Scan::new(&settings.directory, query).map_err(Failure::from)?;
     if output.count {
         read(&mut scan, None)?;

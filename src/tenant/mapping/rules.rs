@@ -147,6 +147,16 @@ impl Rules {
             .filter_map(|looked| looked.source.owned())
     }
 
+    /// The headers that rules look at.
+    pub(super) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.sources
+            .iter()
+            .filter_map(|looked| match &looked.source {
+                Source::Header(name) => Some(name),
+                Source::Certificate(_) | Source::Claim(_) | Source::Host => None,
+            })
+    }
+
     /// Tells what each rule says that holds for a request, and of each header of the rules' own
     /// that no rule knows its value.
     pub(super) fn apply<'a>(

@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::super::TokenError;
+use super::super::cause::{CAUSE, Cause};
 use super::super::policy::Jitter;
 use super::super::shared::Shared;
 use super::super::slot::{Effect, Event, Slot};
@@ -23,6 +24,7 @@ pub(super) type Landing<V> = watch::Receiver<Outcome<V>>;
 /// Dropping it at any point, by a panic or by the end of the runtime, counts as a failed fetch:
 /// the slot moves on and nobody waits for ever.
 pub(super) struct Flight<K: Kind> {
+    cause: Cause,
     cell: Arc<Cell<K>>,
     /// The pacer's, given back at the end.
     _permit: Option<OwnedSemaphorePermit>,
@@ -42,11 +44,12 @@ impl<K: Kind> Flight<K> {
     pub(super) fn new(
         cell: Arc<Cell<K>>,
         shared: Arc<Shared>,
-        permit: Option<OwnedSemaphorePermit>,
+        (cause, permit): (Cause, Option<OwnedSemaphorePermit>),
     ) -> (Self, Landing<K::Value>) {
         let (sender, landing) = watch::channel(None);
         (
             Self {
+                cause,
                 cell,
                 _permit: permit,
                 sender: Some(sender),
@@ -58,7 +61,7 @@ impl<K: Kind> Flight<K> {
 
     pub(super) fn take_off(self) {
         // Not joined: the drop of the flight reports in its stead, whatever becomes of the task.
-        drop(tokio::spawn(self.run()));
+        drop(tokio::spawn(CAUSE.scope(self.cause, self.run())));
     }
 
     async fn run(mut self) {

@@ -155,6 +155,7 @@ fn a_user_is_read_with_whatever_members_it_has() {
     )
     .unwrap();
     assert!(!user.is_enabled && user.is_owner);
+    assert_eq!(user.role.as_deref(), Some("CompanyOwner"));
     assert_eq!(user.needs_mfa, Some(true));
     let (_, bare) = read(json!({"instanceUid": uid, "role": "Unknown"})).unwrap();
     assert!(bare.is_enabled && !bare.is_owner && bare.needs_mfa.is_none());

@@ -1,0 +1,72 @@
+//! One record from a process that does not serve: an operator's command.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::Path;
+
+use super::disk::Real;
+use super::fault::{Fault, OpenError};
+use super::log::Log;
+use super::queue::Batch;
+use super::record::{Kind, Record};
+use super::{Settings, segment};
+
+/// Why a record of a command was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum NoteError {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Write(#[from] Fault),
+}
+
+/// Writes one record and waits until the disk has it, as one more process under the lock: gateways
+/// that run on the directory go on, and none has to run. Gives the record's `seq`. Blocks, for two
+/// seconds or so where another process keeps the lock; starts no thread.
+///
+/// A directory that is not there is not made. What root writes is given to the directory's owner,
+/// so that a gateway can go on with it.
+///
+/// # Errors
+/// Fails when the directory cannot be written, e.g. because it is a copy on a read-only medium, or
+/// its newest file does not end in a record. Nothing is recorded then.
+pub fn note_once(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteError> {
+    let directory = settings.directory.clone();
+    // Before anything is made: a log begins with a gateway's start, not with a look at it.
+    segment::list(&directory).map_err(Fault::of("read", &directory))?;
+    let noted = note(settings, kind, record);
+    if let Err(error) = give_to_owner(&directory) {
+        tracing::warn!(%error, directory = %directory.display(),
+            "the owner of the audit directory cannot be made the owner of its files");
+    }
+    noted
+}
+
+fn note(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteError> {
+    let body = record.body(kind, settings.clock.now(), None);
+    let mut log = Log::open(settings.directory, settings.clock, Box::new(Real))?;
+    let mut batch = Batch::default();
+    batch.push(&body, false, None);
+    log.commit(&batch, true)?;
+    Ok(log.next().saturating_sub(1))
+}
+
+/// Makes the directory's owner that of the files which a command of root has made in it.
+fn give_to_owner(directory: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(directory)?;
+    if owner.uid() == ROOT || std::fs::metadata("/proc/self")?.uid() != ROOT {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let file = entry.metadata()?;
+        if file.is_file() && file.uid() == ROOT {
+            chown(entry.path(), Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(())
+}
+
+const ROOT: u32 = 0;
