@@ -13,6 +13,7 @@
 //! first record; a record that stands in two files counts in the later one.
 
 mod disk;
+pub mod export;
 mod fault;
 mod json;
 mod log;
