@@ -20,6 +20,7 @@ mod log;
 pub mod query;
 mod queue;
 pub mod read;
+mod reconciling;
 mod record;
 mod redact;
 mod segment;
@@ -27,6 +28,7 @@ mod writer;
 
 pub use fault::{Fault, OpenError};
 pub use queue::{Health, Stats, Unavailable};
+pub use reconciling::{Named, ReconcileSettings, Refreshes};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};
 pub use writer::Writer;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub admission: Duration,
     /// Where stamps come from.
     pub clock: Clock,
+    /// How it is compared with the consoles' own logs.
+    pub reconcile: ReconcileSettings,
 }
 
 /// Takes records. Clones share one log.

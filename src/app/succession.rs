@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::freeze::Freezer;
 use crate::gateway::{Actions, Gateway, Live};
 use crate::quota::{self, Quotas};
+use crate::reconcile::Last;
 use crate::telemetry::Telemetry;
 use crate::tenant::{AccountKey, IdentityId, TokenKey};
 use crate::token::{Accounts, Broker, Leaving, VspcIssuer};
@@ -29,6 +30,7 @@ pub(super) struct Lasting {
     pub(super) issuers: Arc<Issuers>,
     pub(super) quotas: Quotas,
     pub(super) actions: Arc<Actions>,
+    pub(super) reconciled: Arc<Last>,
     pub(super) auditor: Auditor,
     pub(super) telemetry: Telemetry,
     pub(super) clock: Clock,
@@ -46,6 +48,7 @@ impl Lasting {
             issuers,
             quotas: counted,
             actions,
+            reconciler,
             auditor,
             telemetry,
             clock,
@@ -77,6 +80,7 @@ impl Lasting {
             issuers: Arc::clone(issuers),
             quotas: Quotas::new(quotas, Some(counted)),
             actions: Arc::clone(actions),
+            reconciled: reconciler.last(),
             auditor: auditor.clone(),
             telemetry: telemetry.clone(),
             clock: clock.clone(),

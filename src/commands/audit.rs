@@ -1,6 +1,8 @@
 //! `vspc-gateway audit`: reading the log.
 
+mod export;
 mod query;
+mod reconcile;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
@@ -17,6 +19,11 @@ pub(crate) enum AuditCommand {
     /// Print the records that all the given options fit.
     #[command(after_help = query::VALUES)]
     Query(Box<query::Arguments>),
+    /// Give records in a form that other systems take, one JSON object a line.
+    #[command(after_help = query::VALUES)]
+    Export(Box<export::Arguments>),
+    /// Have the running gateway compare the log with what the consoles have logged themselves.
+    Reconcile(reconcile::Arguments),
     /// Print the last records.
     Tail {
         #[command(flatten)]
@@ -43,7 +50,9 @@ pub(crate) enum Format {
 /// Runs a command. Whoever reads its output may stop when he has enough.
 pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
     let done = match command {
+        AuditCommand::Export(arguments) => export::run(*arguments),
         AuditCommand::Query(arguments) => query::run(*arguments),
+        AuditCommand::Reconcile(arguments) => Ok(reconcile::run(&arguments)?),
         AuditCommand::Tail {
             file,
             lines,

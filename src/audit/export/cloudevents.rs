@@ -35,7 +35,10 @@ fn source(origin: &str) -> String {
 
 /// `vspc-gateway.audit.` and the kind.
 fn type_of(members: &Members) -> String {
-    let is_plain = |kind: &&str| kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_plain = |kind: &&str| {
+        kind.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
     let kind = members.text("kind").filter(is_plain).unwrap_or("other");
     format!("vspc-gateway.audit.{kind}")
 }

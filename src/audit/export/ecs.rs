@@ -21,7 +21,10 @@ pub(super) fn document(origin: &str, mut members: Members) -> Value {
     add("@timestamp", Some(members.stamp().into()));
     add("ecs", Some(json!({"version": VERSION})));
     add("message", Some(message(&members).into()));
-    add("observer", Some(json!({"name": origin, "type": "proxy", "product": "vspc-gateway"})));
+    add(
+        "observer",
+        Some(json!({"name": origin, "type": "proxy", "product": "vspc-gateway"})),
+    );
     add("related", related(&members));
     add("error", error(&members));
     add("event", Some(event(origin, &mut members, sort)));
@@ -58,12 +61,18 @@ fn event(origin: &str, members: &mut Members, sort: Sort) -> Value {
         ("module", Some("vspc_gateway".into())),
         ("dataset", Some("vspc_gateway.audit".into())),
         ("id", Some(id(origin, members.seq).into())),
-        ("sequence", Some(members.seq.min(i64::MAX.unsigned_abs()).into())),
+        (
+            "sequence",
+            Some(members.seq.min(i64::MAX.unsigned_abs()).into()),
+        ),
         ("action", members.take("operation").map(Value::from)),
         ("code", members.take("code").map(Value::from)),
         ("reason", members.take("reason").map(Value::from)),
         // In nanoseconds.
-        ("duration", duration.map(|micros| micros.saturating_mul(1000).into())),
+        (
+            "duration",
+            duration.map(|micros| micros.saturating_mul(1000).into()),
+        ),
     ];
     object(members).unwrap_or_default()
 }
@@ -110,7 +119,10 @@ fn http(members: &mut Members) -> Option<Value> {
         ("body", body(members.take_number("bytes_in"))),
     ]);
     let response = object([
-        ("status_code", members.take_number("status").map(Value::from)),
+        (
+            "status_code",
+            members.take_number("status").map(Value::from),
+        ),
         ("body", body(members.take_number("bytes_out"))),
     ]);
     object([("request", request), ("response", response)])

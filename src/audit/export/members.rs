@@ -50,10 +50,7 @@ impl Members {
 
     /// The number that a member is, if it is one of at most 63 bits.
     pub(super) fn number(&self, name: &str) -> Option<i64> {
-        self.rest
-            .get(name)?
-            .as_i64()
-            .filter(|number| *number >= 0)
+        self.rest.get(name)?.as_i64().filter(|number| *number >= 0)
     }
 
     /// Takes a text.

@@ -42,7 +42,10 @@ pub(super) fn event(origin: &str, mut members: Members) -> Value {
             add("http_request", http_request(&mut members));
             add("src_endpoint", from(&mut members));
             let owner = members.take_in("subject", "user_uid");
-            add("user", Some(json!({"uid": owner.as_deref().unwrap_or(UNKNOWN)})));
+            add(
+                "user",
+                Some(json!({"uid": owner.as_deref().unwrap_or(UNKNOWN)})),
+            );
         }
         Sort::Call(_) => {
             let from = from(&mut members).unwrap_or_else(|| json!({"name": UNKNOWN}));
@@ -62,7 +65,10 @@ pub(super) fn event(origin: &str, mut members: Members) -> Value {
         Sort::Life(_) => add("app", Some(product())),
     }
     let rest = members.rest();
-    add("unmapped", (!rest.is_empty()).then_some(Value::Object(rest)));
+    add(
+        "unmapped",
+        (!rest.is_empty()).then_some(Value::Object(rest)),
+    );
     Value::Object(event)
 }
 
@@ -108,7 +114,10 @@ fn metadata(origin: &str, members: &Members) -> Option<Value> {
         ("sequence", Some(members.seq.into())),
         ("log_name", Some(origin.into())),
         ("event_code", members.text("kind").map(Value::from)),
-        ("correlation_uid", members.text("request_id").map(Value::from)),
+        (
+            "correlation_uid",
+            members.text("request_id").map(Value::from),
+        ),
         ("tenant_uid", members.text("tenant").map(Value::from)),
         ("original_time", Some(members.stamp().into())),
     ])
@@ -142,7 +151,10 @@ fn acting(members: &mut Members) -> Value {
 
 /// As whom the call was made, and of which tenant that is.
 fn acted_as(members: &Members) -> Option<Value> {
-    let (uid, name) = (members.text_in("target", "uid"), members.text_in("target", "name"));
+    let (uid, name) = (
+        members.text_in("target", "uid"),
+        members.text_in("target", "name"),
+    );
     uid.or(name)?;
     let tenant = members.text("tenant").map(|name| json!({"name": name}));
     let owner = object([
@@ -162,7 +174,11 @@ fn acted_as(members: &Members) -> Option<Value> {
 fn logged_in(members: &Members) -> Value {
     let uid = members.text_in("target", "uid");
     let name = members.text_in("target", "name");
-    let name = if uid.is_some() { name } else { name.or(actor(members)) };
+    let name = if uid.is_some() {
+        name
+    } else {
+        name.or(actor(members))
+    };
     object([
         ("uid", uid.map(Value::from)),
         ("name", name.map(Value::from)),
@@ -192,7 +208,10 @@ fn api(members: &mut Members) -> Value {
     let response = response.map(|code| json!({"code": code}));
     let console = members.text("console").map(|name| json!({"name": name}));
     object([
-        ("operation", Some(operation.as_deref().unwrap_or(UNKNOWN).into())),
+        (
+            "operation",
+            Some(operation.as_deref().unwrap_or(UNKNOWN).into()),
+        ),
         ("request", request),
         ("response", response),
         ("service", console),
@@ -215,7 +234,10 @@ fn http_request(members: &mut Members) -> Option<Value> {
             ("query_string", query.map(Value::from)),
         ])
     });
-    object([("http_method", method.map(Value::from)), ("url", url.flatten())])
+    object([
+        ("http_method", method.map(Value::from)),
+        ("url", url.flatten()),
+    ])
 }
 
 impl Class {

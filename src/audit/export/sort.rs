@@ -82,7 +82,10 @@ impl Sort {
                 return Self::Login(Way::of(grant));
             }
             let change = Change::of(members.text_in("subject", "action"), operation);
-            return change.map_or_else(|| Self::Call(Verb::of(members.text("method"))), Self::Account);
+            return change.map_or_else(
+                || Self::Call(Verb::of(members.text("method"))),
+                Self::Account,
+            );
         }
         if members.text("operator").is_some() {
             return Self::Call(Verb::Operate);
@@ -101,10 +104,18 @@ impl Change {
         let is = |other: Action| action == Some(other.as_str());
         if is(Action::Created) {
             let is_device = operation.ends_with("/totp");
-            Some(if is_device { Self::SecondFactor } else { Self::Created })
+            Some(if is_device {
+                Self::SecondFactor
+            } else {
+                Self::Created
+            })
         } else if is(Action::Deleted) {
             let is_token = operation.ends_with("/tokens");
-            Some(if is_token { Self::Revoked } else { Self::Deleted })
+            Some(if is_token {
+                Self::Revoked
+            } else {
+                Self::Deleted
+            })
         } else if is(Action::Changed) {
             Some(Self::Changed)
         } else {

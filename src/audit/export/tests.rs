@@ -172,33 +172,144 @@ fn each_sort_of_event_has_its_class() {
         peer: Some("uid 0".to_owned()),
         ..named("freeze")
     };
-    let key = call("POST /users/{userUid}/logins/apikey", Method::POST, Some(Action::Created));
-    let device = call("POST /users/{userUid}/logins/totp", Method::POST, Some(Action::Created));
-    let gone = call("DELETE /users/{userUid}/logins/{userLoginId}", Method::DELETE, Some(Action::Deleted));
-    let revoked = call("DELETE /users/{userUid}/tokens", Method::DELETE, Some(Action::Deleted));
+    let key = call(
+        "POST /users/{userUid}/logins/apikey",
+        Method::POST,
+        Some(Action::Created),
+    );
+    let device = call(
+        "POST /users/{userUid}/logins/totp",
+        Method::POST,
+        Some(Action::Created),
+    );
+    let gone = call(
+        "DELETE /users/{userUid}/logins/{userLoginId}",
+        Method::DELETE,
+        Some(Action::Deleted),
+    );
+    let revoked = call(
+        "DELETE /users/{userUid}/tokens",
+        Method::DELETE,
+        Some(Action::Deleted),
+    );
     let listed = call("GET /users/logins", Method::GET, Some(Action::Listed));
     for (record, kind, class, activity, category, types) in [
-        (named("as"), Kind::Token, 3002, 4, "authentication", json!(["start"])),
-        (named("login"), Kind::Token, 3002, 1, "authentication", json!(["start"])),
-        (named("refresh"), Kind::Token, 3002, 5, "authentication", json!(["info"])),
-        (named("POST /token"), Kind::Request, 3002, 1, "authentication", json!(["start"])),
-        (key, Kind::Request, 3001, 1, "iam", json!(["user", "creation"])),
-        (device, Kind::Intent, 3001, 10, "iam", json!(["user", "creation"])),
-        (gone, Kind::Request, 3001, 6, "iam", json!(["user", "deletion"])),
-        (revoked, Kind::Request, 3001, 99, "iam", json!(["user", "change"])),
+        (
+            named("as"),
+            Kind::Token,
+            3002,
+            4,
+            "authentication",
+            json!(["start"]),
+        ),
+        (
+            named("login"),
+            Kind::Token,
+            3002,
+            1,
+            "authentication",
+            json!(["start"]),
+        ),
+        (
+            named("refresh"),
+            Kind::Token,
+            3002,
+            5,
+            "authentication",
+            json!(["info"]),
+        ),
+        (
+            named("POST /token"),
+            Kind::Request,
+            3002,
+            1,
+            "authentication",
+            json!(["start"]),
+        ),
+        (
+            key,
+            Kind::Request,
+            3001,
+            1,
+            "iam",
+            json!(["user", "creation"]),
+        ),
+        (
+            device,
+            Kind::Intent,
+            3001,
+            10,
+            "iam",
+            json!(["user", "creation"]),
+        ),
+        (
+            gone,
+            Kind::Request,
+            3001,
+            6,
+            "iam",
+            json!(["user", "deletion"]),
+        ),
+        (
+            revoked,
+            Kind::Request,
+            3001,
+            99,
+            "iam",
+            json!(["user", "change"]),
+        ),
         (listed, Kind::Request, 6003, 2, "api", json!(["access"])),
-        (call("x", Method::PATCH, None), Kind::Request, 6003, 3, "api", json!(["change"])),
+        (
+            call("x", Method::PATCH, None),
+            Kind::Request,
+            6003,
+            3,
+            "api",
+            json!(["change"]),
+        ),
         (operated, Kind::Admin, 6003, 99, "api", json!(["admin"])),
-        (named("config.loaded"), Kind::Config, 6002, 99, "configuration", json!(["change"])),
-        (named("process.started"), Kind::Admin, 6002, 3, "process", json!(["start"])),
-        (named("process.stopped"), Kind::Admin, 6002, 4, "process", json!(["end"])),
-        (named("state.begun"), Kind::Admin, 6002, 99, "process", json!(["info"])),
+        (
+            named("config.loaded"),
+            Kind::Config,
+            6002,
+            99,
+            "configuration",
+            json!(["change"]),
+        ),
+        (
+            named("process.started"),
+            Kind::Admin,
+            6002,
+            3,
+            "process",
+            json!(["start"]),
+        ),
+        (
+            named("process.stopped"),
+            Kind::Admin,
+            6002,
+            4,
+            "process",
+            json!(["end"]),
+        ),
+        (
+            named("state.begun"),
+            Kind::Admin,
+            6002,
+            99,
+            "process",
+            json!(["info"]),
+        ),
     ] {
         let told = record.operation.clone();
         let line = line(1, &record, kind);
         let ocsf = exported(Format::Ocsf, &line);
         let found = (&ocsf["class_uid"], &ocsf["activity_id"], &ocsf["type_uid"]);
-        let expected = (&json!(class), &json!(activity), &json!(class * 100 + activity));
+        let expected = (
+            &json!(class),
+            &json!(activity),
+            &json!(class * 100 + activity),
+        );
         assert_eq!(found, expected, "{told:?}");
         let ecs = exported(Format::Ecs, &line);
         assert_eq!(ecs["event"]["category"], json!([category]), "{told:?}");
@@ -215,7 +326,14 @@ fn how_it_ended_is_told_in_the_words_of_each_form() {
     for (code, status, kind, ecs_outcome, status_id, severity_id) in [
         (Code::Ok, Some(200), Kind::Request, "success", 1, 1),
         (Code::Ok, Some(404), Kind::Request, "failure", 2, 2),
-        (Code::Refused("tenant_denied"), Some(403), Kind::Request, "failure", 2, 2),
+        (
+            Code::Refused("tenant_denied"),
+            Some(403),
+            Kind::Request,
+            "failure",
+            2,
+            2,
+        ),
         (Code::Aborted, None, Kind::Request, "unknown", 0, 1),
         (Code::Ok, None, Kind::Intent, "unknown", 0, 1),
         (Code::Refused("refused"), None, Kind::Token, "failure", 2, 2),
@@ -250,7 +368,11 @@ fn a_schema_that_is_not_kept_is_noticed() {
         (Format::Ocsf, "/activity_id", json!(5)),
         (Format::Ocsf, "/metadata", json!({"version": "1.3.0"})),
         (Format::Ocsf, "/actor", json!({})),
-        (Format::Ocsf, "/http_request", json!({"http_method": "PATCH"})),
+        (
+            Format::Ocsf,
+            "/http_request",
+            json!({"http_method": "PATCH"}),
+        ),
     ] {
         let mut event = exported(format, &line);
         assert_eq!(faults(format, &event), Vec::<String>::new());
@@ -301,7 +423,11 @@ fn a_log_is_called_by_its_present_key() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(origin_of(folder.path()).unwrap(), "vspc-gateway");
     let keys = folder.path().join("verifier.keys");
-    fs::write(&keys, "old+01234567+AQ==\nvspc-gateway/ff+89abcdef+A+Q=\n\n").unwrap();
+    fs::write(
+        &keys,
+        "old+01234567+AQ==\nvspc-gateway/ff+89abcdef+A+Q=\n\n",
+    )
+    .unwrap();
     assert_eq!(origin_of(folder.path()).unwrap(), "vspc-gateway/ff");
 }
 

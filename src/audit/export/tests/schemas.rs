@@ -12,15 +12,17 @@ macro_rules! schema {
     };
 }
 
-static CLOUDEVENTS: LazyLock<Validator> = LazyLock::new(|| {
-    validator(schema!("cloudevents-1.0.json"))
-});
+static CLOUDEVENTS: LazyLock<Validator> =
+    LazyLock::new(|| validator(schema!("cloudevents-1.0.json")));
 
 static OCSF: LazyLock<BTreeMap<u64, Validator>> = LazyLock::new(|| {
     BTreeMap::from([
         (3001, validator(schema!("ocsf-1.3.0-account_change.json"))),
         (3002, validator(schema!("ocsf-1.3.0-authentication.json"))),
-        (6002, validator(schema!("ocsf-1.3.0-application_lifecycle.json"))),
+        (
+            6002,
+            validator(schema!("ocsf-1.3.0-application_lifecycle.json")),
+        ),
         (6003, validator(schema!("ocsf-1.3.0-api_activity.json"))),
     ])
 });
@@ -95,7 +97,9 @@ fn judge(name: &str, value: &Value, faults: &mut Vec<String>) {
         let fits = match field["type"].as_str().unwrap() {
             "keyword" | "wildcard" | "match_only_text" => value.is_string(),
             "long" => value.as_i64().is_some(),
-            "ip" => value.as_str().is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_ok()),
+            "ip" => value
+                .as_str()
+                .is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_ok()),
             "date" => value
                 .as_str()
                 .is_some_and(|date| crate::clock::Timestamp::parse(date).is_some()),
@@ -105,7 +109,9 @@ fn judge(name: &str, value: &Value, faults: &mut Vec<String>) {
             faults.push(format!("{name} is no {}: {value}", field["type"]));
         }
         if let Some(allowed) = field["allowed"].as_object()
-            && !value.as_str().is_some_and(|value| allowed.contains_key(value))
+            && !value
+                .as_str()
+                .is_some_and(|value| allowed.contains_key(value))
         {
             faults.push(format!("{name} must not be {value}"));
         }
