@@ -4,11 +4,13 @@
 mod compare;
 mod ours;
 mod report;
+mod side_by_side;
 mod tell;
 mod theirs;
 
 pub use compare::{Bounds, Compared, Done, Logged, What, compare};
 pub use report::{Finding, Report};
+pub use tell::Last;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -18,18 +20,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::HeaderValue;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::audit::{Fault, Named, ReconcileSettings};
+use crate::audit::{Fault, ReconcileSettings};
 use crate::clock::{Clock, Timestamp};
 use crate::token::{Broker, Lease, TokenError};
 use crate::upstream::{Console, ConsoleId};
 use crate::vspc::directory::{Activity, Asker, DirectoryError, Me, User};
-use ours::{Act, Ours, Who};
-use report::{NOT_LOGGED, PAST_GATEWAY, stamp};
-use theirs::Read;
+use ours::Ours;
+use side_by_side::side_by_side;
 
 /// Compares the audit log with the consoles' own.
 pub struct Reconciler {
@@ -39,16 +39,6 @@ pub struct Reconciler {
     broker: Broker,
     clock: Clock,
     last: Arc<Last>,
-}
-
-/// What came of the last comparisons. It outlives a configuration.
-#[derive(Debug, Default)]
-pub struct Last {
-    reports: Mutex<BTreeMap<String, (Timestamp, Report)>>,
-    /// One at a time: a comparison costs the console some, and the gateway's memory too.
-    turn: tokio::sync::Mutex<()>,
-    /// What was told already.
-    told: Mutex<HashSet<Finding>>,
 }
 
 /// A console that is asked.
@@ -186,11 +176,7 @@ impl Reconciler {
     }
 
     fn keep(&self, reports: &[Report]) {
-        let now = self.clock.now();
-        let mut kept = self.last.reports.lock();
-        for report in reports {
-            kept.insert(report.console.clone(), (now, report.clone()));
-        }
+        self.last.keep_all(reports, self.clock.now());
     }
 
     fn span(&self, window: Option<Duration>) -> Result<Span, ReconcileError> {
@@ -291,192 +277,6 @@ async fn read(to: &Reached, lease: &Lease, span: Span) -> Result<Theirs, Failure
     })
 }
 
-/// Makes the report of one console.
-fn side_by_side(
-    console: String,
-    ours: &Ours,
-    theirs: &Theirs,
-    (span, settings): (Span, ReconcileSettings),
-) -> Report {
-    let acts: Vec<&Act> = ours
-        .acts
-        .iter()
-        .filter(|act| *act.console == *console)
-        .collect();
-    let done = acts
-        .iter()
-        .map(|act| done(act, theirs, &settings))
-        .collect::<Vec<_>>();
-    let (mut entries, mut logged, mut unnamed) = (Vec::new(), Vec::new(), 0_u64);
-    for activity in &theirs.activities {
-        match theirs::read(activity, theirs.me.uid, settings.impersonation_by) {
-            Read::Entry(entry) => {
-                entries.push(activity);
-                logged.push(entry);
-            }
-            Read::Other => {}
-            Read::Unnamed => unnamed += 1,
-        }
-    }
-    let bounds = Bounds {
-        from: span.from.0,
-        to: span.to.0,
-        skew: micros(settings.skew),
-    };
-    let compared = compare(&logged, &done, bounds);
-    let mut report = Report {
-        console,
-        account: theirs.me.name.as_deref().map(str::to_owned),
-        from: Some(stamp(span.from)),
-        to: Some(stamp(span.to)),
-        problems: problems(ours, unnamed),
-        logged: logged.len(),
-        done: done.len(),
-        matched: compared.matched,
-        ..Report::default()
-    };
-    if theirs.users.is_none() {
-        let note =
-            "the users of the console cannot be read: impersonations are compared by time alone";
-        report.notes.push(note.to_owned());
-    }
-    for at in &compared.strangers {
-        if let (Some(entry), Some(activity)) = (logged.get(*at), entries.get(*at)) {
-            report.count(PAST_GATEWAY, entry.what);
-            report.add(stranger(entry.what, activity));
-        }
-    }
-    for at in &compared.unlogged {
-        if let (Some(act), Some(done)) = (acts.get(*at), done.get(*at)) {
-            report.count(NOT_LOGGED, act.what);
-            report.add(unlogged(act, done));
-        }
-    }
-    report.reconciled = report.unreconciled() == 0 && report.problems.is_empty();
-    report
-}
-
-fn stranger(what: What, activity: &Activity) -> Finding {
-    Finding {
-        side: PAST_GATEWAY,
-        kind: what.as_str(),
-        time: stamp(activity.at),
-        seq: None,
-        request_id: None,
-        user: activity.user,
-        organization: activity.organization,
-        what: format!("{}: {}", activity.kind, activity.message),
-    }
-}
-
-fn unlogged(act: &Act, done: &Done) -> Finding {
-    Finding {
-        side: NOT_LOGGED,
-        kind: act.what.as_str(),
-        time: stamp(act.at),
-        seq: Some(act.seq),
-        request_id: act.request_id.as_deref().map(str::to_owned),
-        user: match act.who {
-            Who::As(target) => Some(target),
-            Who::Service | Who::Tenant(_) | Who::User(_) => done.by.first().copied(),
-        },
-        organization: done.organization,
-        what: act.operation.to_string(),
-    }
-}
-
-/// What keeps a comparison from saying that all is well.
-fn problems(ours: &Ours, unnamed: u64) -> Vec<String> {
-    let mut problems = ours.damage.clone();
-    if ours.unreadable > 0 {
-        let count = ours.unreadable;
-        problems.push(format!(
-            "{count} records of the audit log cannot be understood"
-        ));
-    }
-    if unnamed > 0 {
-        problems.push(format!(
-            "of {unnamed} entries of its own account the console does not say what they are: set a \
-             newer client_version"
-        ));
-    }
-    problems
-}
-
-/// As whose doing the console may have logged it.
-fn done(act: &Act, theirs: &Theirs, settings: &ReconcileSettings) -> Done {
-    let service = theirs.me.uid;
-    let users = theirs.users.as_ref();
-    let organization = match (act.what, &act.who) {
-        (What::Impersonation, Who::As(target)) => {
-            let target = users.and_then(|users| users.get(target));
-            target.and_then(|target| target.organization)
-        }
-        _ => None,
-    };
-    let by = match (&act.who, act.what) {
-        (Who::As(target), What::Impersonation) => match settings.impersonation_by {
-            Named::Impersonator => vec![service],
-            Named::Target => vec![*target],
-        },
-        (Who::As(target), _) => vec![*target, service],
-        (Who::Service, _) => vec![service],
-        (Who::Tenant(_), _) => Vec::new(),
-        (Who::User(name), _) => named(users, name).into_iter().collect(),
-    };
-    Done {
-        what: act.what,
-        span: (act.at.0.saturating_sub(act.took), act.at.0),
-        by,
-        organization,
-        is_certain: act.is_certain && !is_by_key(act, theirs),
-    }
-}
-
-/// Whether the record is that of reading a permanent key, of which a console knows nothing.
-fn is_by_key(act: &Act, theirs: &Theirs) -> bool {
-    let of = match &act.who {
-        Who::Service => None,
-        Who::Tenant(tenant) => Some(Arc::from(&**tenant)),
-        Who::As(_) | Who::User(_) => return false,
-    };
-    act.what == What::Login && theirs.keyed.contains(&of)
-}
-
-fn named(users: Option<&HashMap<Uuid, User>>, name: &str) -> Option<Uuid> {
-    let name = name.to_lowercase();
-    let mut users = users?.values();
-    let found = users.find(|user| {
-        let theirs = user.name.as_ref();
-        theirs.is_some_and(|theirs| theirs.to_lowercase() == name)
-    });
-    found.map(|user| user.uid.0)
-}
-
-impl Last {
-    /// What came of the last comparison with each console, and when that was.
-    pub fn reports(&self) -> Vec<(Timestamp, Report)> {
-        self.reports.lock().values().cloned().collect()
-    }
-
-    /// Forgets consoles that there are no more.
-    pub fn keep(&self, consoles: impl Fn(&str) -> bool) {
-        self.reports.lock().retain(|console, _| consoles(console));
-    }
-
-    /// Those findings that were not told before.
-    pub fn news<'a>(&self, report: &'a Report) -> Vec<&'a Finding> {
-        let mut told = self.told.lock();
-        if told.len() > MOST_TOLD {
-            told.clear();
-        }
-        let findings = report.findings.iter();
-        findings
-            .filter(|finding| told.insert((*finding).clone()))
-            .collect()
-    }
-}
-
 impl fmt::Debug for Reconciler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reconciler")
@@ -495,8 +295,6 @@ const TRIES: usize = 3;
 const READING_TIME: Duration = Duration::from_secs(4 * 60);
 /// How long before its record a thing may have begun, beyond the skew, in microseconds.
 const LONGEST_REQUEST: i64 = 10 * 60 * 1_000_000;
-/// How many findings are remembered as told.
-const MOST_TOLD: usize = 100_000;
 
 #[cfg(test)]
 mod tests;

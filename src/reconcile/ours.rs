@@ -93,6 +93,13 @@ struct SubjectView<'a> {
     action: Option<Cow<'a, str>>,
 }
 
+/// All that is asked of the first record, which another version may have written.
+#[derive(Deserialize)]
+struct Stamp<'a> {
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+}
+
 /// When the oldest record there is was written.
 ///
 /// # Errors
@@ -110,8 +117,8 @@ pub(super) fn begin(directory: &Path) -> Result<Option<Timestamp>, Fault> {
             Step::End => return Ok(None),
             Step::Working => {}
             Step::Found(found) => {
-                let view: Result<View<'_>, _> = serde_json::from_slice(found.json);
-                return Ok(view.ok().and_then(|view| Timestamp::parse(&view.time)));
+                let stamp: Result<Stamp<'_>, _> = serde_json::from_slice(found.json);
+                return Ok(stamp.ok().and_then(|it| Timestamp::parse(&it.time)));
             }
         }
     }

@@ -1,4 +1,7 @@
+use super::ours::{Act, Who};
+use super::side_by_side::problems;
 use super::*;
+use crate::audit::Named;
 use crate::vspc::grant::Subject;
 
 fn uid(number: u128) -> Uuid {
@@ -117,7 +120,10 @@ fn nobody_logs_in_with_a_permanent_key() {
     let mut of_keys = theirs(Vec::new());
     let logins = || {
         let tenant = Who::Tenant("acme".into());
-        vec![act(What::Login, 0, Who::Service), act(What::Login, 0, tenant)]
+        vec![
+            act(What::Login, 0, Who::Service),
+            act(What::Login, 0, tenant),
+        ]
     };
     assert_eq!(report(logins(), &of_keys, |_| {}).not_logged["login"], 2);
     of_keys.keyed = HashSet::from([None, Some("acme".into())]);

@@ -43,12 +43,15 @@ impl Accounts {
     /// `None` for the gateway's own.
     pub fn keyed(&self, console: &ConsoleId) -> HashSet<Option<Arc<str>>> {
         let own = self.consoles.get(console);
-        let own = own.filter(|account| !account.login.can_impersonate()).map(|_| None);
+        let own = own
+            .filter(|account| !account.login.can_impersonate())
+            .map(|_| None);
         let tenants = self.tenants.iter();
-        let tenants = tenants.filter(|(of, login)| {
-            of.console() == console && !login.can_impersonate()
-        });
-        own.into_iter().chain(tenants.map(|(of, _)| of.tenant().cloned())).collect()
+        let tenants =
+            tenants.filter(|(of, login)| of.console() == console && !login.can_impersonate());
+        own.into_iter()
+            .chain(tenants.map(|(of, _)| of.tenant().cloned()))
+            .collect()
     }
 }
 

@@ -48,7 +48,9 @@ fn lines(output: &Output) -> Vec<Value> {
     assert!(output.stderr.is_empty(), "{output:?}");
     let text = std::str::from_utf8(&output.stdout).unwrap();
     let lines = text.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -81,7 +83,10 @@ async fn what_a_query_finds_is_exported_in_each_form() {
     let [ocsf] = &lines(&world.export(&token))[..] else {
         panic!("there is one")
     };
-    assert_eq!((&ocsf["class_uid"], &ocsf["user"]["uid"]), (&3002.into(), &target.into()));
+    assert_eq!(
+        (&ocsf["class_uid"], &ocsf["user"]["uid"]),
+        (&3002.into(), &target.into())
+    );
     assert!(lines(&world.export(&["--format", "ocsf", "--client", "nobody"])).is_empty());
 }
 
@@ -109,7 +114,8 @@ async fn a_file_is_there_when_all_is_in_it_and_nobody_else_reads_it() {
 async fn a_record_that_says_no_time_is_told_and_the_others_are_exported() {
     let home = Home::new("http://127.0.0.1:9");
     std::fs::create_dir_all(home.audit_folder()).unwrap();
-    let log = "{\"seq\":0,\"time\":\"2026-03-04T05:06:07.000089Z\",\"kind\":\"admin\"}\n{\"seq\":1}\n";
+    let log =
+        "{\"seq\":0,\"time\":\"2026-03-04T05:06:07.000089Z\",\"kind\":\"admin\"}\n{\"seq\":1}\n";
     let name = format!("{:020}.jsonl", 0);
     std::fs::write(home.audit_folder().join(name), log).unwrap();
     let config = home.config().display().to_string();
