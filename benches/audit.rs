@@ -120,6 +120,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         durability,
         queue: 65_536,
         admission: Duration::from_secs(10),
+        reconcile: Default::default(),
         clock: Clock::System,
         tree: TreeSettings::default(),
         sinks: Vec::new(),

@@ -6,6 +6,7 @@ mod keys;
 mod operator;
 mod ready;
 mod recorded;
+mod reconcile;
 mod reload;
 mod reply;
 mod tokens;
@@ -166,6 +167,7 @@ impl Admin {
             other => {
                 let body = reply::read(&parts.headers, body).await?;
                 match other {
+                    "/audit/reconcile" => self.reconcile(&who, &body).await,
                     "/reload" => self.reload(&who, &body).await,
                     "/tokens/renew" => self.renew_tokens(&who, &body).await,
                     "/tokens/drop" => self.drop_tokens(&who, &body).await,
@@ -215,8 +217,8 @@ impl Admin {
 fn by_hand(path: &str) -> Option<Method> {
     match path {
         "/tokens" | "/frozen" => Some(Method::GET),
-        "/reload" | "/tokens/renew" | "/tokens/drop" | "/tokens/rotate-key" | "/freeze"
-        | "/thaw" => Some(Method::POST),
+        "/audit/reconcile" | "/reload" | "/tokens/renew" | "/tokens/drop"
+        | "/tokens/rotate-key" | "/freeze" | "/thaw" => Some(Method::POST),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ mod connect;
 mod freezes;
 mod observer;
 pub mod online;
+mod reconciling;
 mod reload;
 mod renewed;
 mod services;
@@ -12,6 +13,7 @@ mod succession;
 mod upkeep;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +34,12 @@ use crate::listen::{Connections, Drain, descriptors};
 use crate::quota::Quotas;
 use crate::roster::Roster;
 use crate::secret::fingerprint_by;
+use crate::reconcile::{Reached, Reconciler};
+use crate::roster::{Roster, Source};
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
-use crate::token::{Broker, SessionStore, VspcIssuer};
-use crate::upstream::TlsFault;
+use crate::token::{Accounts, Broker, SessionStore, VspcIssuer};
+use crate::upstream::{ConsoleId, TlsFault};
 use crate::vspc::login::Codes;
 
 pub use reload::SetLevel;
@@ -255,6 +259,7 @@ fn assemble(
         quotas: Quotas::new(std::mem::take(&mut settings.quotas), None),
         actions: Arc::default(),
         identities: Arc::default(),
+        reconciled: Arc::default(),
         auditor: auditor.clone(),
         telemetry,
         clock,
@@ -271,7 +276,7 @@ fn assemble(
 fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gateway {
     let Connected {
         consoles,
-        accounts: _,
+        accounts,
         sources,
         passthrough,
     } = connected;
@@ -284,10 +289,14 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         quotas,
         actions,
         identities,
+        reconciled,
         auditor,
         telemetry,
         clock,
     } = lasting;
+    let reached = reached(&sources, &accounts);
+    let log = (settings.audit.directory, settings.audit.reconcile);
+    let reconciler = Reconciler::new(log, reached, broker.clone(), clock.clone(), reconciled);
     let told = (auditor.clone(), telemetry.clone());
     let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
     let mut clients = settings.clients;
@@ -317,6 +326,7 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         identities,
         vspc_errors: settings.server.vspc_errors,
         consoles,
+        reconciler,
         auditor,
         telemetry,
         clock,
@@ -328,6 +338,19 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         body_pace: settings.server.body_pace,
         token_wait: settings.server.token_wait,
     }
+}
+
+/// The consoles that the audit log is compared with.
+fn reached(sources: &[Source], accounts: &Accounts) -> BTreeMap<ConsoleId, Reached> {
+    let reached = sources.iter().map(|source| {
+        let reached = Reached {
+            console: Arc::clone(&source.console),
+            client_version: source.client_version.clone(),
+            keyed: accounts.keyed(source.console.id()),
+        };
+        (source.console.id().clone(), reached)
+    });
+    reached.collect()
 }
 
 /// Tells in the log what `check` would: which keys end soon, and what nobody can prove itself with.

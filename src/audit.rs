@@ -14,6 +14,7 @@
 
 pub mod checkpoint;
 mod disk;
+pub mod export;
 mod fault;
 mod json;
 mod keys;
@@ -23,6 +24,7 @@ mod once;
 pub mod query;
 mod queue;
 pub mod read;
+mod reconciling;
 mod record;
 mod redact;
 mod second;
@@ -35,6 +37,7 @@ pub use fault::{Fault, OpenError};
 pub use keys::{BadKey, TreeSettings, is_origin};
 pub use once::{NoteError, note_once};
 pub use queue::{Health, Stats, Unavailable};
+pub use reconciling::{Named, ReconcileSettings, Refreshes};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};
 pub use writer::Writer;
@@ -80,6 +83,8 @@ pub struct Settings {
     pub tree: TreeSettings,
     /// Where the records are sent besides.
     pub sinks: Vec<sinks::Settings>,
+    /// How it is compared with the consoles' own logs.
+    pub reconcile: ReconcileSettings,
 }
 
 /// Takes records. Clones share one log.

@@ -46,6 +46,7 @@ use crate::clock::Clock;
 use crate::freeze::Freezer;
 use crate::policy::Policy;
 use crate::quota::Quotas;
+use crate::reconcile::Reconciler;
 use crate::request::{Limits, Operation, RequestHead, RequestId, needs_intent};
 use crate::roster::Roster;
 use crate::telemetry::Telemetry;
@@ -109,6 +110,8 @@ pub struct Gateway {
     pub owned: OwnedHeaders,
     /// Where requests go.
     pub consoles: HashMap<ConsoleId, Arc<Console>>,
+    /// Compares what is recorded with what the consoles have logged.
+    pub reconciler: Reconciler,
     /// Where everything is recorded.
     pub auditor: Auditor,
     /// Where everything is counted.

@@ -36,6 +36,8 @@ pub mod token;
 
 pub mod roster;
 
+pub mod reconcile;
+
 pub mod gateway;
 
 pub mod listen;

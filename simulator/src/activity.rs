@@ -37,6 +37,9 @@ pub(crate) struct Activity {
     activity_log_type: Kind,
     activity_kind: &'static str,
     date: String,
+    /// When it was noted, in milliseconds since the Unix epoch.
+    #[serde(skip)]
+    pub(crate) at: i64,
     /// Who did it, as far as that is known.
     pub(crate) user_uid: Option<Uuid>,
     /// Whose users may read of it, beside the provider's.
@@ -63,6 +66,7 @@ impl Activities {
             activity_log_type: kind,
             activity_kind: "Internal",
             date: clock::stamp(),
+            at: clock::unix_millis(),
             user_uid: user,
             organization_uid: organization,
         };
@@ -71,6 +75,16 @@ impl Activities {
             entries.pop_front();
         }
         entries.push_back(activity);
+    }
+
+    /// Forgets the last entry of a kind, by the console's own word for it; tells whether there was one.
+    pub(crate) fn forget(&self, kind: &str) -> bool {
+        let is_meant = |entry: &Activity| {
+            serde_json::to_value(entry.activity_log_type).is_ok_and(|told| told == kind)
+        };
+        let mut entries = self.entries.lock();
+        let last = entries.iter().rposition(is_meant);
+        last.and_then(|at| entries.remove(at)).is_some()
     }
 
     /// Returns the entries that `wanted` picks, oldest first.

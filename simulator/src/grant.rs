@@ -15,6 +15,7 @@ use crate::Shared;
 use crate::activity::Kind;
 use crate::answer::{self, Reply};
 use crate::bearer;
+use crate::settings::ActivityImpersonation;
 use crate::tokens::{Dead, Holder, Pair, Session};
 use crate::world::{Scope, World};
 
@@ -193,6 +194,15 @@ fn renew(shared: &Shared, form: &Form, read_only: bool) -> Result<Granted, Refus
     let session = shared.tokens.spend(sent).map_err(Refusal::Dead)?;
     let read_only = read_only || session.read_only;
     let pair = shared.tokens.renew(&holder, &session, read_only, sent);
+    if shared.switches.activity_refreshes {
+        let world = shared.world.read();
+        let organization = world.user(holder.uid).map(|user| user.account.organization);
+        let message = format!("{} logged in.", holder.name);
+        let kind = Kind::LoginSuccessful;
+        shared
+            .activities
+            .note(kind, Some(holder.uid), organization, message);
+    }
     Ok(Granted::Tokens(pair))
 }
 
@@ -268,9 +278,13 @@ fn impersonated(shared: &Shared, session: &Session, target: Uuid) -> Result<Hold
     let holder = login
         .and_then(|login| holder(&world, login.id))
         .ok_or_else(|| Refusal::invalid("The user has no identity to act as."))?;
+    let named = match switches.activity_impersonation {
+        ActivityImpersonation::Impersonator => session.user,
+        ActivityImpersonation::Target => holder.uid,
+    };
     shared.activities.note(
         Kind::UserImpersonationSuccessful,
-        Some(session.user),
+        Some(named),
         Some(organization),
         format!("{} acts as {}.", by.name, holder.name),
     );

@@ -66,9 +66,9 @@ pub use crate::faults::{Action, Fault};
 pub use crate::rsa_key::public_key_xml;
 pub use crate::seen::SeenRequest;
 pub use crate::settings::{
-    AsyncMode, ChallengePadding, DeadRefresh, ParallelSessions, PasswordRefusal, Protocols,
-    PublicKeyForm, Rotation, Settings, SwitchError, Switches, TokenAuthorization, UnauthorizedBody,
-    UserIdName,
+    ActivityImpersonation, AsyncMode, ChallengePadding, DeadRefresh, ParallelSessions,
+    PasswordRefusal, Protocols, PublicKeyForm, Rotation, Settings, SwitchError, Switches,
+    TokenAuthorization, UnauthorizedBody, UserIdName,
 };
 pub use crate::tally::{GrantCount, State};
 pub use crate::totp::totp_code;
@@ -282,6 +282,12 @@ impl Simulator {
     /// Closes all connections that are open now, idle or not, and goes on accepting.
     pub fn drop_connections(&self) {
         self.cut.send_replace(());
+    }
+
+    /// Has the activity log forget its last entry of a type, e.g. `UserImpersonationSuccessful`; tells
+    /// whether there was one.
+    pub fn forget_activity(&self, activity_log_type: &str) -> bool {
+        self.shared.activities.forget(activity_log_type)
     }
 
     /// Adds a user with a new UID; `None` when the name is taken or the organization not there.

@@ -119,6 +119,14 @@ pub struct Switches {
     pub trust_forwarded_for: bool,
     /// What the user of an identity is called in it (`user_id_name`).
     pub user_id_name: UserIdName,
+    /// Whose name the activity log gives to an impersonation (`activity_impersonation`).
+    pub activity_impersonation: ActivityImpersonation,
+    /// Renewals by a refresh token are logged as log-ins (`activity_refreshes`, default false).
+    pub activity_refreshes: bool,
+    /// How long an activity takes to be seen in the log, in milliseconds (`activity_delay_ms`, default 0).
+    pub activity_delay_ms: u64,
+    /// The activity log heeds `from` and `to` (`activity_times`, default true).
+    pub activity_times: bool,
 }
 
 impl Default for Switches {
@@ -157,6 +165,10 @@ impl Default for Switches {
             throttle_address_parallel: 0,
             trust_forwarded_for: false,
             user_id_name: UserIdName::UserUid,
+            activity_impersonation: ActivityImpersonation::Impersonator,
+            activity_refreshes: false,
+            activity_delay_ms: 0,
+            activity_times: true,
         }
     }
 }
@@ -201,6 +213,10 @@ impl Switches {
             "throttle_address_parallel" => self.throttle_address_parallel = plain(name, value)?,
             "trust_forwarded_for" => self.trust_forwarded_for = plain(name, value)?,
             "user_id_name" => self.user_id_name = worded(name, value)?,
+            "activity_impersonation" => self.activity_impersonation = worded(name, value)?,
+            "activity_refreshes" => self.activity_refreshes = plain(name, value)?,
+            "activity_delay_ms" => self.activity_delay_ms = plain(name, value)?,
+            "activity_times" => self.activity_times = plain(name, value)?,
             _ => return Err(SwitchError::Unknown(name.to_owned())),
         }
         Ok(())
@@ -307,6 +323,16 @@ pub enum AsyncMode {
     Unasked,
     /// Every call with an `X-Request-id` that changes something.
     Writes,
+}
+
+/// Whose name the activity log gives to an impersonation.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityImpersonation {
+    /// That of the user who acts as another (default).
+    Impersonator,
+    /// That of the user who is acted as.
+    Target,
 }
 
 /// What the user of an identity is called in it.

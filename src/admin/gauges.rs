@@ -1,6 +1,7 @@
 //! What is read off at each scrape.
 
 mod sinks;
+mod reconciling;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -12,6 +13,7 @@ use crate::gateway::{Gateway, Live};
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
 use sinks::SinkGauges;
+use reconciling::Reconciling;
 
 /// What is read off at each scrape.
 #[derive(Debug, Default)]
@@ -42,6 +44,7 @@ pub(super) struct Gauges {
     reload_time: Gauge,
     certificate_not_after: Family<CertificateLabel, Gauge>,
     tls_files_failing: Family<ConsoleLabel, Gauge>,
+    reconciling: Reconciling,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -82,6 +85,7 @@ impl Gauges {
         self.register_tokens(registry);
         self.register_consoles(registry);
         self.register_config(registry);
+        self.reconciling.register(registry);
     }
 
     fn register_audit(&self, registry: &mut Registry) {
@@ -330,6 +334,7 @@ impl Gauges {
         set(&self.token_cooldowns, tokens.cooling as u64);
         set(&self.token_followers, tokens.followers);
         set(&self.frozen, gateway.freezer.state().0 as u64);
+        self.reconciling.read(gateway);
         self.read_consoles(gateway);
         self.read_keys(gateway);
     }

@@ -26,6 +26,7 @@ use crate::listen::{Connections, Drain, Listener, serve, take_or_bind};
 
 use super::Start;
 use super::freezes::watch;
+use super::reconciling::reconcile;
 use super::reload::Reloader;
 use super::upkeep::{addresses, keys, renewals, rosters};
 
@@ -177,7 +178,7 @@ impl Service for DataPlane {
 }
 
 /// Logs in to the consoles, renews tokens before anybody waits for them, keeps the roster and
-/// issuers' keys, checks the consoles' addresses, and looks for what other processes have frozen.
+/// issuers' keys, checks the consoles' addresses, compares logs with them, and looks for what other processes have frozen.
 pub(super) struct TokenService {
     live: Arc<Live>,
     listeners: Vec<Listener>,
@@ -217,6 +218,7 @@ impl Service for TokenService {
             indispensable("renewal of tokens", renewals(live(), stop()), shared),
             indispensable("keys of issuers", keys(live(), stop()), shared),
             indispensable("the directory of tenants", rosters(live(), stop()), shared),
+            indispensable("comparisons", reconcile(live(), stop()), shared),
             // These go on until the very end.
             indispensable("the watch over freezes", watch(live()), shared),
             indispensable("checks of addresses", addresses(live()), shared),

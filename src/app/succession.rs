@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::freeze::Freezer;
 use crate::gateway::{Actions, Gateway, Identities, Live};
 use crate::quota::{self, Quotas};
+use crate::reconcile::Last;
 use crate::telemetry::Telemetry;
 use crate::tenant::{AccountKey, IdentityId, TokenKey};
 use crate::token::{Accounts, Broker, Leaving, VspcIssuer};
@@ -30,6 +31,7 @@ pub(super) struct Lasting {
     pub(super) quotas: Quotas,
     pub(super) actions: Arc<Actions>,
     pub(super) identities: Arc<Identities>,
+    pub(super) reconciled: Arc<Last>,
     pub(super) auditor: Auditor,
     pub(super) telemetry: Telemetry,
     pub(super) clock: Clock,
@@ -48,6 +50,7 @@ impl Lasting {
             quotas: counted,
             actions,
             identities,
+            reconciler,
             auditor,
             telemetry,
             clock,
@@ -80,6 +83,7 @@ impl Lasting {
             quotas: Quotas::new(quotas, Some(counted)),
             actions: Arc::clone(actions),
             identities: Arc::clone(identities),
+            reconciled: reconciler.last(),
             auditor: auditor.clone(),
             telemetry: telemetry.clone(),
             clock: clock.clone(),

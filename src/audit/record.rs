@@ -79,7 +79,7 @@ impl Code {
     }
 
     /// Whether the text in a record says that the gateway refused.
-    pub(super) fn is_refusal(text: &str) -> bool {
+    pub(crate) fn is_refusal(text: &str) -> bool {
         let others = [Self::Aborted, Self::Ok, Self::Unknown, Self::UpstreamCut];
         others.iter().all(|other| other.as_str() != text)
     }

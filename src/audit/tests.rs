@@ -21,6 +21,7 @@ fn settings(directory: &Path) -> Settings {
         durability: Durability::Strict,
         queue: 4096,
         admission: Duration::from_secs(5),
+        reconcile: Default::default(),
         clock: Clock::default(),
         tree: TreeSettings::default(),
         sinks: Vec::new(),
@@ -233,6 +234,7 @@ async fn a_full_queue_refuses_and_loses_nothing() {
     let settings = Settings {
         queue: 2,
         admission: Duration::from_millis(5),
+        reconcile: Default::default(),
         ..settings(folder.path())
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();

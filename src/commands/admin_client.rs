@@ -27,6 +27,7 @@ pub(super) struct AdminClient {
     address: AdminAddress,
     token: Option<Secret>,
     config: PathBuf,
+    patience: Duration,
 }
 
 /// Why there is no answer.
@@ -82,7 +83,14 @@ impl AdminClient {
             address: listen,
             token,
             config: config.to_owned(),
+            patience: ANSWER_TIME,
         })
+    }
+
+    /// Waits for answers so long.
+    #[must_use]
+    pub(super) fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks for something.
@@ -114,7 +122,7 @@ impl AdminClient {
                     }
                 }
             };
-            let answered = tokio::time::timeout(ANSWER_TIME, exchange).await;
+            let answered = tokio::time::timeout(self.patience, exchange).await;
             let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
             answered
                 .unwrap_or_else(|_| Err(silent()))
@@ -244,7 +252,7 @@ where
 }
 
 const CONNECT_TIME: Duration = Duration::from_secs(3);
-/// Longer than anything may take that is asked for.
+/// Longer than most that is asked for may take.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: usize = 256 << 20;
 const LONGEST_NAME: usize = 128;

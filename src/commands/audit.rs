@@ -1,7 +1,9 @@
 //! `vspc-gateway audit`: reading the log.
 
+mod export;
 mod query;
 mod schema;
+mod reconcile;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
@@ -21,6 +23,11 @@ pub(crate) enum AuditCommand {
     Query(Box<query::Arguments>),
     /// Print the SQL that makes the tables of a PostgreSQL sink, for an owner of the database.
     Schema(schema::Arguments),
+    /// Give records in a form that other systems take, one JSON object a line.
+    #[command(after_help = query::VALUES)]
+    Export(Box<export::Arguments>),
+    /// Have the running gateway compare the log with what the consoles have logged themselves.
+    Reconcile(reconcile::Arguments),
     /// Print the last records.
     Tail {
         #[command(flatten)]
@@ -47,8 +54,10 @@ pub(crate) enum Format {
 /// Runs a command. Whoever reads its output may stop when he has enough.
 pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
     let done = match command {
+        AuditCommand::Export(arguments) => export::run(*arguments),
         AuditCommand::Query(arguments) => query::run(*arguments),
         AuditCommand::Schema(arguments) => schema::run(&arguments),
+        AuditCommand::Reconcile(arguments) => Ok(reconcile::run(&arguments)?),
         AuditCommand::Tail {
             file,
             lines,

@@ -14,6 +14,7 @@ mod mapping;
 pub(super) mod operations;
 mod quotas;
 mod reason;
+mod reconcile;
 mod rules;
 pub(super) mod server;
 mod shares;

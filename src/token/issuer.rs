@@ -1,6 +1,6 @@
 //! Tokens from VSPC itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -36,6 +36,23 @@ pub struct Accounts {
     pub consoles: HashMap<ConsoleId, Arc<Account>>,
     /// Of tenants.
     pub tenants: HashMap<IdentityId, Arc<Login>>,
+}
+
+impl Accounts {
+    /// Whose accounts at a console have a permanent key, with which nobody logs in: tenants', and
+    /// `None` for the gateway's own.
+    pub fn keyed(&self, console: &ConsoleId) -> HashSet<Option<Arc<str>>> {
+        let own = self.consoles.get(console);
+        let own = own
+            .filter(|account| !account.login.can_impersonate())
+            .map(|_| None);
+        let tenants = self.tenants.iter();
+        let tenants =
+            tenants.filter(|(of, login)| of.console() == console && !login.can_impersonate());
+        own.into_iter()
+            .chain(tenants.map(|(of, _)| of.tenant().cloned()))
+            .collect()
+    }
 }
 
 /// Asks consoles for tokens over HTTP.

@@ -1,5 +1,6 @@
 //! The wire of VSPC's directory: companies, and the users who act for them. No policy here.
 
+mod activities;
 mod me;
 mod page;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use super::grant::{IssueError, Subject, parse_answer};
 use crate::upstream::{Console, RequestBody, UpstreamError};
+pub use activities::Activity;
 pub use me::Me;
 use page::{Entry, Gathered, LIMIT, is_own_error, read_one, read_page};
 

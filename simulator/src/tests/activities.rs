@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::ActivityImpersonation;
 
 const OWNER: SeedUser = seed::ACME_OWNER;
 
@@ -172,4 +173,50 @@ async fn a_login_with_a_code_is_noted_when_it_is_complete() {
     }
     let seen = log(&simulator, &access, &query).await;
     assert_eq!(kinds(&seen), ["LoginSuccessful", "LoginFailed"]);
+}
+
+#[tokio::test]
+async fn the_log_is_cut_by_times_and_kind_and_may_be_late() {
+    let simulator = start().await;
+    let access = service(&simulator).await.access;
+    let of = |query: &'static str| {
+        let (simulator, access) = (&simulator, &access);
+        async move { log(simulator, access, query).await.len() }
+    };
+    assert_eq!(of("?from=2020-01-01T00:00:00Z").await, 1);
+    assert_eq!(of("?to=2020-01-01T00:00:00Z").await, 0);
+    assert_eq!(
+        of("?from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z").await,
+        1
+    );
+    assert_eq!(of("?activityLogKind=Internal").await, 1);
+    assert_eq!(of("?activityLogKind=External").await, 0);
+    for query in ["?from=now", "?activityLogKind=x"] {
+        let path = format!("/api/v3/eventLogs/activityLogs{query}");
+        get(&path).bearer(&access).send(&simulator).await.error(400);
+    }
+    let deaf = switched(|it| (it.activity_times, it.activity_refreshes) = (false, true)).await;
+    let admin = service(&deaf).await;
+    let form = format!("grant_type=refresh_token&refresh_token={}", admin.refresh);
+    let access = pair(&token(&deaf, &form).await).access;
+    let all = log(&deaf, &access, "?to=2020-01-01T00:00:00Z").await;
+    assert_eq!(kinds(&all), ["LoginSuccessful", "LoginSuccessful"]);
+    let late = switched(|it| it.activity_delay_ms = 3_600_000).await;
+    let access = service(&late).await.access;
+    assert!(log(&late, &access, "").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_impersonation_names_whom_the_switch_says_and_can_be_forgotten() {
+    let target = ActivityImpersonation::Target;
+    let simulator = switched(|it| it.activity_impersonation = target).await;
+    let admin = service(&simulator).await;
+    pair(&token(&simulator, &as_form(&admin.refresh, OWNER.uid)).await);
+    let seen = log(&simulator, &admin.access, "?limit=1").await;
+    assert_eq!(kinds(&seen), ["UserImpersonationSuccessful"]);
+    assert_eq!(seen[0]["userUid"], json!(OWNER.uid));
+    assert!(simulator.forget_activity("UserImpersonationSuccessful"));
+    assert!(!simulator.forget_activity("UserImpersonationSuccessful"));
+    let seen = log(&simulator, &admin.access, "").await;
+    assert_eq!(kinds(&seen), ["LoginSuccessful"]);
 }

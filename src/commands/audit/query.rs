@@ -27,7 +27,16 @@ An option that is given several times takes the records that one of its values f
 pub(crate) struct Arguments {
     #[command(flatten)]
     file: ConfigFile,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    output: Output,
+}
 
+/// Which records are meant.
+#[derive(Args)]
+#[command(next_help_heading = "Which records")]
+pub(super) struct Which {
     /// From then on: a time (2026-03-04T05:06:07Z), a date (midnight UTC), or how long ago (30m, 2h, 7d).
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
@@ -112,9 +121,6 @@ pub(crate) struct Arguments {
     /// The request, by the id that its caller got.
     #[arg(long, value_name = "ID")]
     request_id: Vec<Pattern>,
-
-    #[command(flatten)]
-    output: Output,
 }
 
 #[derive(Args)]
@@ -150,6 +156,13 @@ fn one_of<const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Val
 impl Arguments {
     /// What is asked, if it is `now`.
     fn compile(self, now: Timestamp) -> Result<(Query, Output), Failure> {
+        Ok((self.output.of(self.which.compile(now)?), self.output))
+    }
+}
+
+impl Which {
+    /// What is meant, if it is `now`.
+    pub(super) fn compile(self, now: Timestamp) -> Result<Filter, Failure> {
         let resolve = |moment: Option<Moment>| moment.map(|moment| moment.resolve(now));
         let (since, until) = (resolve(self.since), resolve(self.until));
         if since
@@ -167,7 +180,7 @@ impl Arguments {
             let message = "--to-seq must not be below --from-seq";
             return Err(Failure(message.to_owned(), BAD_USAGE));
         }
-        let filter = Filter {
+        Ok(Filter {
             since: since.map(Bound::from),
             until: until.map(Bound::from),
             from_seq: self.from_seq,
@@ -195,8 +208,7 @@ impl Arguments {
             action: self.action,
             subject: self.subject,
             rule: self.rule,
-        };
-        Ok((self.output.of(filter), self.output))
+        })
     }
 }
 
@@ -270,7 +282,7 @@ fn read(scan: &mut Scan, mut printer: Option<&mut Printer>) -> Result<(), Stop> 
     Ok(printer.map_or(Ok(()), Printer::flush)?)
 }
 
-fn warn(scan: &Scan, is_strict: bool) -> Result<(), Failure> {
+pub(super) fn warn(scan: &Scan, is_strict: bool) -> Result<(), Failure> {
     let damage = scan.damage();
     for fault in &damage {
         // Nothing is left to be told if stderr is gone.

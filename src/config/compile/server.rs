@@ -239,6 +239,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         section.fault("queue", "must be between 16 and 1000000 records");
     }
     let tree = audit_tree(&mut section, folder);
+    let reconcile = super::reconcile::read(&mut section);
     section.finish();
     Some(audit::Settings {
         directory: directory?,
@@ -248,6 +249,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         clock: Clock::System,
         tree: tree?,
         sinks: sinks?,
+        reconcile: reconcile?,
     })
 }
 

@@ -12,6 +12,8 @@ use super::{Asker, DirectoryError, name};
 /// The account that asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Me {
+    /// Its UID.
+    pub uid: Uuid,
     /// The name it logs in with.
     pub name: Option<Arc<str>>,
     /// Its role, in VSPC's words.
@@ -45,6 +47,7 @@ impl Entry for Me {
 
     fn read(written: WrittenMe) -> Option<(Uuid, Self)> {
         let me = Self {
+            uid: written.instance_uid?,
             name: written.user_name.and_then(name),
             role: written.role.and_then(name),
         };

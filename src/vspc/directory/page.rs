@@ -60,6 +60,22 @@ pub(super) fn read_page<T: Entry>(body: &[u8]) -> Result<Page<T>, DirectoryError
     })
 }
 
+/// A page of entries as they are written.
+pub(super) struct List<T> {
+    pub(super) entries: Vec<T>,
+    pub(super) total: Option<usize>,
+}
+
+/// Reads a page of entries that have no UID.
+pub(super) fn read_list<T: DeserializeOwned>(body: &[u8]) -> Result<List<T>, DirectoryError> {
+    let envelope: Envelope<Vec<T>> = decode(body)?;
+    let paging = envelope.meta.and_then(|meta| meta.paging);
+    Ok(List {
+        entries: data(envelope.data, envelope.errors.as_ref())?,
+        total: paging.and_then(|paging| paging.total),
+    })
+}
+
 /// Reads the answer to a question about one entry.
 pub(super) fn read_one<T: Entry>(body: &[u8]) -> Result<T, DirectoryError> {
     let envelope: Envelope<T::Written> = decode(body)?;
