@@ -9,7 +9,7 @@ use super::fault::{Fault, OpenError};
 use super::log::Log;
 use super::queue::Batch;
 use super::record::{Kind, Record};
-use super::{Settings, segment};
+use super::{Settings, TreeSettings, segment};
 
 /// Why a record of a command was not written.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +46,16 @@ pub fn note_once(settings: Settings, kind: Kind, record: &Record) -> Result<u64,
 
 fn note(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteError> {
     let body = record.body(kind, settings.clock.now(), None);
-    let mut log = Log::open(settings.directory, settings.clock, Box::new(Real))?;
+    // The second place is the gateways' to write: it may hang, and a reader need not wait for it.
+    let tree = TreeSettings {
+        checkpoints: None,
+        ..settings.tree
+    };
+    let mut log = Log::open(settings.directory, &tree, settings.clock, Box::new(Real))?;
     let mut batch = Batch::default();
     batch.push(&body, false, None);
     log.commit(&batch, true)?;
+    log.finish();
     Ok(log.next().saturating_sub(1))
 }
 

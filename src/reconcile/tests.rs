@@ -15,6 +15,7 @@ fn theirs(activities: Vec<Activity>) -> Theirs {
         name: Some("Acme\\Ann".into()),
         is_enabled: true,
         is_owner: true,
+        role: None,
         needs_mfa: None,
     };
     Theirs {

@@ -53,6 +53,7 @@ fn impersonated() -> Record {
         target: Some(Target {
             uid: Some(Uuid::from_u128(1)),
             name: Some("Acme\\ann".into()),
+            role: Some("CompanyOwner".into()),
         }),
         operation: Some("GET /organizations/companies".into()),
         method: Some(Method::GET),
@@ -500,7 +501,7 @@ prop_compose! {
         Record {
             request_id: request_id.map(|at| RequestId::new(Timestamp(at))),
             session: session.map(|id| LoginId(Uuid::from_u128(id))),
-            target: target.map(|(uid, name)| Target { uid: uid.map(Uuid::from_u128), name }),
+            target: target.map(|(uid, name)| Target { uid: uid.map(Uuid::from_u128), name, role: None }),
             client, credential, principal, user, source, operator, peer, tenant, mapping, console,
             ..Record::default()
         }

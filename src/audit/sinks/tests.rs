@@ -372,7 +372,9 @@ fn open(directory: &Path) -> (Auditor, Writer) {
         queue: 4096,
         admission: Duration::from_secs(5),
         clock: Clock::System,
+        tree: crate::audit::TreeSettings::default(),
         sinks: Vec::new(),
+        reconcile: crate::audit::ReconcileSettings::default(),
     })
     .unwrap()
 }
