@@ -149,6 +149,21 @@ fn single_faults_say_what_would_be_right() {
             "audit.queue_wait: must be above zero",
         ),
         (
+            "directory = \"audit\"",
+            "directory = \"audit\"\norigin = \"a log\"",
+            "audit.origin: must be 1 to 128 visible characters",
+        ),
+        (
+            "directory = \"audit\"",
+            "directory = \"audit\"\nsigning_key = \"key\"",
+            "audit.signing_key: must be { file",
+        ),
+        (
+            "directory = \"audit\"",
+            "directory = \"audit\"\ncheckpoints = {}",
+            "audit.checkpoints.file: is missing",
+        ),
+        (
             "name = \"main\"",
             "name = \"main\"\nconnect_timeout = \"0s\"",
             "must be above zero",

@@ -453,10 +453,11 @@ fn check_warns_of_keys_that_end_and_of_certificates_that_nobody_asks_for() {
         "warning: key gone of client zabbix expired at 2020-01-01T00:00:00Z",
         "warning: key soon of client zabbix expires at",
         "warning: clients have certificates, and no listener asks for them",
+        "warning: audit.checkpoints: not set",
     ] {
         assert!(told.contains(warning), "{told}");
     }
-    assert_eq!(told.matches("warning: ").count(), 3, "{told}");
+    assert_eq!(told.matches("warning: ").count(), 4, "{told}");
 }
 
 #[test]

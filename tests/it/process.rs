@@ -102,6 +102,14 @@ fn check_accepts_a_good_file_and_leaves_nothing_behind() {
     assert_eq!(checked.status.code(), Some(0));
     assert!(checked.stderr.is_empty());
     assert!(!home.audit_folder().exists());
+    // Whoever has no second place of checkpoints is told, and whoever has one is not.
+    let warning = "warning: audit.checkpoints: not set";
+    let told = String::from_utf8(checked.stdout).unwrap();
+    assert!(told.contains(warning), "{told}");
+    home.edit("[audit]", "[audit]\ncheckpoints = { file = \"elsewhere\" }");
+    let checked = command(&["check", "--config", home.config().to_str().unwrap()]);
+    let told = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && !told.contains(warning), "{told}");
 }
 
 #[test]
