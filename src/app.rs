@@ -298,6 +298,8 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
     let reconciler = Reconciler::new(log, reached, broker.clone(), clock.clone(), reconciled);
     let told = (auditor.clone(), telemetry.clone());
     let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
+    let reasons = settings.policy.reason_header();
+    let owned = OwnedHeaders::new(settings.mapping.owned().chain(reasons));
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
@@ -306,12 +308,7 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         limits: settings.server.limits,
         clients,
         issuers,
-        owned: OwnedHeaders::new(
-            settings
-                .mapping
-                .owned()
-                .chain(settings.policy.reason_header()),
-        ),
+        owned,
         mapping: settings.mapping,
         tenants: settings.tenants,
         roster,

@@ -43,6 +43,8 @@ pub(super) fn outcome<T>(
     let unfit =
         |error: &dyn std::fmt::Display| warn(&format!("this is not in the audit log: {error}"));
     match Settings::load_audit(&file.config) {
+        // No gateway has ever run here.
+        Ok(settings) if !settings.directory.exists() => {}
         Ok(settings) => {
             if let Err(error) = note(&settings, operation, code, what) {
                 unfit(&error);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use vspc_simulator::Simulator;
 
 use crate::child::{Home, command, get, once, request, unsigned};
-use crate::harness::{ACME, ADMIN, Answer, BILLING, GLOBEX, World, ZABBIX, ok, until, until_true};
+use crate::harness::{ACME, ADMIN, Answer, BILLING, GLOBEX, World, ok, until, until_true};
 
 const ME: &str = "/api/v3/users/me";
 const UNKNOWN: &str = "vgk_canary_unknown_key_000000000000000000";
@@ -43,11 +43,14 @@ async fn a_request_s_record_says_how_its_caller_proved_itself_and_as_whom_it_act
     let world = World::start().await;
     world.keep_roster();
     let known = || {
-        world
-            .gateway()
-            .roster
-            .report(&vspc_gateway::upstream::ConsoleId::new("main"))
-            .is_some_and(|it| it.read.is_some())
+        let gateway = world.gateway();
+        let mut consoles = gateway.consoles.keys();
+        consoles.all(|console| {
+            gateway
+                .roster
+                .report(console)
+                .is_some_and(|it| it.read.is_some())
+        })
     };
     until_true(known).await;
     let login = world.log_in("acme\\admin", ADMIN).await;
@@ -402,7 +405,10 @@ async fn administrative_and_configuration_records_say_who_what_and_how_it_ended(
         .await;
     says(
         &world.last("tokens.drop", 2).await,
-        &[("/code", "not_found"), ("/detail", "*nobody*")],
+        &[
+            ("/code", "not_found"),
+            ("/detail", "no tenant has the name or alias \"nobody\""),
+        ],
     );
     // The key is younger than a minute.
     world.run(&["tokens", "rotate-key"], 1).await;

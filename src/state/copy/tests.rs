@@ -309,6 +309,7 @@ fn it_is_told_what_is_there() {
         [
             ("chains", 1),
             ("codes", 1),
+            ("fingerprints", 1),
             ("leases", 1),
             ("logins", 1),
             ("sessions", 1),

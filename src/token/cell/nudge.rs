@@ -38,10 +38,12 @@ impl<K: Kind> Cell<K> {
             published.is_some_and(|published| published.generation == generation)
         };
         let held = holds();
+        // The fetch that this sets off, now or later, is to know why.
+        self.was_refused.fetch_or(held, Ordering::Relaxed);
         self.event(shared, Event::Rejected(generation), None);
         let is_news = held && !holds();
-        if is_news {
-            self.was_refused.store(true, Ordering::Relaxed);
+        if held && !is_news {
+            self.was_refused.store(false, Ordering::Relaxed);
         }
         is_news
     }
