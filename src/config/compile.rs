@@ -12,6 +12,7 @@ mod listeners;
 mod login;
 mod mapping;
 pub(super) mod operations;
+mod postgres;
 mod quotas;
 mod reason;
 mod reconcile;

@@ -6,6 +6,7 @@ mod rows;
 mod schema;
 mod secured;
 mod usual;
+mod whole;
 
 use vspc_gateway::audit::sinks::postgres::{Fault, Host, Names, Postgres, Settings, Source};
 

@@ -1,7 +1,5 @@
 //! `[[audit.sinks]]`.
 
-mod postgres;
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::console_tls;
 use super::consoles::{is_loopback, name};
+use super::postgres::postgres;
 use crate::audit;
 use crate::audit::sinks::{
     Endpoint, Format, From, Kind, Place, Settings, SyslogSettings, Token, WebhookSettings,
@@ -34,7 +33,7 @@ pub(super) fn sinks(audit: &mut Section<'_>, folder: &Path) -> Option<Vec<Settin
         let kind = section.required("kind").and_then(|item| item.read());
         let kind = kind.and_then(|kind: String| match &*kind {
             "otlp" => endpoint(&mut section, folder).map(Kind::Otlp),
-            "postgres" => postgres::postgres(&mut section, folder).map(Kind::Postgres),
+            "postgres" => postgres(&mut section, folder).map(Kind::Postgres),
             "syslog" => syslog(&mut section, folder).map(Kind::Syslog),
             "webhook" => webhook(&mut section, folder).map(Kind::Webhook),
             _ => {
@@ -200,7 +199,7 @@ fn endpoint(section: &mut Section<'_>, folder: &Path) -> Option<Endpoint> {
     })
 }
 
-fn source(item: Option<Item<'_>>, folder: &Path) -> Option<Option<SecretSource>> {
+pub(super) fn source(item: Option<Item<'_>>, folder: &Path) -> Option<Option<SecretSource>> {
     match item {
         None => Some(None),
         Some(item) => secret(&item, folder).map(|(source, _)| Some(source)),

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::source;
+use super::console_tls;
+use super::sinks::source;
 use crate::audit::sinks::postgres::{Host, Names, Settings};
-use crate::config::compile::console_tls;
 use crate::config::reader::{Item, Section};
 use crate::upstream::Tls;
 
+/// Where the database is, and who writes into it.
 pub(super) fn postgres(section: &mut Section<'_>, folder: &Path) -> Option<Settings> {
     let port = section.optional("port").map_or(Some(5432), |item| {
         item.read_with(|port: u32| match u16::try_from(port) {
