@@ -7,6 +7,9 @@
 //! may forget what it held.
 
 mod settle;
+mod unfinished;
+
+pub(super) use unfinished::Unfinished;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;

@@ -333,7 +333,7 @@ impl Record {
     }
 }
 
-fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
+pub(super) fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
     out.push(b'{');
     text(out, "action", subject.action.map(Action::as_str));
     text(out, "user_uid", subject.user_uid.as_deref());

@@ -1,5 +1,6 @@
 mod disk;
 mod failures;
+mod flight;
 mod shared;
 
 use std::collections::{BTreeMap, HashSet};
@@ -205,6 +206,7 @@ async fn buffered_intents_need_no_sync() {
     script.set(|state| state.hold = true);
     let mut entry = begin(&auditor, "r1").await;
     entry.intend().await.unwrap();
+    until("written", || auditor.stats().written == 1).await;
     assert_eq!(outline(folder.path()), ["intent:r1:-"]);
     script.set(|state| state.hold = false);
     drop(entry);
