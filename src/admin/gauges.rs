@@ -19,6 +19,9 @@ pub(super) struct Gauges {
     audit_syncs: Gauge,
     audit_refused: Gauge,
     audit_next_seq: Gauge,
+    audit_in_flight: Gauge,
+    audit_flight_slots: Gauge,
+    audit_closed_unknown: Gauge,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -107,6 +110,21 @@ impl Gauges {
                 "audit_next_seq",
                 "The number that the next record gets",
                 &self.audit_next_seq,
+            ),
+            (
+                "audit_flight_slots_used",
+                "Requests that are noted in the flight recorder",
+                &self.audit_in_flight,
+            ),
+            (
+                "audit_flight_slots",
+                "How many requests the flight recorder can hold",
+                &self.audit_flight_slots,
+            ),
+            (
+                "audit_closed_unknown",
+                "Requests of processes that had died, closed as unknown by this one",
+                &self.audit_closed_unknown,
             ),
             (
                 "frozen",
@@ -295,6 +313,9 @@ impl Gauges {
         set(&self.audit_syncs, stats.syncs);
         set(&self.audit_refused, stats.refused);
         set(&self.audit_next_seq, stats.next_seq);
+        set(&self.audit_in_flight, stats.in_flight);
+        set(&self.audit_flight_slots, stats.flight_slots);
+        set(&self.audit_closed_unknown, stats.closed_unknown);
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

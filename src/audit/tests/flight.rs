@@ -59,7 +59,7 @@ async fn what_was_in_flight_at_a_kill_is_closed_as_unknown_once() {
     read.note_in_flight().unwrap();
     let mut change = request(&auditor, "change").await;
     change.intend().await.unwrap();
-    let _unsent = request(&auditor, "unsent").await;
+    let unsent = request(&auditor, "unsent").await;
     let mut done = request(&auditor, "done").await;
     done.note_in_flight().unwrap();
     done.close(Code::Ok);
@@ -90,9 +90,14 @@ async fn what_was_in_flight_at_a_kill_is_closed_as_unknown_once() {
     assert_eq!(start(dead.path()).closed_unknown, 0);
     assert_eq!(requests(dead.path()), expected);
 
-    drop((read, change));
+    // Who outlives the log loses its outcome, but not its note.
+    change.close(Code::Ok);
     writer.close().unwrap();
-    assert_eq!(flight(folder.path()).len(), 1, "one has no outcome");
+    assert_eq!(flight(folder.path()).len(), 1);
+    drop((read, unsent, auditor));
+    assert_eq!(start(folder.path()).closed_unknown, 1);
+    let last = requests(folder.path()).pop().unwrap();
+    assert_eq!(last, "request:read:unknown");
 }
 
 /// The kernel had the outcome, but the slot was not free yet when the process died; or who closed
