@@ -114,9 +114,11 @@ impl Own {
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;
         }
-        let all = words.iter().chain((!rest.is_empty()).then_some(&last));
-        for (word, cell) in all.zip(members) {
+        for (word, cell) in words.iter().zip(members) {
             cell.store(sum.of(u64::from_ne_bytes(*word)), Ordering::Relaxed);
+        }
+        if let Some(cell) = members.get(words.len()).filter(|_| !rest.is_empty()) {
+            cell.store(sum.of(u64::from_ne_bytes(last)), Ordering::Relaxed);
         }
         state.store(sum.state(), Ordering::Release);
     }
@@ -261,24 +263,30 @@ impl Content {
     }
 }
 
-/// Tells a whole note from half of one, and from chance.
-struct Sum(u64);
+/// Tells a whole note from half of one, and from chance. Two in turn, so that no word waits for the
+/// one before.
+struct Sum(u64, u64);
 
 impl Default for Sum {
     fn default() -> Self {
-        Self(VERSION)
+        Self(VERSION, 0)
     }
 }
 
 impl Sum {
     fn of(&mut self, word: u64) -> u64 {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        *self = Self(self.1, Self::mix(self.0, word));
         word
     }
 
     /// Never 0: that is a free slot.
     fn state(&self) -> u64 {
-        (self.0 ^ (self.0 >> 32)) | 1
+        let both = Self::mix(self.0, self.1);
+        (both ^ (both >> 32)) | 1
+    }
+
+    fn mix(sum: u64, word: u64) -> u64 {
+        (sum.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
