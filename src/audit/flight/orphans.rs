@@ -80,7 +80,8 @@ impl Sweeper {
     /// not end in order and left no file. Returns how many requests were closed as `unknown`.
     pub(in crate::audit) fn begin(&mut self, log: &mut Log) -> Result<u64, Fault> {
         let found = self.find(None, log)?;
-        let alone = found.orphans.is_empty() && found.living.is_empty();
+        // Without a folder there may be a process that has no recorder, being of an older version.
+        let alone = found.orphans.is_empty() && found.living.is_empty() && self.folder.exists();
         let deep = alone && !log.is_ended().map_err(Fault::of("read", &self.folder))?;
         self.close(log, &found, deep)
     }
@@ -206,15 +207,16 @@ fn remove_unmade(path: &Path, now: Timestamp) -> io::Result<()> {
     Ok(())
 }
 
-/// The ids of the requests that a living process has in flight.
-pub(in crate::audit) fn in_flight(path: &Path) -> io::Result<HashSet<String>> {
+/// The ids of the requests that a living process has in flight; nothing if that cannot be known,
+/// since it is of another version.
+pub(in crate::audit) fn in_flight(path: &Path) -> io::Result<Option<HashSet<String>>> {
     let file = match owned().open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(HashSet::new())),
         file => file?,
     };
-    // Of another version's it is not known; whoever closes its requests knows.
-    let content = Content::read(&file)?.ok();
-    let notes = content.map(|content| content.notes).unwrap_or_default();
-    let ids = notes.iter().filter_map(Noted::request_id);
-    Ok(ids.map(str::to_owned).collect())
+    let Ok(content) = Content::read(&file)? else {
+        return Ok(None);
+    };
+    let ids = content.notes.iter().filter_map(Noted::request_id);
+    Ok(Some(ids.map(str::to_owned).collect()))
 }

@@ -129,7 +129,10 @@ impl Log {
         }
         if !back.intents.is_empty() {
             for living in unfinished.living {
-                back.ended.extend(in_flight(living)?);
+                match in_flight(living)? {
+                    Some(ids) => back.ended.extend(ids),
+                    None => back.intents.clear(),
+                }
             }
         }
         for line in back.intents.iter().rev() {
@@ -165,8 +168,24 @@ impl Log {
         Ok(back)
     }
 
-    /// Calls `each` with the records from the last to the first, until it says no.
-    fn look_back(&self, mut each: impl FnMut(u64, Vec<u8>) -> bool) -> io::Result<()> {
+    /// Calls `each` with the records from the last to the first, until it says no. Damage is the
+    /// end: what it is about must be closed all the same.
+    fn look_back(&self, each: impl FnMut(u64, Vec<u8>) -> bool) -> io::Result<()> {
+        match self.try_look_back(each) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+                ) =>
+            {
+                tracing::warn!(%error, "the audit log cannot be read back further");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn try_look_back(&self, mut each: impl FnMut(u64, Vec<u8>) -> bool) -> io::Result<()> {
         let mut end = u64::MAX;
         let mut rest = LOOK_BACK;
         for first in segment::list(&self.directory)?.into_iter().rev() {

@@ -155,7 +155,7 @@ async fn intents_that_a_loss_of_power_left_are_closed() {
             let file = fs::OpenOptions::new().write(true).open(to).unwrap();
             file.set_len(len).unwrap();
         }
-        fs::remove_dir_all(dead.path().join("flight")).unwrap();
+        fs::remove_file(&flight(dead.path())[0]).unwrap();
         if recorder_is_kept {
             // What the disk has of it is from before the outcome.
             copy(&stale.path().join("flight"), &dead.path().join("flight"));
