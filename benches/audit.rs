@@ -1,5 +1,6 @@
 //! What the audit log takes: outcomes from one producer, with the processor time of producer and
-//! writer, and intents from many requests at once, with the syncs that made them durable.
+//! writer, and intents from many requests at once, with the syncs that made them durable; and what
+//! it costs to note a read before it is sent.
 //!
 //! `cargo bench --bench audit` measures; without `--bench` a few records show that it still runs.
 //! The log is in a temporary folder (`TMPDIR`), whose disk decides what a sync costs.
@@ -37,6 +38,40 @@ fn main() {
     };
     append(records);
     intents(64, time);
+    notes(records / 64);
+}
+
+/// What a read waits for: its note in the flight recorder, 64 requests at once.
+fn notes(rounds: u32) {
+    const AT_ONCE: u32 = 64;
+    let (_folder, auditor, writer) = open(Durability::Strict);
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let names = Names::new();
+    let spent = runtime.block_on(async {
+        let mut spent = Duration::ZERO;
+        for _ in 0..rounds {
+            let mut entries = Vec::new();
+            for _ in 0..AT_ONCE {
+                let mut entry = auditor.begin().await.unwrap();
+                names.fill(&mut entry);
+                entries.push(entry);
+            }
+            let started = Instant::now();
+            for entry in &mut entries {
+                entry.note_in_flight().unwrap();
+            }
+            spent += started.elapsed();
+            for entry in entries {
+                entry.close(Code::Ok);
+            }
+        }
+        spent
+    });
+    writer.close().unwrap();
+    println!(
+        "flight recorder: {} ns a note",
+        spent.as_nanos() / u128::from((rounds * AT_ONCE).max(1))
+    );
 }
 
 /// Outcomes, one after the other: what the log can take, and what that costs.

@@ -16,6 +16,7 @@ pub mod checkpoint;
 mod disk;
 pub mod export;
 mod fault;
+mod flight;
 mod json;
 mod keys;
 mod log;
@@ -53,13 +54,14 @@ use tokio::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::request::RequestId;
 use disk::{Disk, Real};
+use flight::{Recorder, Slot, Sweeper};
 use log::Log;
 use queue::Shared;
 
 /// When an intent counts as recorded.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Durability {
-    /// When the kernel has it: it survives the death of the process, not of the machine.
+    /// When the flight recorder has it: it survives the death of the process, not of the machine.
     Buffered,
     /// When the disk has it.
     #[default]
@@ -87,6 +89,9 @@ pub struct Settings {
     pub reconcile: ReconcileSettings,
 }
 
+/// The most places that a queue has; the flight recorder has a slot for each.
+const MOST_PLACES: usize = 1 << 24;
+
 /// Takes records. Clones share one log.
 #[derive(Clone, Debug)]
 pub struct Auditor {
@@ -108,18 +113,26 @@ impl Auditor {
     }
 
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
-        let log = Log::open(
+        let folder = flight::folder(&settings.directory);
+        let mut log = Log::open(
             settings.directory,
             &settings.tree,
             settings.clock.clone(),
             disk,
         )?;
-        let shared = Arc::new(Shared::new(
-            settings.clock,
-            settings.admission,
-            settings.queue,
-        ));
-        let writer = Writer::start(Arc::clone(&shared), log)?;
+        // Before a file is made: those of the dead may hold the room for it.
+        let mut sweeper = Sweeper::new(folder.clone());
+        let closed = sweeper.begin(&mut log).unwrap_or_else(|error| {
+            tracing::error!(%error, "requests of a process that ended cannot be closed yet");
+            0
+        });
+        let places = settings.queue.clamp(1, MOST_PLACES);
+        let recorder = Recorder::make(&folder, places, settings.clock.now());
+        let recorder = recorder.map_err(OpenError::Flight)?;
+        let shared = Shared::new(settings.clock, settings.admission, places, recorder);
+        shared.counters.unknown.store(closed, Ordering::Relaxed);
+        let shared = Arc::new(shared);
+        let writer = Writer::start(Arc::clone(&shared), log, sweeper)?;
         Ok((
             Self {
                 shared,
@@ -143,6 +156,7 @@ impl Auditor {
             durability: self.durability,
             started,
             record: Box::default(),
+            slot: None,
             intended: false,
             open: true,
         })
@@ -227,6 +241,8 @@ pub struct Entry {
     durability: Durability,
     started: Instant,
     record: Box<Record>,
+    /// Where it is noted in the flight recorder, once it is.
+    slot: Option<Slot>,
     intended: bool,
     open: bool,
 }
@@ -240,6 +256,28 @@ impl Entry {
     /// When it was opened.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Notes in the flight recorder that the request, as it is known now, is about to be sent: if
+    /// the process is killed, the next one records that its end is unknown. An entry is noted once;
+    /// further calls do nothing, so that a request may be sent again.
+    ///
+    /// # Errors
+    /// When the recorder's file is lost; another takes its place within a second or so. The request
+    /// must not be sent.
+    pub fn note_in_flight(&mut self) -> Result<(), Unavailable> {
+        if self.slot.is_some() {
+            return Ok(());
+        }
+        let noted = self
+            .shared
+            .recorder
+            .note(&self.record, self.shared.clock.now());
+        if noted.is_err() {
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        self.slot = Some(noted?);
+        Ok(())
     }
 
     /// Records that the request, as it is known now, is about to be sent. Returns when that is
@@ -258,10 +296,17 @@ impl Entry {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Unavailable::Disk);
         }
-        let durable = self.durability == Durability::Strict;
-        self.shared
-            .push_and_wait(Kind::Intent, &self.record, false, durable)
-            .await?;
+        // First: an intent that is in no recorder is one whose process has ended.
+        self.note_in_flight()?;
+        match self.durability {
+            Durability::Strict => {
+                let recorded = self
+                    .shared
+                    .push_and_wait(Kind::Intent, &self.record, false, true);
+                recorded.await?;
+            }
+            Durability::Buffered => self.shared.push(Kind::Intent, &self.record, false)?,
+        }
         self.intended = true;
         Ok(())
     }
@@ -276,7 +321,8 @@ impl Entry {
         self.record.code = Some(code);
         let micros = self.started.elapsed().as_micros();
         self.record.duration_us = Some(u64::try_from(micros).unwrap_or(u64::MAX));
-        if let Err(error) = self.shared.push(Kind::Request, &self.record, true) {
+        let slot = self.slot.take();
+        if let Err(error) = self.shared.push_outcome(&self.record, slot) {
             self.shared.counters.lost.fetch_add(1, Ordering::Relaxed);
             let request_id = self.record.request_id.as_ref().map(RequestId::as_str);
             tracing::error!(%error, request_id, "the outcome of a request was lost to the audit log");

@@ -28,6 +28,9 @@ pub(super) struct Gauges {
     audit_checkpoint_age: Gauge,
     audit_second_place_failing: Gauge,
     sinks: SinkGauges,
+    audit_in_flight: Gauge,
+    audit_flight_slots: Gauge,
+    audit_closed_unknown: Gauge,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -134,6 +137,19 @@ impl Gauges {
                 "audit_second_place_failing",
                 "1 while checkpoints do not get to the second place",
                 &self.audit_second_place_failing,
+                "audit_flight_slots_used",
+                "Requests that are noted in the flight recorder",
+                &self.audit_in_flight,
+            ),
+            (
+                "audit_flight_slots",
+                "How many requests the flight recorder can hold",
+                &self.audit_flight_slots,
+            ),
+            (
+                "audit_closed_unknown",
+                "Requests of processes that had died, closed as unknown by this one",
+                &self.audit_closed_unknown,
             ),
             (
                 "frozen",
@@ -327,6 +343,9 @@ impl Gauges {
         let failing = u64::from(stats.second_place_failing);
         set(&self.audit_second_place_failing, failing);
         self.sinks.read(auditor);
+        set(&self.audit_in_flight, stats.in_flight);
+        set(&self.audit_flight_slots, stats.flight_slots);
+        set(&self.audit_closed_unknown, stats.closed_unknown);
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

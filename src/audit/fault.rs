@@ -124,6 +124,12 @@ pub enum OpenError {
     /// The keys that verify checkpoints cannot be read.
     #[error("{0}. Put back what was there, or delete the line")]
     Verifiers(Unusable),
+    /// The flight recorder cannot be made.
+    #[error(
+        "the flight recorder: {0}. The user that the gateway runs as must own the folder `flight` \
+         in the audit directory, and the disk needs about 1 KiB for each place of `[audit] queue`"
+    )]
+    Flight(Fault),
     /// A file in the directory cannot be used.
     #[error("{0}. The user that the gateway runs as must own the audit directory and its files")]
     File(#[from] Fault),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
+use serde_json::Value;
 
 /// The hex digits of a hash that stand in a cut mark.
 const HASH_DIGITS: usize = 16;
@@ -60,13 +61,49 @@ pub(super) fn text(out: &mut Vec<u8>, text: &str, limit: usize) {
         escape(out, text);
     } else {
         escape(out, start(text, limit));
-        out.extend_from_slice(b"~cut:");
-        number(out, u64::try_from(text.len()).unwrap_or(u64::MAX));
-        out.extend_from_slice(b":sha256:");
-        let hash = hex::encode(digest::digest(&digest::SHA256, text.as_bytes()));
-        out.extend(hash.bytes().take(HASH_DIGITS));
+        out.extend_from_slice(cut_mark(text).as_bytes());
     }
     out.push(b'"');
+}
+
+/// What stands behind the start of a text that was cut.
+pub(super) fn cut_mark(text: &str) -> String {
+    let hash = hex::encode(digest::digest(&digest::SHA256, text.as_bytes()));
+    let hash = hash.get(..HASH_DIGITS).unwrap_or_default();
+    format!("~cut:{}:sha256:{hash}", text.len())
+}
+
+/// Writes any value, with its texts as [`text`] writes them.
+pub(super) fn value(out: &mut Vec<u8>, value: &Value, limit: usize) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Value::String(string) => text(out, string, limit),
+        Value::Array(values) => {
+            out.push(b'[');
+            for (index, each) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                self::value(out, each, limit);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            out.push(b'{');
+            for (index, (name, each)) in members.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                text(out, name, limit);
+                out.push(b':');
+                self::value(out, each, limit);
+            }
+            out.push(b'}');
+        }
+    }
 }
 
 /// Whether a character never stands raw in a record or on a terminal: it moves the cursor, turns
@@ -79,7 +116,7 @@ pub(super) fn is_hidden(char: char) -> bool {
 }
 
 /// The longest start of `text` that has at most `limit` bytes and ends between characters.
-fn start(text: &str, limit: usize) -> &str {
+pub(super) fn start(text: &str, limit: usize) -> &str {
     let end = (0..=limit)
         .rev()
         .find(|&end| text.is_char_boundary(end))

@@ -12,6 +12,9 @@ mod rebuild;
 mod settle;
 mod sign;
 mod tree;
+mod unfinished;
+
+pub(super) use unfinished::Unfinished;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};

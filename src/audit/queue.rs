@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::{Duration, Instant};
 
+use super::flight::{Recorder, Slot};
 use super::record::{Kind, Record};
 use crate::clock::{Clock, Timestamp};
 
@@ -72,6 +73,14 @@ pub struct Stats {
     pub uncovered_for: Duration,
     /// Whether checkpoints do not get to the second place.
     pub second_place_failing: bool,
+    /// Requests that are noted in the flight recorder.
+    pub in_flight: u64,
+    /// How many it can hold.
+    pub flight_slots: u64,
+    /// Requests of processes that had ended, which this one closed as [`Code::Unknown`].
+    ///
+    /// [`Code::Unknown`]: super::Code::Unknown
+    pub closed_unknown: u64,
 }
 
 /// Who waits for a record.
@@ -84,6 +93,8 @@ pub(super) struct Waiter {
 struct Item {
     end: usize,
     place: bool,
+    /// Holds the note of the request whose outcome this is.
+    slot: Option<Slot>,
     waiter: Option<Waiter>,
 }
 
@@ -97,11 +108,18 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Adds a record's body; `place` says whether it holds a place in the queue.
-    pub(super) fn push(&mut self, body: &[u8], place: bool, waiter: Option<Waiter>) {
+    pub(super) fn push(
+        &mut self,
+        body: &[u8],
+        place: bool,
+        slot: Option<Slot>,
+        waiter: Option<Waiter>,
+    ) {
         self.bytes.extend_from_slice(body);
         self.items.push(Item {
             end: self.bytes.len(),
             place,
+            slot,
             waiter,
         });
     }
@@ -145,9 +163,10 @@ impl Batch {
             .any(|item| item.waiter.as_ref().is_some_and(|waiter| waiter.durable))
     }
 
-    /// Tells all who wait that their records are written, and empties the batch. Returns the
-    /// places that are free again.
-    pub(super) fn succeed(&mut self) -> usize {
+    /// Tells all who wait that their records are written, gives back the slots, and empties the
+    /// batch. Returns the places that are free again.
+    pub(super) fn succeed(&mut self, recorder: &Recorder) -> usize {
+        recorder.land(self.items.iter_mut().filter_map(|item| item.slot.take()));
         let places = self.items.iter().filter(|item| item.place).count();
         for waiter in self.items.drain(..).filter_map(|item| item.waiter) {
             // Whoever went away needs no answer.
@@ -171,7 +190,7 @@ impl Batch {
                 waiter.done.send(Err(Unavailable::Disk)).ok();
             } else {
                 let body = self.bytes.get(start..item.end).unwrap_or_default();
-                kept.push(body, item.place, None);
+                kept.push(body, item.place, item.slot, None);
             }
         }
         *self = kept;
@@ -195,6 +214,7 @@ pub(super) struct Queue {
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) admission: Duration,
+    pub(super) recorder: Recorder,
     /// The version of the present configuration.
     pub(super) config: ArcSwapOption<Arc<str>>,
     pub(super) places: Semaphore,
@@ -224,15 +244,22 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) next_seq: AtomicU64,
+    pub(super) unknown: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, admission: Duration, places: usize) -> Self {
+    pub(super) fn new(
+        clock: Clock,
+        admission: Duration,
+        places: usize,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             clock,
             admission,
+            recorder,
             config: ArcSwapOption::empty(),
-            places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
+            places: Semaphore::new(places),
             queue: Mutex::default(),
             wake: Condvar::new(),
             died: Notify::new(),
@@ -276,7 +303,16 @@ impl Shared {
 
     /// Queues a record that nobody waits for.
     pub(super) fn push(&self, kind: Kind, record: &Record, place: bool) -> Result<(), Unavailable> {
-        self.enqueue(kind, record, place, None)
+        self.enqueue(kind, record, place, None, None)
+    }
+
+    /// Queues the outcome of a request, with the slot of its note.
+    pub(super) fn push_outcome(
+        &self,
+        record: &Record,
+        slot: Option<Slot>,
+    ) -> Result<(), Unavailable> {
+        self.enqueue(Kind::Request, record, true, slot, None)
     }
 
     /// Queues a record and waits until it is written, or durable. It is dropped if it cannot be.
@@ -288,7 +324,8 @@ impl Shared {
         durable: bool,
     ) -> Result<(), Unavailable> {
         let (done, outcome) = oneshot::channel();
-        let queued = self.enqueue(kind, record, place, Some(Waiter { done, durable }));
+        let waiter = Some(Waiter { done, durable });
+        let queued = self.enqueue(kind, record, place, None, waiter);
         let result = match queued {
             Ok(()) => match tokio::time::timeout(COMMIT_WAIT, outcome).await {
                 // A writer that died dropped the other end.
@@ -323,6 +360,7 @@ impl Shared {
         kind: Kind,
         record: &Record,
         place: bool,
+        slot: Option<Slot>,
         waiter: Option<Waiter>,
     ) -> Result<(), Unavailable> {
         let body = self.body(kind, record);
@@ -337,7 +375,7 @@ impl Shared {
         }
         let wake = queue.batch.is_empty() || awaited && !queue.urgent;
         queue.urgent |= awaited;
-        queue.batch.push(&body, place, waiter);
+        queue.batch.push(&body, place, slot, waiter);
         self.counters.queued.fetch_add(1, Ordering::Relaxed);
         drop(queue);
         if wake {
@@ -378,6 +416,8 @@ impl Shared {
         let counters = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let uncovered = *self.uncovered_since.lock();
+        let (used, slots) = self.recorder.used();
+        let long = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Stats {
             queued: read(&counters.queued),
             written: read(&counters.written),
@@ -391,6 +431,9 @@ impl Shared {
             covered: *self.covered.borrow(),
             uncovered_for: uncovered.map_or(Duration::ZERO, |since| since.elapsed()),
             second_place_failing: self.second_place_failing.load(Ordering::Relaxed),
+            in_flight: long(used),
+            flight_slots: long(slots),
+            closed_unknown: read(&counters.unknown),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod write;
 
+pub(super) use write::put_subject;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;

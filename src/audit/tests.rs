@@ -1,6 +1,7 @@
 pub(super) mod disk;
 mod failures;
 mod once;
+mod flight;
 mod shared;
 pub(super) mod tree;
 
@@ -210,6 +211,7 @@ async fn buffered_intents_need_no_sync() {
     script.set(|state| state.hold = true);
     let mut entry = begin(&auditor, "r1").await;
     entry.intend().await.unwrap();
+    until("written", || auditor.stats().written == 1).await;
     assert_eq!(outline(folder.path()), ["intent:r1:-"]);
     script.set(|state| state.hold = false);
     drop(entry);

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
 use super::fault::{Fault, OpenError};
+use super::flight::Sweeper;
 use super::log::Log;
 use super::queue::{Batch, Health, Queue, Shared, Unavailable, Waiter};
 use super::record::{Kind, Record};
@@ -18,6 +19,8 @@ const GATHER: Duration = Duration::from_millis(1);
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How many bytes may be without a sync.
 const SYNC_BYTES: usize = 8 * 1024 * 1024;
+/// How often files are looked for that processes which ended left in the flight recorder.
+const SWEEP_EVERY: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(250);
 /// How often to try again when the process wants to end.
@@ -36,10 +39,17 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(shared: Arc<Shared>, log: Log) -> Result<Self, OpenError> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        log: Log,
+        sweeper: Sweeper,
+    ) -> Result<Self, OpenError> {
         let worker = Worker {
             shared: Arc::clone(&shared),
             log,
+            sweeper,
+            swept: Instant::now(),
+            stood: Instant::now(),
             pending: Batch::default(),
             last_tries: 0,
             orderly: false,
@@ -100,6 +110,11 @@ impl Drop for Writer {
 struct Worker {
     shared: Arc<Shared>,
     log: Log,
+    sweeper: Sweeper,
+    /// When it was looked for files of the dead.
+    swept: Instant,
+    /// When it was looked for our own.
+    stood: Instant,
     /// What was taken from the queue and is not written yet.
     pending: Batch,
     last_tries: u32,
@@ -120,13 +135,17 @@ impl Worker {
         loop {
             match self.gather() {
                 Phase::Over => break,
-                phase => self.commit(phase),
+                phase => {
+                    self.commit(phase);
+                    self.sweep(phase);
+                }
             }
         }
         if !self.shared.is_failing() {
             self.log.finish();
             self.publish_counts();
         }
+        self.shared.recorder.end();
         self.orderly = true;
     }
 
@@ -170,7 +189,8 @@ impl Worker {
 
     fn commit(&mut self, phase: Phase) {
         let failing = self.shared.is_failing();
-        if failing {
+        let grounded = self.stand(phase, failing).err();
+        if failing && grounded.is_none() {
             self.push_probe();
         }
         let due = self
@@ -180,13 +200,55 @@ impl Worker {
             || self.log.unsynced_bytes() >= SYNC_BYTES;
         let durable =
             due || failing || phase == Phase::Closing || self.pending.is_awaited_durable();
+        self.shared.recorder.writing_from(self.log.next());
         match self.log.commit(&self.pending, durable) {
-            Ok(()) => self.succeed(failing),
+            Ok(()) => self.succeed(failing, grounded),
             Err(fault) => self.fail(phase, failing, &fault),
         }
     }
 
-    fn succeed(&mut self, was_failing: bool) {
+    /// Looks after the flight recorder's file. Without one nothing is sent any more; what was
+    /// promised is still written.
+    fn stand(&mut self, phase: Phase, failing: bool) -> Result<(), Fault> {
+        if phase == Phase::Closing || !failing && self.stood.elapsed() < SYNC_EVERY {
+            return Ok(());
+        }
+        self.stood = Instant::now();
+        let Some(lost) = self.shared.recorder.stand(self.shared.clock.now())? else {
+            return Ok(());
+        };
+        tracing::error!(
+            lost,
+            "the flight recorder was meddled with; another takes its place"
+        );
+        let record = Record::event("audit.flight_lost", lost);
+        let body = self.shared.body(Kind::Admin, &record);
+        self.pending.push(&body, false, None, None);
+        self.shared.counters.queued.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes the requests of processes that shared the directory and have ended.
+    fn sweep(&mut self, phase: Phase) {
+        let due = self.swept.elapsed() >= SWEEP_EVERY && phase == Phase::Serving;
+        if !due || self.shared.is_failing() {
+            return;
+        }
+        self.swept = Instant::now();
+        let own = self.shared.recorder.path();
+        match self.sweeper.go_on(&mut self.log, &own) {
+            Ok(closed) => {
+                let unknown = &self.shared.counters.unknown;
+                unknown.fetch_add(closed, Ordering::Relaxed);
+                self.publish_counts();
+            }
+            Err(error) => {
+                tracing::error!(%error, "requests of a process that ended cannot be closed yet");
+            }
+        }
+    }
+
+    fn succeed(&mut self, was_failing: bool, grounded: Option<Fault>) {
         let written = self.count_pending();
         let shared = &self.shared;
         shared
@@ -196,11 +258,18 @@ impl Worker {
         shared.counters.queued.fetch_sub(written, Ordering::Relaxed);
         self.publish_counts();
         // Those who waited too long for this commit may have called it a failure.
-        if was_failing || shared.is_failing() {
+        if let Some(fault) = grounded {
+            shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+            if !was_failing {
+                tracing::error!(error = %fault, "nothing can be noted in the flight recorder: requests are refused");
+            }
+            shared.set_failing(&fault.to_string());
+        } else if was_failing || shared.is_failing() {
             tracing::info!("the audit log can be written again");
             shared.set_working();
         }
-        shared.places.add_permits(self.pending.succeed());
+        let places = self.pending.succeed(&shared.recorder);
+        shared.places.add_permits(places);
     }
 
     fn fail(&mut self, phase: Phase, was_failing: bool, fault: &Fault) {
@@ -234,6 +303,7 @@ impl Worker {
         self.pending.push(
             &body,
             false,
+            None,
             Some(Waiter {
                 done,
                 durable: true,

@@ -177,9 +177,14 @@ impl Exchange {
         })
     }
 
-    /// The request is being sent to the console, once more.
-    pub(super) fn sending(&mut self) {
+    /// The request is being sent to the console, once more. It is noted before the first time: only
+    /// what is noted is sent.
+    pub(super) fn sending(&mut self) -> Result<(), Unavailable> {
+        if let Some(entry) = &mut self.entry {
+            entry.note_in_flight()?;
+        }
         self.attempts += 1;
+        Ok(())
     }
 
     /// The origin that the caller reaches the gateway by.

@@ -324,7 +324,7 @@ impl<'a> Outbound<'a> {
         let request = self.request(body, lease, &exchange.peer)?;
         self.gateway
             .refuse_stopped(self.who, self.whom, self.permit)?;
-        exchange.sending();
+        exchange.sending()?;
         let started = Instant::now();
         let answer = self.console.send(request, exchange.body()).await;
         exchange.times.upstream += started.elapsed();

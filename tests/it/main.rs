@@ -33,6 +33,7 @@ mod harness;
 mod http2;
 mod identity;
 mod jwt;
+mod kills;
 mod limits;
 mod login;
 mod login_misuse;

@@ -117,7 +117,7 @@ impl Record {
     }
 }
 
-fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
+pub(in crate::audit) fn put_subject(out: &mut Vec<u8>, subject: &Subject) {
     out.push(b'{');
     text(out, "action", subject.action.map(Action::as_str));
     text(out, "user_uid", subject.user_uid.as_deref());

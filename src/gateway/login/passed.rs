@@ -232,7 +232,7 @@ impl Gateway {
         self.freezer.check_caller(None)?;
         exchange.intend().await?;
         self.freezer.check_caller(None)?;
-        exchange.sending();
+        exchange.sending()?;
         let started = Instant::now();
         let (console, logins) = (Arc::clone(console), Arc::clone(logins));
         let version = passthrough.client_version.clone();
