@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 use vspc_gateway::audit::{
-    Auditor, Code, Durability, Entry, Settings, Target, Writer, redact_query,
+    Auditor, Code, Durability, Entry, FileSettings, Settings, Target, Writer, redact_query,
 };
 use vspc_gateway::clock::Clock;
 use vspc_gateway::request::RequestId;
@@ -121,6 +121,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         queue: 65_536,
         admission: Duration::from_secs(10),
         clock: Clock::System,
+        files: FileSettings::default(),
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();
     (folder, auditor, writer)

@@ -14,6 +14,7 @@
 
 mod disk;
 mod fault;
+mod files;
 mod json;
 mod log;
 pub mod query;
@@ -25,6 +26,7 @@ mod segment;
 mod writer;
 
 pub use fault::{Fault, OpenError};
+pub use files::FileSettings;
 pub use queue::{Health, Stats, Unavailable};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub admission: Duration,
     /// Where stamps come from.
     pub clock: Clock,
+    /// How it is cut into files, and how long they are kept.
+    pub files: FileSettings,
 }
 
 /// Takes records. Clones share one log.
@@ -87,7 +91,12 @@ impl Auditor {
     }
 
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
-        let log = Log::open(settings.directory, settings.clock.clone(), disk)?;
+        let log = Log::open(
+            settings.directory,
+            settings.clock.clone(),
+            settings.files,
+            disk,
+        )?;
         let shared = Arc::new(Shared::new(
             settings.clock,
             settings.admission,

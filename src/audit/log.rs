@@ -6,6 +6,7 @@
 //! first makes all before it durable or carries it over, so a writer that finds a newer segment
 //! may forget what it held.
 
+mod rotate;
 mod settle;
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -15,11 +16,13 @@ use tokio::time::{Duration, Instant};
 
 use super::disk::{self, Disk, Lock};
 use super::fault::{Fault, OpenError};
+use super::files::FileSettings;
 use super::json;
 use super::queue::Batch;
 use super::record::{Kind, Record};
 use super::segment::{self, Segment};
 use crate::clock::Clock;
+use rotate::Rotation;
 
 /// Why the segment takes no more records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,6 +66,7 @@ pub(super) struct Log {
     rubbish: Option<u64>,
     /// Whether the directory has to be read again.
     rescan: bool,
+    rotation: Rotation,
     counts: Counts,
 }
 
@@ -71,6 +75,7 @@ impl Log {
     pub(super) fn open(
         directory: PathBuf,
         clock: Clock,
+        files: FileSettings,
         mut disk: Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
         std::fs::DirBuilder::new()
@@ -107,6 +112,7 @@ impl Log {
             spoiled: None,
             rubbish: None,
             rescan: false,
+            rotation: Rotation::new(files),
             counts: Counts::default(),
         };
         log.begin_at_end()?;
@@ -145,7 +151,9 @@ impl Log {
         let result = match self.lock.acquire() {
             Ok(changed) => {
                 self.rescan |= changed;
-                self.settle().and_then(|()| self.append(batch, durable))
+                self.settle()
+                    .and_then(|()| self.rotate())
+                    .and_then(|()| self.append(batch, durable))
             }
             Err(error) => Err(Fault::of("lock", &self.directory)(error)),
         };

@@ -1,5 +1,6 @@
 mod disk;
 mod failures;
+mod rotate;
 mod shared;
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,6 +21,7 @@ fn settings(directory: &Path) -> Settings {
         queue: 4096,
         admission: Duration::from_secs(5),
         clock: Clock::default(),
+        files: FileSettings::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::audit::read::Line;
 use crate::audit::record::Code;
-use crate::clock::Timestamp;
+use crate::audit::segment::stamp_of;
 
 use super::value::{self, Bound, Network, Pattern, Statuses};
 use super::view::{Scalar, View};
@@ -153,20 +153,6 @@ fn one(patterns: &[Pattern], members: &[&Scalar<'_>]) -> bool {
             Scalar::Other => false,
             Scalar::Text(text) => patterns.iter().any(|pattern| pattern.fits(text)),
         })
-}
-
-/// The stamp of a line that begins as the log is written, with `seq` and `time`.
-pub(super) fn stamp_of(line: &[u8]) -> Option<&[u8]> {
-    let rest = line.strip_prefix(b"{\"seq\":")?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let rest = rest.get(digits..)?.strip_prefix(b",\"time\":\"")?;
-    let (stamp, rest) = rest.split_at_checked(Timestamp::TEXT_LEN)?;
-    let form = b"0000-00-00T00:00:00.000000Z";
-    let has_form = stamp.iter().zip(form).all(|(byte, form)| match form {
-        b'0' => byte.is_ascii_digit(),
-        other => byte == other,
-    });
-    (has_form && rest.starts_with(b"\"")).then_some(stamp)
 }
 
 #[cfg(test)]

@@ -237,6 +237,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
     if queue.is_some_and(|queue| !(16..=1_000_000).contains(&queue)) {
         section.fault("queue", "must be between 16 and 1000000 records");
     }
+    let files = super::files::files(&mut section);
     section.finish();
     Some(audit::Settings {
         directory: directory?,
@@ -244,6 +245,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         queue: queue?,
         admission: admission?.0,
         clock: Clock::System,
+        files: files?,
     })
 }
 
