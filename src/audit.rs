@@ -16,6 +16,7 @@ mod disk;
 mod fault;
 mod files;
 mod json;
+mod keep;
 mod log;
 pub mod query;
 mod queue;
@@ -27,6 +28,7 @@ mod writer;
 
 pub use fault::{Fault, OpenError};
 pub use files::FileSettings;
+pub use keep::Kept;
 pub use queue::{Health, Stats, Unavailable};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};
@@ -42,6 +44,7 @@ use tokio::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::request::RequestId;
 use disk::{Disk, Real};
+use keep::Keeper;
 use log::Log;
 use queue::Shared;
 
@@ -76,6 +79,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Auditor {
     shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
     durability: Durability,
 }
 
@@ -92,9 +96,9 @@ impl Auditor {
 
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
         let log = Log::open(
-            settings.directory,
+            settings.directory.clone(),
             settings.clock.clone(),
-            settings.files,
+            settings.files.clone(),
             disk,
         )?;
         let shared = Arc::new(Shared::new(
@@ -103,9 +107,11 @@ impl Auditor {
             settings.queue,
         ));
         let writer = Writer::start(Arc::clone(&shared), log)?;
+        let keeper = Keeper::start(settings.directory, settings.files, Arc::clone(&shared));
         Ok((
             Self {
                 shared,
+                keeper: Arc::new(keeper),
                 durability: settings.durability,
             },
             writer,
@@ -172,6 +178,11 @@ impl Auditor {
     /// Whether the log takes records.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// How the files of the log stand.
+    pub fn kept(&self) -> Kept {
+        self.keeper.kept()
     }
 
     /// Counters and gauges.

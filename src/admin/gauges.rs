@@ -19,6 +19,10 @@ pub(super) struct Gauges {
     audit_syncs: Gauge,
     audit_refused: Gauge,
     audit_next_seq: Gauge,
+    audit_files: Gauge,
+    audit_file_bytes: Gauge,
+    audit_first_seq: Gauge,
+    audit_held_files: Gauge,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -107,6 +111,22 @@ impl Gauges {
                 "audit_next_seq",
                 "The number that the next record gets",
                 &self.audit_next_seq,
+            ),
+            ("audit_files", "Files of the log", &self.audit_files),
+            (
+                "audit_file_bytes",
+                "Bytes of the files of the log and their indexes",
+                &self.audit_file_bytes,
+            ),
+            (
+                "audit_first_seq",
+                "The number of the oldest record that is kept",
+                &self.audit_first_seq,
+            ),
+            (
+                "audit_held_files",
+                "Files kept beyond audit.retention since a sink or checkpoint is behind",
+                &self.audit_held_files,
             ),
             (
                 "frozen",
@@ -295,6 +315,14 @@ impl Gauges {
         set(&self.audit_syncs, stats.syncs);
         set(&self.audit_refused, stats.refused);
         set(&self.audit_next_seq, stats.next_seq);
+        let kept = auditor.kept();
+        set(&self.audit_files, kept.files);
+        set(&self.audit_file_bytes, kept.bytes);
+        set(&self.audit_first_seq, kept.first);
+        set(
+            &self.audit_held_files,
+            kept.held.map_or(0, |(_, files)| files),
+        );
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Duration;
 
 use super::record::{Kind, Record};
@@ -196,6 +196,8 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     /// Told when the writer dies unasked.
     pub(super) died: Notify,
+    /// How many records the latest checkpoint covers.
+    pub(super) covered: watch::Sender<u64>,
     pub(super) counters: Counters,
     is_failing: AtomicBool,
     failing: Mutex<Option<(Timestamp, Arc<str>)>>,
@@ -225,6 +227,7 @@ impl Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             died: Notify::new(),
+            covered: watch::Sender::new(0),
             counters: Counters::default(),
             is_failing: AtomicBool::new(false),
             failing: Mutex::new(None),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
@@ -230,6 +231,9 @@ pub struct Record {
     pub lease: Option<Fingerprint>,
     /// The identity that a `/users/logins` call concerned.
     pub subject: Option<Box<Subject>>,
+    /// The records that an event was about: of those that were removed, the first and the one after
+    /// the last.
+    pub range: Option<Range<u64>>,
     /// What else there is to say.
     pub detail: Option<Cow<'static, str>>,
 }
@@ -328,6 +332,13 @@ impl Record {
         if let Some(subject) = &self.subject {
             json::name(out, "subject");
             put_subject(out, subject);
+        }
+        if let Some(range) = &self.range {
+            json::name(out, "range");
+            out.push(b'{');
+            number(out, "first", Some(range.start));
+            number(out, "next", Some(range.end));
+            out.push(b'}');
         }
         text(out, "detail", self.detail.as_deref());
     }
@@ -469,6 +480,7 @@ mod tests {
                 key_fingerprint: Some("ff".to_owned()),
                 count: Some(2),
             })),
+            range: Some(3..9),
             detail: Some("more".into()),
         };
         let expected = json!({
@@ -484,7 +496,7 @@ mod tests {
             "subject": {"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",
                 "scopes": ["rest", "ui"], "read_only": true, "description": "d",
                 "key_fingerprint": "ff", "count": 2},
-            "detail": "more",
+            "range": {"first": 3, "next": 9}, "detail": "more",
         });
         assert_eq!(read(&record, Kind::Request), expected);
     }

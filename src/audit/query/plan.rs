@@ -24,6 +24,15 @@ pub(super) struct Span {
     began: Option<Timestamp>,
 }
 
+impl Span {
+    /// A file by its first record and the first of the file after it.
+    #[cfg(test)]
+    pub(super) fn new(first: u64, end: Option<u64>) -> Self {
+        let began = None;
+        Self { first, end, began }
+    }
+}
+
 /// The files to be read, in the order of reading, and the bytes that they have.
 pub(super) fn plan(
     directory: &Path,

@@ -55,7 +55,7 @@ pub(super) struct Subject<'a> {
 
 /// A member that is a text or a whole number.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(super) enum Scalar<'a> {
+pub(in crate::audit) enum Scalar<'a> {
     Number(u64),
     #[default]
     Other,
@@ -80,7 +80,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
 
 /// A member that is an object; the default one if it is anything else.
 #[derive(Default)]
-pub(super) struct Object<T>(pub(super) T);
+pub(in crate::audit) struct Object<T>(pub(in crate::audit) T);
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
