@@ -6,7 +6,9 @@
 //! disk is not what is measured.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::string_slice,
     reason = "a bench tells its figures, and may stop"
 )]
 

@@ -58,7 +58,7 @@ pub(super) enum Known {
 pub(super) struct Index {
     bytes: Vec<u8>,
     /// The values of each field and their numbers; none if they were too many.
-    names: Vec<Option<Vec<(u16, Box<str>)>>>,
+    names: Vec<Names>,
     blocks: Vec<Block>,
 }
 
@@ -167,9 +167,10 @@ impl Block {
     }
 }
 
+/// The values of a field, if they are not too many.
 type Names = Option<Vec<(u16, Box<str>)>>;
 
-#[expect(clippy::option_option, reason = "the outer one is a damaged index")]
+/// Reads the values of a field; none if the index is damaged.
 fn read_names(bytes: &mut Bytes<'_>) -> Option<Names> {
     let count = bytes.u32()?;
     if count == TOO_MANY {
