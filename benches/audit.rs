@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 use vspc_gateway::audit::{
-    Auditor, Code, Durability, Entry, Settings, Target, TreeSettings, Writer, redact_query,
+    Auditor, Code, Durability, Entry, FileSettings, Settings, Target, TreeSettings, Writer, redact_query,
 };
 use vspc_gateway::clock::Clock;
 use vspc_gateway::request::RequestId;
@@ -159,6 +159,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         clock: Clock::System,
         tree: TreeSettings::default(),
         sinks: Vec::new(),
+        files: FileSettings::default(),
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();
     (folder, auditor, writer)

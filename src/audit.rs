@@ -16,8 +16,10 @@ pub mod checkpoint;
 mod disk;
 pub mod export;
 mod fault;
+mod files;
 mod flight;
 mod json;
+mod keep;
 mod keys;
 mod log;
 pub mod note;
@@ -35,6 +37,8 @@ pub mod tree;
 mod writer;
 
 pub use fault::{Fault, OpenError};
+pub use files::FileSettings;
+pub use keep::Kept;
 pub use keys::{BadKey, TreeSettings, is_origin};
 pub use once::{NoteError, note_once};
 pub use queue::{Health, Stats, Unavailable};
@@ -55,6 +59,7 @@ use crate::clock::Clock;
 use crate::request::RequestId;
 use disk::{Disk, Real};
 use flight::{Recorder, Slot, Sweeper};
+use keep::Keeper;
 use log::Log;
 use queue::Shared;
 
@@ -87,6 +92,8 @@ pub struct Settings {
     pub sinks: Vec<sinks::Settings>,
     /// How it is compared with the consoles' own logs.
     pub reconcile: ReconcileSettings,
+    /// How it is cut into files, and how long they are kept.
+    pub files: FileSettings,
 }
 
 /// The most places that a queue has; the flight recorder has a slot for each.
@@ -96,6 +103,7 @@ const MOST_PLACES: usize = 1 << 24;
 #[derive(Clone, Debug)]
 pub struct Auditor {
     shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
     durability: Durability,
     sinks: Arc<sinks::Board>,
 }
@@ -115,9 +123,10 @@ impl Auditor {
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
         let folder = flight::folder(&settings.directory);
         let mut log = Log::open(
-            settings.directory,
+            settings.directory.clone(),
             &settings.tree,
             settings.clock.clone(),
+            settings.files.clone(),
             disk,
         )?;
         // Before a file is made: those of the dead may hold the room for it.
@@ -133,9 +142,11 @@ impl Auditor {
         shared.counters.unknown.store(closed, Ordering::Relaxed);
         let shared = Arc::new(shared);
         let writer = Writer::start(Arc::clone(&shared), log, sweeper)?;
+        let keeper = Keeper::start(settings.directory, settings.files, Arc::clone(&shared));
         Ok((
             Self {
                 shared,
+                keeper: Arc::new(keeper),
                 durability: settings.durability,
                 sinks: Arc::default(),
             },
@@ -209,6 +220,11 @@ impl Auditor {
     /// Whether the log takes records.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// How the files of the log stand.
+    pub fn kept(&self) -> Kept {
+        self.keeper.kept()
     }
 
     /// Counters and gauges.

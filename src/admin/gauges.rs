@@ -31,6 +31,10 @@ pub(super) struct Gauges {
     audit_in_flight: Gauge,
     audit_flight_slots: Gauge,
     audit_closed_unknown: Gauge,
+    audit_files: Gauge,
+    audit_file_bytes: Gauge,
+    audit_first_seq: Gauge,
+    audit_held_files: Gauge,
     tokens_held: Gauge,
     token_waiters: Gauge,
     sessions: Gauge,
@@ -123,6 +127,22 @@ impl Gauges {
                 "The number that the next record gets",
                 &self.audit_next_seq,
             ),
+            ("audit_files", "Files of the log", &self.audit_files),
+            (
+                "audit_file_bytes",
+                "Bytes of the files of the log and their indexes",
+                &self.audit_file_bytes,
+            ),
+            (
+                "audit_first_seq",
+                "The number of the oldest record that is kept",
+                &self.audit_first_seq,
+            ),
+            (
+                "audit_held_files",
+                "Files kept beyond audit.retention since a sink or checkpoint is behind",
+                &self.audit_held_files,
+            ),
             (
                 "audit_checkpoint_size",
                 "Records that the latest checkpoint of the audit log covers",
@@ -137,6 +157,8 @@ impl Gauges {
                 "audit_second_place_failing",
                 "1 while checkpoints do not get to the second place",
                 &self.audit_second_place_failing,
+            ),
+            (
                 "audit_flight_slots_used",
                 "Requests that are noted in the flight recorder",
                 &self.audit_in_flight,
@@ -346,6 +368,14 @@ impl Gauges {
         set(&self.audit_in_flight, stats.in_flight);
         set(&self.audit_flight_slots, stats.flight_slots);
         set(&self.audit_closed_unknown, stats.closed_unknown);
+        let kept = auditor.kept();
+        set(&self.audit_files, kept.files);
+        set(&self.audit_file_bytes, kept.bytes);
+        set(&self.audit_first_seq, kept.first);
+        set(
+            &self.audit_held_files,
+            kept.held.map_or(0, |(_, files)| files),
+        );
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

@@ -9,6 +9,7 @@
 mod begin;
 mod lines;
 mod rebuild;
+mod rotate;
 mod settle;
 mod sign;
 mod tree;
@@ -27,6 +28,7 @@ use self::tree::Tree;
 use super::checkpoint::Checkpoint;
 use super::disk::{self, Disk, Lock};
 use super::fault::{Fault, OpenError};
+use super::files::FileSettings;
 use super::json;
 use super::keys::{Keys, TreeSettings};
 use super::queue::Batch;
@@ -35,6 +37,7 @@ use super::second::{self, Known, SecondPlace};
 use super::segment::{self, Segment};
 use super::tree::Frontier;
 use crate::clock::Clock;
+use rotate::Rotation;
 
 /// Why the segment takes no more records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,6 +85,7 @@ pub(super) struct Log {
     rubbish: Option<u64>,
     /// Whether the directory has to be read again.
     rescan: bool,
+    rotation: Rotation,
     counts: Counts,
 }
 
@@ -91,6 +95,7 @@ impl Log {
         directory: PathBuf,
         settings: &TreeSettings,
         clock: Clock,
+        files: FileSettings,
         mut disk: Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
         std::fs::DirBuilder::new()
@@ -134,6 +139,7 @@ impl Log {
             spoiled: None,
             rubbish: None,
             rescan: false,
+            rotation: Rotation::new(files),
             counts: Counts::default(),
         };
         log.begin_at_end()?;
@@ -185,6 +191,7 @@ impl Log {
     fn commit_locked(&mut self, batch: &Batch, durable: bool) -> Result<(), Fault> {
         self.settle()?;
         self.look_at_notes();
+        self.rotate()?;
         let durable = durable || self.is_due(self.notices.len() + batch.len());
         self.append(batch, durable)?;
         self.sign_if_due();

@@ -3,10 +3,15 @@
 //! Nothing here takes the lock or changes a file. Only whole lines that are records are seen;
 //! whether any other line stands between them is not judged here.
 
+mod csv;
+
+pub use csv::Csv;
+
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tokio::time::Duration;
@@ -68,7 +73,11 @@ fn try_tail(directory: &Path, count: usize) -> io::Result<Tail> {
     // The first record that a later segment has.
     let mut end_seq = u64::MAX;
     for first in segment::list(directory)?.into_iter().rev() {
-        let file = File::open(segment::path(directory, first))?;
+        let file = match File::open(segment::path(directory, first)) {
+            // Old files are removed from the oldest on.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            result => result?,
+        };
         let len = segment::complete_len(&file, file.metadata()?.len())?;
         let mut back = LinesBack::new(&file, len);
         while lines.len() < count
@@ -83,7 +92,7 @@ fn try_tail(directory: &Path, count: usize) -> io::Result<Tail> {
         if follow.current.is_none() {
             follow.current = Some(Current {
                 first,
-                file,
+                file: Arc::new(file),
                 offset: len,
             });
         }
@@ -107,13 +116,17 @@ pub struct Follow {
 #[derive(Debug)]
 struct Current {
     first: u64,
-    file: File,
+    file: Arc<File>,
     offset: u64,
 }
 
 impl Follow {
     /// Sees the records from `next_seq` on; those before `offset` of the segment `first` were seen.
-    pub(super) fn from(directory: &Path, last: Option<(u64, File, u64)>, next_seq: u64) -> Self {
+    pub(super) fn from(
+        directory: &Path,
+        last: Option<(u64, Arc<File>, u64)>,
+        next_seq: u64,
+    ) -> Self {
         Self {
             directory: directory.to_owned(),
             current: last.map(|(first, file, offset)| Current {
@@ -155,7 +168,7 @@ impl Follow {
             }
             self.current = Some(Current {
                 first,
-                file,
+                file: Arc::new(file),
                 offset: 0,
             });
         }

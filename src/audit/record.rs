@@ -6,6 +6,7 @@ pub(super) use write::put_subject;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
@@ -237,6 +238,9 @@ pub struct Record {
     pub lease: Option<Fingerprint>,
     /// The identity that a `/users/logins` call concerned.
     pub subject: Option<Box<Subject>>,
+    /// The records that an event was about: of those that were removed, the first and the one after
+    /// the last.
+    pub range: Option<Range<u64>>,
     /// What else there is to say.
     pub detail: Option<Cow<'static, str>>,
 }
@@ -335,6 +339,7 @@ mod tests {
                 login_ids: vec![9, 10],
                 remembered: true,
             })),
+            range: Some(3..9),
             detail: Some("more".into()),
         };
         let target = json!({"uid": "00000000-0000-0000-0000-000000000001", "name": "ann",
@@ -354,7 +359,7 @@ mod tests {
             "reason": "ticket 7", "code": "ok", "status": 200, "bytes_in": 0, "bytes_out": 12,
             "duration_us": 34, "attempts": 1, "lease": lease.to_string(),
             "subject": subject,
-            "detail": "more",
+            "range": {"first": 3, "next": 9}, "detail": "more",
         });
         assert_eq!(read(&record, Kind::Request), expected);
     }

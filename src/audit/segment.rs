@@ -12,6 +12,7 @@ use aws_lc_rs::digest;
 
 use super::disk::{self, Disk, Lock, identity};
 use super::fault::Fault;
+use crate::clock::Timestamp;
 
 /// The end of a segment's name.
 const SUFFIX: &str = ".jsonl";
@@ -19,6 +20,8 @@ const SUFFIX: &str = ".jsonl";
 const BLOCK: u64 = 64 * 1024;
 /// The most bytes of a line: over ten times what the limits of a record allow.
 pub(super) const LINE_LIMIT: usize = 1024 * 1024;
+/// The bytes within which a record's stamp stands.
+pub(super) const STAMP_WITHIN: usize = 128;
 
 /// The path of the segment that begins with record `first`.
 pub(super) fn path(directory: &Path, first: u64) -> PathBuf {
@@ -56,6 +59,25 @@ pub(super) fn seq_of(line: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The stamp of a line that begins as the log is written, with `seq` and `time`.
+pub(super) fn stamp_of(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"{\"seq\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = rest.get(digits..)?.strip_prefix(b",\"time\":\"")?;
+    let (stamp, rest) = rest.split_at_checked(Timestamp::TEXT_LEN)?;
+    let form = b"0000-00-00T00:00:00.000000Z";
+    let has_form = stamp.iter().zip(form).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    (has_form && rest.starts_with(b"\"")).then_some(stamp)
+}
+
+/// The time of a line that begins as the log is written.
+pub(super) fn stamp(line: &[u8]) -> Option<Timestamp> {
+    Timestamp::parse(std::str::from_utf8(stamp_of(line)?).ok()?)
 }
 
 /// The `seq` of a line that is a whole record.

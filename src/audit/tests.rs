@@ -2,6 +2,7 @@ pub(super) mod disk;
 mod failures;
 mod once;
 mod flight;
+mod rotate;
 mod shared;
 pub(super) mod tree;
 
@@ -26,6 +27,7 @@ fn settings(directory: &Path) -> Settings {
         clock: Clock::default(),
         tree: TreeSettings::default(),
         sinks: Vec::new(),
+        files: FileSettings::default(),
     }
 }
 

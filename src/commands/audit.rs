@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::{Subcommand, ValueEnum};
 use vspc_gateway::audit;
-use vspc_gateway::audit::read::{POLL, Table, Tail, tail};
+use vspc_gateway::audit::read::{Csv, POLL, Table, Tail, tail};
 use vspc_gateway::config::Settings;
 
 use super::recorded;
@@ -40,13 +40,21 @@ pub(crate) enum AuditCommand {
         follow: bool,
         /// How; by default a table on a terminal, JSON lines elsewhere.
         #[arg(long, value_enum)]
-        format: Option<Format>,
+        format: Option<RecordFormat>,
     },
+}
+
+/// How a command prints what it was told.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Table,
 }
 
 /// How records are printed.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum RecordFormat {
+    Csv,
     Json,
     Table,
 }
@@ -77,7 +85,7 @@ fn print_tail(
     file: &ConfigFile,
     lines: usize,
     goes_on: bool,
-    format: Option<Format>,
+    format: Option<RecordFormat>,
 ) -> Result<(), Stop> {
     let settings = load(file)?;
     let unreadable = |error| unreadable(&settings, &error);
@@ -137,18 +145,18 @@ impl From<io::Error> for Stop {
 /// Prints records.
 struct Printer {
     out: Box<dyn Write>,
-    format: Format,
+    format: RecordFormat,
 }
 
 impl Printer {
     /// Prints the head of a table, if it is to be one.
-    fn new(format: Option<Format>) -> io::Result<Self> {
+    fn new(format: Option<RecordFormat>) -> io::Result<Self> {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let by_default = if is_terminal {
-            Format::Table
+            RecordFormat::Table
         } else {
-            Format::Json
+            RecordFormat::Json
         };
         // On a terminal, line by line.
         let mut out: Box<dyn Write> = if is_terminal {
@@ -157,19 +165,22 @@ impl Printer {
             Box::new(BufWriter::new(stdout))
         };
         let format = format.unwrap_or(by_default);
-        if format == Format::Table {
-            Table.header(&mut out)?;
+        match format {
+            RecordFormat::Csv => Csv.header(&mut out)?,
+            RecordFormat::Json => {}
+            RecordFormat::Table => Table.header(&mut out)?,
         }
         Ok(Self { out, format })
     }
 
     fn print(&mut self, seq: u64, json: &[u8]) -> io::Result<()> {
         match self.format {
-            Format::Json => self
+            RecordFormat::Csv => Csv.row(seq, json, &mut self.out),
+            RecordFormat::Json => self
                 .out
                 .write_all(json)
                 .and_then(|()| self.out.write_all(b"\n")),
-            Format::Table => Table.row(seq, json, &mut self.out),
+            RecordFormat::Table => Table.row(seq, json, &mut self.out),
         }
     }
 

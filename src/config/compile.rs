@@ -7,6 +7,7 @@ mod connections;
 mod console_tls;
 pub(super) mod consoles;
 pub(super) mod credentials;
+mod files;
 mod issuers;
 mod listeners;
 mod login;

@@ -164,6 +164,20 @@ fn single_faults_say_what_would_be_right() {
             "audit.checkpoints.file: is missing",
         ),
         (
+            "directory = \"audit\"\nretention = \"23h\"",
+            "audit.retention: must be at least 1d",
+        ),
+        (
+            "directory = \"audit\"",
+            "directory = \"audit\"\nsegment_size = \"1KiB\"",
+            "audit.segment_size: must be between 64KiB and 64GiB",
+        ),
+        (
+            "directory = \"audit\"",
+            "directory = \"audit\"\nsegment_time = \"30s\"",
+            "audit.segment_time: must be at least 1m",
+        ),
+        (
             "name = \"main\"",
             "name = \"main\"\nconnect_timeout = \"0s\"",
             "must be above zero",

@@ -344,6 +344,7 @@ async fn sigquit_without_a_successor_and_sighup_end_nothing() {
 async fn an_upgrade_under_load_fails_no_request_and_leaves_one_log() {
     let simulator = simulator().await;
     let home = Home::new(&simulator.url());
+    home.edit("[audit]", "[audit]\nsegment_size = \"64KiB\"");
     let mut old = home.start().await;
     let login = log_in(home.address).await;
     let load = Load::start(home.address);
@@ -370,6 +371,15 @@ async fn an_upgrade_under_load_fails_no_request_and_leaves_one_log() {
     assert_eq!(seen.failures, Vec::<String>::new());
     let records = home.records();
     assert_gapless(&records);
+    let files = std::fs::read_dir(home.audit_folder()).unwrap();
+    let files = files.filter(|file| {
+        file.as_ref()
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|end| end == "jsonl")
+    });
+    assert!(files.count() > 2, "no file was followed by another");
     assert_eq!(count(&records, "operation", "process.started"), 2);
     let handed_over = records
         .iter()

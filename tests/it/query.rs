@@ -19,8 +19,14 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With more lines of `[audit]`.
+    async fn start_with(lines: &str) -> Self {
         let simulator = Simulator::start(unsigned()).await.unwrap();
         let home = Home::new(&simulator.url());
+        home.edit("[audit]", &format!("[audit]\n{lines}"));
         let gateway = home.start().await;
         Self {
             _simulator: simulator,
@@ -306,7 +312,7 @@ async fn damage_is_told_at_the_end_and_fails_only_a_strict_query() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_being_written_is_read_whole_and_followed() {
-    let world = World::start().await;
+    let world = World::start_with("segment_size = \"64KiB\"").await;
     let mut followed = follow(&world.home, &["--client", "billing", "--limit", "40"]);
     let address = world.home.address;
     let load = tokio::spawn(async move {
@@ -459,4 +465,29 @@ async fn a_login_leads_to_the_calls_that_were_made_with_it() {
         world.outline(&["--operation", "POST /token", "--refused"]),
         ["POST token"]
     );
+}
+
+#[tokio::test]
+async fn a_text_is_found_in_any_value_and_columns_are_those_of_spreadsheets() {
+    let world = World::start().await;
+    world.call(ZABBIX, "acme", "GET", "/api/v3/users/me").await;
+    world
+        .call(BILLING, "acme", "GET", "/api/v3/about,%3D1")
+        .await;
+    world.recorded(2).await;
+    assert_eq!(world.outline(&["--text", "USERS/m"]), ["GET me"]);
+    assert_eq!(world.outline(&["--text", "users*/me"]).len(), 1);
+    assert_eq!(
+        world.outline(&["--text", "operation", "--kind", "request"]),
+        [""; 0]
+    );
+    assert_eq!(world.query(&["--text", ""]).status.code(), Some(64));
+
+    let done = world.query(&["--kind", "request", "--format", "csv"]);
+    let text = String::from_utf8(done.stdout).unwrap();
+    let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("seq,time,kind,request_id,"), "{text}");
+    assert!(lines[1].contains(",zabbix,"), "{text}");
+    assert!(lines[2].contains(",\"/api/v3/about,%3D1\","), "{text}");
 }

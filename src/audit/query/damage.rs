@@ -167,6 +167,29 @@ impl Sequence {
         }
     }
 
+    /// Sees records that follow one another without a gap.
+    pub(super) fn see_all(&mut self, seqs: RangeInclusive<u64>, damage: &mut Damage) {
+        let (low, high) = seqs.into_inner();
+        match self.order {
+            Order::NewestFirst => {
+                self.see(high, damage);
+                if self.edge == Some(high) {
+                    self.edge = Some(low);
+                } else {
+                    (low..high).rev().for_each(|seq| self.see(seq, damage));
+                }
+            }
+            Order::OldestFirst => {
+                self.see(low, damage);
+                if self.edge == Some(low.saturating_add(1)) {
+                    self.edge = Some(high.saturating_add(1));
+                } else {
+                    (low..=high).skip(1).for_each(|seq| self.see(seq, damage));
+                }
+            }
+        }
+    }
+
     /// Sees the end of the file, which is its start when it is read from the last record on.
     pub(super) fn finish(&self, damage: &mut Damage) {
         match (self.order, self.edge, self.end) {

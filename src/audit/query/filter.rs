@@ -2,8 +2,9 @@
 
 use crate::audit::read::Line;
 use crate::audit::record::Code;
-use crate::clock::Timestamp;
+use crate::audit::segment::stamp_of;
 
+use super::text;
 use super::value::{self, Bound, Network, Pattern, Statuses};
 use super::view::{Scalar, View};
 
@@ -65,6 +66,8 @@ pub struct Filter {
     pub subject: Vec<Pattern>,
     /// The rule that allowed or denied.
     pub rule: Vec<Pattern>,
+    /// What stands in any of the record's values.
+    pub text: Vec<Pattern>,
 }
 
 /// Says that a line is no JSON object.
@@ -96,7 +99,46 @@ impl Filter {
     pub(super) fn fits(&self, json: &[u8]) -> Result<bool, NoRecord> {
         let view: View<'_> = serde_json::from_slice(json).map_err(|_| NoRecord)?;
         let fits_time = stamp_of(json).is_some() || self.fits_time(&view.time);
-        Ok(fits_time && self.fits_result(&view) && self.fits_texts(&view))
+        let fits = fits_time && self.fits_result(&view) && self.fits_texts(&view);
+        Ok(fits && (self.text.is_empty() || text::has(json, &self.text)?))
+    }
+
+    /// Whether nothing but numbers and times is asked for.
+    pub(super) fn is_range(&self) -> bool {
+        // Each by its name, so that none is forgotten here.
+        let Self {
+            since: _,
+            until: _,
+            from_seq: _,
+            to_seq: _,
+            refused,
+            status,
+            source,
+            client,
+            tenant,
+            console,
+            target,
+            user,
+            operation,
+            method,
+            path,
+            code,
+            kind,
+            request_id,
+            session,
+            credential,
+            principal,
+            grant,
+            action,
+            subject,
+            rule,
+            text,
+        } = self;
+        let texts = [
+            client, tenant, console, target, user, operation, method, path, code, kind, request_id,
+            session, credential, principal, grant, action, subject, rule, text,
+        ];
+        !refused && status.is_empty() && source.is_empty() && texts.into_iter().all(Vec::is_empty)
     }
 
     /// Whether a stamp of another form, or in another place, is in the times.
@@ -159,20 +201,6 @@ fn one(patterns: &[Pattern], members: &[&Scalar<'_>]) -> bool {
             Scalar::Other => false,
             Scalar::Text(text) => patterns.iter().any(|pattern| pattern.fits(text)),
         })
-}
-
-/// The stamp of a line that begins as the log is written, with `seq` and `time`.
-pub(super) fn stamp_of(line: &[u8]) -> Option<&[u8]> {
-    let rest = line.strip_prefix(b"{\"seq\":")?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let rest = rest.get(digits..)?.strip_prefix(b",\"time\":\"")?;
-    let (stamp, rest) = rest.split_at_checked(Timestamp::TEXT_LEN)?;
-    let form = b"0000-00-00T00:00:00.000000Z";
-    let has_form = stamp.iter().zip(form).all(|(byte, form)| match form {
-        b'0' => byte.is_ascii_digit(),
-        other => byte == other,
-    });
-    (has_form && rest.starts_with(b"\"")).then_some(stamp)
 }
 
 #[cfg(test)]

@@ -2,18 +2,16 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::filter::stamp_of;
-use super::{Bound, Filter, Order, Reach, value};
-use crate::audit::segment::{self, At};
+use super::{Bound, Filter, Order, Reach};
+use crate::audit::segment;
 use crate::clock::Timestamp;
 
 /// How far a clock may have been set back, in microseconds, without a record being overlooked: a
 /// day is more than any error of a time zone.
 const SET_BACK: i64 = 24 * 3600 * 1_000_000;
-/// The bytes within which a record's stamp stands.
-const STAMP_WITHIN: usize = 128;
 
 /// A file of the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +22,15 @@ pub(super) struct Span {
     pub(super) end: Option<u64>,
     /// When it began, if its first line says so.
     began: Option<Timestamp>,
+}
+
+impl Span {
+    /// A file by its first record and the first of the file after it.
+    #[cfg(test)]
+    pub(super) fn new(first: u64, end: Option<u64>) -> Self {
+        let began = None;
+        Self { first, end, began }
+    }
 }
 
 /// The files to be read, in the order of reading, and the bytes that they have.
@@ -90,21 +97,9 @@ fn leave_out_by_time(spans: &mut Vec<Span>, filter: &Filter) {
 /// The stamp of a file's first line. What is not known leaves nothing out.
 fn began(directory: &Path, first: u64) -> Option<Timestamp> {
     let file = File::open(segment::path(directory, first)).ok()?;
-    let mut start = Vec::with_capacity(STAMP_WITHIN);
-    let limit = u64::try_from(STAMP_WITHIN).unwrap_or(u64::MAX);
-    io::Read::read_to_end(
-        &mut io::Read::take(
-            At {
-                file: &file,
-                offset: 0,
-            },
-            limit,
-        ),
-        &mut start,
-    )
-    .ok()?;
-    let stamp = str::from_utf8(stamp_of(&start)?).ok()?;
-    value::timestamp(stamp)
+    let mut start = [0; segment::STAMP_WITHIN];
+    let read = file.read_at(&mut start, 0).ok()?;
+    segment::stamp(start.get(..read)?)
 }
 
 #[cfg(test)]

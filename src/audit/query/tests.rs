@@ -251,7 +251,7 @@ fn following_a_log_that_has_not_begun_sees_its_first_record() {
 #[derive(Clone, Debug)]
 struct Log(Vec<(u64, String)>);
 
-fn any_line(seq: u64) -> impl Strategy<Value = String> {
+fn any_record(seq: u64) -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["acme", "Acme", "globex", "é\u{1}"]);
     let record = (
         prop::option::of(name),
@@ -261,7 +261,7 @@ fn any_line(seq: u64) -> impl Strategy<Value = String> {
         prop::option::of(0..4_u64),
         any::<bool>(),
     );
-    let record = record.prop_map(move |(tenant, second, status, source, login, elsewhere)| {
+    record.prop_map(move |(tenant, second, status, source, login, elsewhere)| {
         let rest = json!({"tenant": tenant, "status": status, "source": source, "subject": {"login_id": login},
             "path": format!("/a/{second}"), "more": [1]});
         let rest = rest.to_string();
@@ -272,14 +272,17 @@ fn any_line(seq: u64) -> impl Strategy<Value = String> {
         } else {
             format!("{{\"seq\":{seq},{time},{rest}}}\n")
         }
-    });
+    })
+}
+
+fn any_line(seq: u64) -> impl Strategy<Value = String> {
     let rubbish = prop::sample::select(vec![
         "\n".to_owned(),
         "rubbish\n".to_owned(),
         format!("{{\"seq\":{seq},\"tenant\":\"acme\"\n"),
         format!("{{\"seq\":0{seq},\"tenant\":\"acme\"}}\n"),
     ]);
-    prop_oneof![9 => record, 1 => rubbish]
+    prop_oneof![9 => any_record(seq), 1 => rubbish]
 }
 
 fn any_log() -> impl Strategy<Value = Log> {
@@ -324,6 +327,7 @@ struct Asked {
     logins: Vec<u64>,
     seconds: (Option<i64>, Option<i64>),
     seqs: (Option<u64>, Option<u64>),
+    text: Option<&'static str>,
 }
 
 fn any_asked() -> impl Strategy<Value = Asked> {
@@ -347,9 +351,15 @@ fn any_asked() -> impl Strategy<Value = Asked> {
             prop::option::weighted(0.3, 0..30_u64),
             prop::option::weighted(0.3, 5..60_u64),
         ),
+        prop::option::weighted(
+            0.3,
+            prop::sample::select(vec![
+                "CME", "/a/1", "403", "é\u{1}", "lobe", "0.0.", "tenant",
+            ]),
+        ),
     )
         .prop_map(
-            |(tenants, statuses, in_ten, path_end, logins, seconds, seqs)| Asked {
+            |(tenants, statuses, in_ten, path_end, logins, seconds, seqs, text)| Asked {
                 tenants,
                 statuses,
                 in_ten,
@@ -357,6 +367,7 @@ fn any_asked() -> impl Strategy<Value = Asked> {
                 logins,
                 seconds,
                 seqs,
+                text,
             },
         )
 }
@@ -394,6 +405,11 @@ impl Asked {
             until: self.seconds.1.map(at),
             from_seq: self.seqs.0,
             to_seq: self.seqs.1,
+            text: self
+                .text
+                .map(|text| Pattern::within(text).unwrap())
+                .into_iter()
+                .collect(),
             ..Filter::default()
         }
     }
@@ -423,6 +439,20 @@ impl Asked {
             && self.seconds.1.is_none_or(|second| time < stamp(second))
             && self.seqs.0.is_none_or(|from| from <= seq)
             && self.seqs.1.is_none_or(|to| seq <= to)
+            && self
+                .text
+                .is_none_or(|text| has(record, &text.to_lowercase()))
+    }
+}
+
+/// Whether a value has a text in it.
+fn has(value: &Value, text: &str) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(|value| has(value, text)),
+        Value::Object(members) => members.values().any(|value| has(value, text)),
+        Value::Null | Value::Bool(_) => false,
+        Value::Number(number) => number.to_string().contains(text),
+        Value::String(value) => value.to_lowercase().contains(text),
     }
 }
 
@@ -460,7 +490,7 @@ proptest! {
         let mut expected = naive(&log);
         expected.retain(|line| asked.takes(&serde_json::from_str(line).unwrap()));
         for order in [Order::OldestFirst, Order::NewestFirst] {
-            let query = Query { filter: asked.filter(), order, limit, reach };
+            let query = Query { filter: asked.filter(), order, limit, reach, counts: false };
             let first = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap();
             prop_assert_eq!(scan(&folder, query).0, expected.iter().take(first).cloned().collect::<Vec<_>>());
             expected.reverse();
@@ -468,69 +498,56 @@ proptest! {
     }
 }
 
-/// Tells how fast a log of a million records is read: `--ignored --nocapture`, with optimizations.
-#[test]
-#[ignore = "measures"]
-#[expect(clippy::print_stdout, reason = "it tells what it measured")]
-fn speed() {
-    const RECORDS: u64 = 1_000_000;
-    let folder = TempDir::new().unwrap();
-    let mut log = io::BufWriter::new(File::create(segment::path(folder.path(), 0)).unwrap());
-    for seq in 0..RECORDS {
-        let stamp = stamp(i64::try_from(seq / 100).unwrap());
-        let client = ["zabbix", "billing", "reports"][usize::try_from(seq % 3).unwrap()];
-        writeln!(
-            log,
-            "{{\"seq\":{seq},\"time\":\"{stamp}\",\"kind\":\"request\",\"request_id\":\"01M8038X919W8R0GHFVH{seq:06}\",\
-             \"client\":\"{client}\",\"credential\":\"api_key:59bc8e07\",\"source\":\"127.0.0.1\",\"tenant\":\"acme\",\
-             \"console\":\"main\",\"target\":{{\"uid\":\"b3ffc78b-7982-44f3-ae66-1384415f2bea\"}},\
-             \"operation\":\"GET /organizations/companies\",\"method\":\"GET\",\
-             \"path\":\"/api/v3/organizations/companies\",\"query\":\"limit=100&offset=0\",\
-             \"rule\":\"clients.zabbix.allow[0]\",\"code\":\"ok\",\"status\":200,\"bytes_in\":0,\"bytes_out\":1380,\
-             \"duration_us\":1851,\"attempts\":1,\"lease\":\"6aeec171c2ad3804\"}}"
-        )
-        .unwrap();
-    }
-    let bytes = log.into_inner().unwrap().metadata().unwrap().len();
-    println!("{RECORDS} records, {bytes} bytes");
-    let one = |text: &str| vec![text.parse().unwrap()];
-    let (all, client) = (
-        Filter::default(),
-        Filter {
-            client: one("zabbix"),
-            ..Filter::default()
-        },
-    );
-    let logins = Filter {
-        operation: one("*logins*"),
-        ..Filter::default()
-    };
-    let late = Filter {
-        since: Some(Timestamp(9_990_000_000).into()),
-        ..Filter::default()
-    };
-    for (name, filter) in [
-        ("all", all),
-        ("--client", client),
-        ("--operation '*logins*'", logins),
-        ("--since", late),
-    ] {
-        for order in [Order::OldestFirst, Order::NewestFirst] {
-            let query = Query {
-                filter: filter.clone(),
-                order,
-                ..Query::default()
-            };
-            let began = tokio::time::Instant::now();
-            let mut scan = Scan::new(folder.path(), query).unwrap();
-            while !matches!(scan.step().unwrap(), Step::End) {}
-            let took = began.elapsed();
-            let rate = f64::from(u32::try_from(RECORDS).unwrap()) / took.as_secs_f64();
-            println!(
-                "{name:24} {order:12?} {:>8} found, {:>9.0} records/s, {took:?}",
-                scan.found(),
-                rate
-            );
+proptest! {
+    #[test]
+    fn an_index_changes_no_answer(
+        log in prop_oneof![any_log(), any_clean_log()],
+        asked in any_asked(),
+        reach in prop::sample::select(vec![Reach::Usual, Reach::AllFiles]),
+    ) {
+        let folder = TempDir::new().unwrap();
+        for (first, content) in &log.0 {
+            write(&folder, *first, content);
         }
+        let ask = |order, counts| {
+            let query = Query { filter: asked.filter(), order, reach, counts, limit: None };
+            if counts {
+                let mut scan = Scan::new(folder.path(), query).unwrap();
+                while !matches!(scan.step().unwrap(), Step::End) {}
+                (vec![scan.found().to_string()], scan.damage())
+            } else {
+                scan(&folder, query)
+            }
+        };
+        let all = || [
+            ask(Order::OldestFirst, false),
+            ask(Order::NewestFirst, false),
+            ask(Order::OldestFirst, true),
+        ];
+        let without = all();
+        prop_assert_eq!(&without[2].0[0], &without[0].0.len().to_string());
+        for (first, end, _) in index::unindexed(folder.path()).unwrap() {
+            index::build(folder.path(), first, end, &mut |_| false).unwrap();
+        }
+        prop_assert_eq!(index::unindexed(folder.path()).unwrap(), []);
+        prop_assert_eq!(without, all());
     }
+}
+
+/// A log without damage, with a last file that is empty.
+fn any_clean_log() -> impl Strategy<Value = Log> {
+    let file = |(first, count): (u64, u64)| {
+        let lines: Vec<_> = (first..first + count).map(any_record).collect();
+        lines.prop_map(move |lines| (first, lines.concat()))
+    };
+    let files = prop::collection::vec(1..30_u64, 0..5).prop_flat_map(move |counts| {
+        let mut next = 0;
+        let mut files = Vec::new();
+        for count in counts.into_iter().chain([0]) {
+            files.push(file((next, count)));
+            next += count;
+        }
+        files
+    });
+    files.prop_map(Log)
 }

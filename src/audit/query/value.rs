@@ -30,6 +30,31 @@ impl FromStr for Pattern {
 }
 
 impl Pattern {
+    /// What fits a text that has this one anywhere in it.
+    ///
+    /// # Errors
+    /// Fails when the text is empty.
+    pub fn within(text: &str) -> Result<Self, WrongForm> {
+        if text.is_empty() {
+            return Err(WrongForm("must not be empty"));
+        }
+        format!("*{text}*").parse()
+    }
+
+    /// The one text that fits but for the case of its letters, if there is only one.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [whole] => Some(whole),
+            _ => None,
+        }
+    }
+
+    /// The longest part that each text that fits has in it.
+    pub(super) fn longest(&self) -> &str {
+        let longest = self.0.iter().max_by_key(|part| part.len());
+        longest.map_or("", |part| part)
+    }
+
     /// Whether a text is one of those that are meant.
     pub fn fits(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();

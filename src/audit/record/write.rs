@@ -113,6 +113,13 @@ impl Record {
             json::name(out, "subject");
             put_subject(out, subject);
         }
+        if let Some(range) = &self.range {
+            json::name(out, "range");
+            out.push(b'{');
+            number(out, "first", Some(range.start));
+            number(out, "next", Some(range.end));
+            out.push(b'}');
+        }
         text(out, "detail", self.detail.as_deref());
     }
 }

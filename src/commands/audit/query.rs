@@ -1,17 +1,18 @@
 //! `vspc-gateway audit query`.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use vspc_gateway::audit::query::{
-    Bound, Filter, Moment, Network, Order, Pattern, Query, Reach, Scan, Statuses, Step,
+    self, Bound, Filter, Moment, Network, Order, Pattern, Query, Reach, Scan, Statuses, Step, index,
 };
 use vspc_gateway::audit::read::POLL;
 use vspc_gateway::audit::{Action, Kind};
 use vspc_gateway::clock::Timestamp;
 
-use super::{Format, Printer, READ, Stop};
+use super::{Printer, READ, RecordFormat, Stop};
 use crate::commands::bar::Bar;
 use crate::commands::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
@@ -121,6 +122,9 @@ pub(super) struct Which {
     /// The request, by the id that its caller got.
     #[arg(long, value_name = "ID")]
     request_id: Vec<Pattern>,
+    /// What stands anywhere in the record's values, e.g. a part of a path, a name or an id.
+    #[arg(long, value_name = "TEXT", value_parser = Pattern::within)]
+    text: Vec<Pattern>,
 }
 
 #[derive(Args)]
@@ -140,7 +144,7 @@ struct Output {
     follow: bool,
     /// As what; by default a table on a terminal, JSON lines elsewhere.
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<RecordFormat>,
     /// Exit with 1 if lines cannot be read or records are missing.
     #[arg(long)]
     strict: bool,
@@ -208,6 +212,7 @@ impl Which {
             action: self.action,
             subject: self.subject,
             rule: self.rule,
+            text: self.text,
         })
     }
 }
@@ -227,6 +232,7 @@ impl Output {
             } else {
                 Reach::Usual
             },
+            counts: self.count,
         }
     }
 }
@@ -243,6 +249,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
         let to = query.filter.to_seq.unwrap_or(u64::MAX);
         query.filter.to_seq = Some(to.min(before));
     }
+    if output.limit.is_none() {
+        index_files(&settings.directory, &query)?;
+    }
     let mut scan = Scan::new(&settings.directory, query).map_err(Failure::from)?;
     if output.count {
         read(&mut scan, None)?;
@@ -255,6 +264,27 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
     if output.follow {
         follow(scan, output.limit, &mut printer)?;
     }
+    Ok(())
+}
+
+/// Indexes the finished files that the query reads, as the gateway does while it runs. Where that may
+/// not be, all of them is read.
+fn index_files(directory: &Path, query: &Query) -> Result<(), Failure> {
+    let missing = query::unindexed(directory, query)?;
+    let total = missing.iter().map(|(.., bytes)| bytes).sum();
+    let mut bar = Bar::new();
+    let mut before = 0;
+    for (first, end, bytes) in missing {
+        let mut tell = |done| {
+            bar.tell((before + done, total));
+            false
+        };
+        if index::build(directory, first, end, &mut tell).is_err() {
+            break;
+        }
+        before += bytes;
+    }
+    bar.clear();
     Ok(())
 }
 

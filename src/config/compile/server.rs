@@ -240,6 +240,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
     }
     let tree = audit_tree(&mut section, folder);
     let reconcile = super::reconcile::read(&mut section);
+    let files = super::files::files(&mut section);
     section.finish();
     Some(audit::Settings {
         directory: directory?,
@@ -250,6 +251,7 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         tree: tree?,
         sinks: sinks?,
         reconcile: reconcile?,
+        files: files?,
     })
 }
 
