@@ -378,6 +378,75 @@ mod tests {
     }
 
     #[test]
+    fn no_text_leaves_its_member_or_its_line() {
+        let hostile = format!("\r\n\0\u{1b}[2J\u{202e}\"}}\\{}", "x".repeat(65536));
+        let shared = || Some(Arc::from(hostile.as_str()));
+        let owned = || Some(hostile.clone());
+        let record = Record {
+            config: shared(),
+            client: shared(),
+            credential: shared(),
+            certificate: shared(),
+            principal: shared(),
+            user: shared(),
+            operator: shared(),
+            peer: owned(),
+            tenant: shared(),
+            mapping: shared(),
+            console: shared(),
+            target: Some(Target {
+                uid: None,
+                name: shared(),
+                role: shared(),
+            }),
+            operation: Some(hostile.clone().into()),
+            path: owned(),
+            rule: shared(),
+            reason: owned(),
+            subject: Some(Box::new(Subject {
+                user_uid: owned(),
+                provider: owned(),
+                scopes: vec![hostile.clone()],
+                description: owned(),
+                key_fingerprint: owned(),
+                status: owned(),
+                ..Subject::default()
+            })),
+            detail: Some(hostile.clone().into()),
+            ..Record::default()
+        };
+        let body = record.body(Kind::Request, Timestamp(0), None);
+        let text = std::str::from_utf8(&body).unwrap().trim_end_matches('\n');
+        assert!(
+            !text
+                .chars()
+                .any(|char| char.is_control() || char == '\u{202e}')
+        );
+        let value = read(&record, Kind::Request);
+        let mut texts = Vec::new();
+        collect(&value, &mut texts);
+        let hostile: Vec<_> = texts
+            .iter()
+            .filter(|text| text.contains('\u{1b}'))
+            .collect();
+        assert_eq!(hostile.len(), 24);
+        assert!(
+            hostile
+                .iter()
+                .all(|text| text.contains("~cut:") && text.len() < 2200)
+        );
+    }
+
+    fn collect(value: &Value, texts: &mut Vec<String>) {
+        match value {
+            Value::String(text) => texts.push(text.clone()),
+            Value::Array(list) => list.iter().for_each(|it| collect(it, texts)),
+            Value::Object(members) => members.values().for_each(|it| collect(it, texts)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    #[test]
     fn hostile_texts_stay_in_their_members_and_within_their_limits() {
         let hostile = format!("\r\n\u{1b}[2J\u{202e}\"}}\\{}", "x".repeat(65536));
         let record = Record {

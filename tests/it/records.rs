@@ -66,7 +66,6 @@ async fn a_request_s_record_says_how_its_caller_proved_itself_and_as_whom_it_act
             ("/session", "?"),
             ("/tenant", "acme"),
             ("/access", "full"),
-            ("/lease", "?"),
         ],
     );
     let acme = [
@@ -410,10 +409,19 @@ async fn administrative_and_configuration_records_say_who_what_and_how_it_ended(
             ("/detail", "no tenant has the name or alias \"nobody\""),
         ],
     );
+    world.run(&["tokens", "rotate-key"], 0).await;
+    says(
+        &world.last("tokens.key_rotated", 1).await,
+        &[("/detail", "key *"), ("/operator", "?")],
+    );
+    says(
+        &world.last("tokens.key_in_use", 1).await,
+        &[("/kind", "config"), ("/detail", "key *")],
+    );
     // The key is younger than a minute.
     world.run(&["tokens", "rotate-key"], 1).await;
     says(
-        &world.last("tokens.rotate_key", 2).await,
+        &world.last("tokens.rotate_key", 3).await,
         &[("/code", "rate_limited"), ("/operator", "?")],
     );
     let page = [("origin", "http://evil.example")];
