@@ -13,7 +13,6 @@ mod succession;
 mod upkeep;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +31,12 @@ use crate::freeze::{FreezeError, Freezer};
 use crate::gateway::{Gateway, Live, OwnedHeaders};
 use crate::listen::{Connections, Drain, descriptors};
 use crate::quota::Quotas;
-use crate::reconcile::{Reached, Reconciler};
-use crate::roster::{Roster, Source};
+use crate::roster::Roster;
 use crate::secret::fingerprint_by;
 use crate::state::{self, State, StateError};
 use crate::telemetry::Telemetry;
-use crate::token::{Accounts, Broker, SessionStore, VspcIssuer};
-use crate::upstream::{ConsoleId, TlsFault};
+use crate::token::{Broker, SessionStore, VspcIssuer};
+use crate::upstream::TlsFault;
 use crate::vspc::login::Codes;
 
 pub use reload::SetLevel;
@@ -46,6 +44,7 @@ pub use succession::Next;
 
 use connect::{Connected, connect};
 use observer::{broker, issuers};
+use reconciling::{reached, reconciler};
 use reload::Reloader;
 use services::{AdminService, DataPlane, Shared, TokenService};
 use signals::Signals;
@@ -294,12 +293,11 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         clock,
     } = lasting;
     let reached = reached(&sources, &accounts);
-    let log = (settings.audit.directory, settings.audit.reconcile);
-    let reconciler = Reconciler::new(log, reached, broker.clone(), clock.clone(), reconciled);
+    let reconciler = reconciler(settings.audit, reached, &broker, &clock, reconciled);
     let told = (auditor.clone(), telemetry.clone());
     let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
-    let reasons = settings.policy.reason_header();
-    let owned = OwnedHeaders::new(settings.mapping.owned().chain(reasons));
+    let reason_header = settings.policy.reason_header();
+    let owned = OwnedHeaders::new(settings.mapping.owned().chain(reason_header));
     let mut clients = settings.clients;
     let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
     clients.accept(Arc::clone(&tokens), own_users);
@@ -334,19 +332,6 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         body_pace: settings.server.body_pace,
         token_wait: settings.server.token_wait,
     }
-}
-
-/// The consoles that the audit log is compared with.
-fn reached(sources: &[Source], accounts: &Accounts) -> BTreeMap<ConsoleId, Reached> {
-    let reached = sources.iter().map(|source| {
-        let reached = Reached {
-            console: Arc::clone(&source.console),
-            client_version: source.client_version.clone(),
-            keyed: accounts.keyed(source.console.id()),
-        };
-        (source.console.id().clone(), reached)
-    });
-    reached.collect()
 }
 
 /// Tells in the log what `check` would: which keys end soon, and what nobody can prove itself with.

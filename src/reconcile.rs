@@ -56,7 +56,7 @@ pub struct Reached {
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The audit log cannot be read.
-    #[error("the audit log cannot be read: {0}")]
+    #[error(transparent)]
     Log(#[from] Fault),
     /// A fault in the gateway.
     #[error("a fault in the gateway")]
@@ -97,6 +97,8 @@ struct Span {
     to: Timestamp,
     /// How far around it partners are looked for.
     margin: i64,
+    /// How much the clocks may differ.
+    skew: i64,
 }
 
 impl Reconciler {
@@ -191,6 +193,7 @@ impl Reconciler {
             from: before(window),
             to: before(settle),
             margin: micros(self.settings.skew).saturating_add(LONGEST_REQUEST),
+            skew: micros(self.settings.skew),
         })
     }
 
@@ -258,7 +261,8 @@ async fn read(to: &Reached, lease: &Lease, span: Span) -> Result<Theirs, Failure
     };
     let me = asker.me().await.map_err(Failure::Account)?;
     let from = Timestamp(span.from.0.saturating_sub(span.margin));
-    let until = Timestamp(span.to.0.saturating_add(span.margin));
+    // Not later: what is still being logged would make another list of it while it is read.
+    let until = Timestamp(span.to.0.saturating_add(span.skew));
     let mut tries = 1;
     let activities = loop {
         match asker.activities(from, until).await {

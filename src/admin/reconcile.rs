@@ -40,8 +40,13 @@ impl Admin {
             return Ok(no_such_console(console));
         }
         let window = asked.since_seconds.map(Duration::from_secs);
-        let reports = reconciler.run(window, asked.console.as_deref()).await;
-        let reports = reports.map_err(refusal)?;
+        let reports = match reconciler.run(window, asked.console.as_deref()).await {
+            Err(error @ ReconcileError::TooShort { .. }) => {
+                return Err(Refusal::bad_request(error.to_string()));
+            }
+            Err(error) => reconciler.failed(&error),
+            Ok(reports) => reports,
+        };
         for report in &reports {
             let begun = who.record("audit.reconciled");
             reconciler
@@ -52,20 +57,5 @@ impl Admin {
         let reconciled = reports.iter().all(|report| report.reconciled);
         let body = json!({"reconciled": reconciled, "consoles": reports});
         Ok(as_json(StatusCode::OK, &body))
-    }
-}
-
-fn refusal(error: ReconcileError) -> Refusal {
-    let message = error.to_string();
-    match error {
-        ReconcileError::TooShort { .. } => Refusal::bad_request(message),
-        ReconcileError::Internal => {
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
-        }
-        ReconcileError::Log(_) => Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "audit_unavailable",
-            message,
-        ),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::compare::{Bounds, Done, What, compare};
+use super::compare::{Bounds, Done, Logged, What, compare};
 use super::ours::{Act, Ours, Who};
 use super::report::{Finding, NOT_LOGGED, PAST_GATEWAY, Report, stamp};
 use super::theirs::{self, Read};
@@ -29,17 +29,7 @@ pub(super) fn side_by_side(
         .iter()
         .map(|act| done(act, theirs, &settings))
         .collect::<Vec<_>>();
-    let (mut entries, mut logged, mut unnamed) = (Vec::new(), Vec::new(), 0_u64);
-    for activity in &theirs.activities {
-        match theirs::read(activity, theirs.me.uid, settings.impersonation_by) {
-            Read::Entry(entry) => {
-                entries.push(activity);
-                logged.push(entry);
-            }
-            Read::Other => {}
-            Read::Unnamed => unnamed += 1,
-        }
-    }
+    let (entries, logged, unnamed) = entries(theirs, &settings);
     let bounds = Bounds {
         from: span.from.0,
         to: span.to.0,
@@ -76,6 +66,25 @@ pub(super) fn side_by_side(
     }
     report.reconciled = report.unreconciled() == 0 && report.problems.is_empty();
     report
+}
+
+/// What of the console's log is compared, with how it is read; and how much cannot be read.
+fn entries<'a>(
+    theirs: &'a Theirs,
+    settings: &ReconcileSettings,
+) -> (Vec<&'a Activity>, Vec<Logged>, u64) {
+    let (mut entries, mut logged, mut unnamed) = (Vec::new(), Vec::new(), 0_u64);
+    for activity in &theirs.activities {
+        match theirs::read(activity, theirs.me.uid, settings.impersonation_by) {
+            Read::Entry(entry) => {
+                entries.push(activity);
+                logged.push(entry);
+            }
+            Read::Other => {}
+            Read::Unnamed => unnamed += 1,
+        }
+    }
+    (entries, logged, unnamed)
 }
 
 fn stranger(what: What, activity: &Activity) -> Finding {

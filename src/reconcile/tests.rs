@@ -61,6 +61,7 @@ fn report(acts: Vec<Act>, theirs: &Theirs, change: impl FnOnce(&mut ReconcileSet
         from: Timestamp(0),
         to: Timestamp(3_600_000_000),
         margin: 0,
+        skew: 0,
     };
     let ours = Ours {
         acts,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vspc_simulator::{Simulator, seed};
 
 use crate::child::{Gateway, Home, command, get, unsigned};
-use crate::harness::{ACME, ADMIN, until_true};
+use crate::harness::{ADMIN, until_true};
 
 const ME: &str = "/api/v3/users/me";
 
@@ -24,7 +24,7 @@ impl World {
         let home = Home::new(&simulator.url());
         let gateway = home.start().await;
         for (key, status) in [(ADMIN, 200), ("vgk_wrong_00000000000000000000000000", 401)] {
-            let headers = [("x-api-key", key), ("x-tenant", ACME)];
+            let headers = [("x-api-key", key), ("x-tenant", "acme")];
             let answer = get(home.address, ME, &headers).await.unwrap();
             assert_eq!(answer.status, status, "{answer:?}");
         }
@@ -71,7 +71,7 @@ async fn what_a_query_finds_is_exported_in_each_form() {
     };
     let target = seed::ACME_OWNER.uid.to_string();
     assert_eq!(ecs["user"]["effective"]["id"], target);
-    assert_eq!(ecs["organization"]["name"], ACME);
+    assert_eq!(ecs["organization"]["name"], "acme");
     assert_eq!(ecs["event"]["outcome"], "success");
     let refused = ["--format", "ocsf", "--refused", "--kind", "request"];
     let [ocsf] = &lines(&world.export(&refused))[..] else {
@@ -114,8 +114,7 @@ async fn a_file_is_there_when_all_is_in_it_and_nobody_else_reads_it() {
 async fn a_record_that_says_no_time_is_told_and_the_others_are_exported() {
     let home = Home::new("http://127.0.0.1:9");
     std::fs::create_dir_all(home.audit_folder()).unwrap();
-    let log =
-        "{\"seq\":0,\"time\":\"2026-03-04T05:06:07.000089Z\",\"kind\":\"admin\"}\n{\"seq\":1}\n";
+    let log = "{\"seq\":0,\"time\":\"2026-03-04T05:06:07.000089Z\",\"kind\":\"admin\"}\n{\"seq\":1,\"kind\":\"admin\"}\n";
     let name = format!("{:020}.jsonl", 0);
     std::fs::write(home.audit_folder().join(name), log).unwrap();
     let config = home.config().display().to_string();

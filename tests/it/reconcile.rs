@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vspc_simulator::{Action, ActivityImpersonation, Fault, Settings, Simulator, seed};
 
 use crate::child::{Gateway, Home, command, get, once, request, unsigned};
-use crate::harness::{ACME, ADMIN, GLOBEX, encoded, until_true_async};
+use crate::harness::{ADMIN, encoded, until_true_async};
 
 const ME: &str = "/api/v3/users/me";
 const LOG: &str = "/api/v3/eventLogs/activityLogs";
@@ -108,13 +108,13 @@ fn pages(simulator: &Simulator) -> usize {
 #[tokio::test]
 async fn what_went_through_the_gateway_matches() {
     let mut world = World::start(unsigned(), SOON).await;
-    world.call(ACME).await;
-    world.call(GLOBEX).await;
+    world.call("acme").await;
+    world.call("globex").await;
     let key = format!(
         "/api/v3/users/{}/logins/apikey?description=x&scopes=rest",
         seed::ACME_OWNER.uid
     );
-    let headers = [("x-api-key", ADMIN), ("x-tenant", ACME)];
+    let headers = [("x-api-key", ADMIN), ("x-tenant", "acme")];
     let made = request("POST", &key, &headers, "");
     assert_eq!(once(world.home.address, made).await.unwrap().status, 200);
     let (code, report) = world
@@ -147,7 +147,7 @@ async fn what_went_through_the_gateway_matches() {
 #[tokio::test]
 async fn what_was_done_past_the_gateway_is_found() {
     let world = World::start(unsigned(), SOON).await;
-    world.call(ACME).await;
+    world.call("acme").await;
     world
         .once_it(|report| report["matched"].as_u64() >= Some(1))
         .await;
@@ -196,8 +196,8 @@ async fn what_was_done_past_the_gateway_is_found() {
 #[tokio::test]
 async fn what_the_console_has_not_logged_is_found() {
     let world = World::start(unsigned(), SOON).await;
-    world.call(ACME).await;
-    world.call(GLOBEX).await;
+    world.call("acme").await;
+    world.call("globex").await;
     world
         .once_it(|report| report["matched"].as_u64() >= Some(2))
         .await;
@@ -220,7 +220,7 @@ async fn what_the_console_has_not_logged_is_found() {
 #[tokio::test]
 async fn a_long_log_is_read_to_its_end() {
     let world = World::start(unsigned(), SOON).await;
-    world.call(ACME).await;
+    world.call("acme").await;
     // Refused log-ins of somebody else fill pages.
     for _ in 0..1100 {
         let form = encoded(&[
@@ -245,7 +245,7 @@ async fn a_long_log_is_read_to_its_end() {
 #[tokio::test]
 async fn a_console_that_cannot_be_read_is_told_and_nothing_is_well() {
     let world = World::start(unsigned(), SOON).await;
-    world.call(ACME).await;
+    world.call("acme").await;
     let (code, _) = world
         .once_it(|report| report["matched"].as_u64() >= Some(1))
         .await;
@@ -294,7 +294,7 @@ async fn what_is_not_known_of_consoles_is_set() {
         &format!("{SOON}, impersonation_by = \"target\", refreshes = \"perhaps\""),
     )
     .await;
-    world.call(ACME).await;
+    world.call("acme").await;
     let renewed = world.run_renewal().await;
     assert_eq!(renewed.status.code(), Some(0), "{renewed:?}");
     let (code, report) = world

@@ -19,6 +19,7 @@ use crate::audit::queue::Shared;
 use crate::audit::read::{self, Line};
 use crate::audit::record::{Kind, Record};
 use crate::audit::segment::{self, LinesBack};
+use crate::audit::tree::HASHES;
 use crate::clock::Timestamp;
 
 /// What a record of a removal is named.
@@ -120,6 +121,11 @@ impl Retention {
                 return Ok(());
             }
         }
+        // The tree is then all that is left of these records: no power loss may take a part of it.
+        let hashes = self.directory.join(HASHES);
+        File::open(&hashes)
+            .and_then(|file| file.sync_all())
+            .map_err(Fault::of("sync", &hashes))?;
         remove(&self.directory, &due.files)?;
         tracing::info!(
             files = due.files.len(),

@@ -127,25 +127,16 @@ fn open(directory: &Path, now: &Arc<AtomicI64>, sinks: &[&str]) -> (Auditor, Wri
     (auditor, writer, files)
 }
 
-/// One pass, while all that is written is covered.
+/// One pass, once all that is written is covered.
 fn pass(directory: &Path, auditor: &Auditor, files: &FileSettings) -> Option<(String, u64)> {
     let shared = &auditor.shared;
+    while *shared.covered.borrow() < shared.stats().next_seq || shared.stats().queued > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let retention = Retention::new(directory.to_owned(), files.clone(), Arc::clone(shared));
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !ended.load(Ordering::Relaxed) {
-                shared.covered.send_replace(shared.stats().next_seq);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        shared.covered.send_replace(shared.stats().next_seq);
-        let held = retention.pass(&|time| {
-            std::thread::sleep(time);
-            false
-        });
-        ended.store(true, Ordering::Relaxed);
-        held
+    retention.pass(&|time| {
+        std::thread::sleep(time);
+        false
     })
 }
 

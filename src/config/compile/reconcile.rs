@@ -43,6 +43,22 @@ pub(super) fn read(audit: &mut Section<'_>) -> Option<ReconcileSettings> {
         Some(every) => Some(every?),
         None => None,
     };
+    let times = [every, window.map(|window| window.0), skew, settle];
+    refuse_nonsense(&section, times);
+    section.finish();
+    Some(ReconcileSettings {
+        every,
+        window: window?.0,
+        skew: skew?,
+        settle: settle?,
+        impersonation_by: impersonation_by?,
+        refreshes: refreshes?,
+    })
+}
+
+/// Refuses times that do not fit together: those of `every`, `window`, `skew` and `settle`.
+fn refuse_nonsense(section: &Section<'_>, times: [Option<Duration>; 4]) {
+    let [every, window, skew, settle] = times;
     if every.is_some_and(|every| every < SHORTEST) {
         section.fault(
             "every",
@@ -54,7 +70,7 @@ pub(super) fn read(audit: &mut Section<'_>) -> Option<ReconcileSettings> {
     }
     if window
         .zip(settle)
-        .is_some_and(|(window, settle)| window.0 <= settle)
+        .is_some_and(|(window, settle)| window <= settle)
     {
         section.fault(
             "window",
@@ -62,22 +78,13 @@ pub(super) fn read(audit: &mut Section<'_>) -> Option<ReconcileSettings> {
         );
     }
     if let (Some(every), Some(window)) = (every, window)
-        && every > window.0
+        && every > window
     {
         section.fault(
             "window",
             "must not be shorter than every, or what is between is never compared",
         );
     }
-    section.finish();
-    Some(ReconcileSettings {
-        every,
-        window: window?.0,
-        skew: skew?,
-        settle: settle?,
-        impersonation_by: impersonation_by?,
-        refreshes: refreshes?,
-    })
 }
 
 /// More often than that nobody may compare.

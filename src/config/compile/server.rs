@@ -240,7 +240,10 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
     }
     let tree = audit_tree(&mut section, folder);
     let reconcile = super::reconcile::read(&mut section);
-    let files = super::files::files(&mut section);
+    let files = super::files::files(&mut section).map(|files| audit::FileSettings {
+        sinks: sinks.iter().flatten().map(|sink| sink.name.to_string()).collect(),
+        ..files
+    });
     section.finish();
     Some(audit::Settings {
         directory: directory?,

@@ -288,12 +288,8 @@ proptest! {
         let entries: Vec<_> = kept.map(|(done, way, _)| logged(done, *way)).collect();
         let records: Vec<_> = all.iter().map(|(done, ..)| done.clone()).collect();
         let compared = compare(&entries, &records, BOUNDS);
-        // By whom is a guess where several may be named: that may cost a match among those.
-        let is_plain = records.iter().all(|done| done.by.len() == 1);
-        if is_plain {
-            prop_assert_eq!(compared.strangers, Vec::<usize>::new());
-            prop_assert_eq!(compared.unlogged, Vec::<usize>::new());
-        }
+        prop_assert_eq!(compared.strangers, Vec::<usize>::new());
+        prop_assert_eq!(compared.unlogged, Vec::<usize>::new());
     }
 
     #[test]
