@@ -21,7 +21,7 @@ use pingora_core::server::{RunArgs, Server};
 
 use crate::admin::Reloads;
 use crate::audit::sinks::Sinks;
-use crate::audit::{self, Auditor, Code, Kind, OpenError, Record, Unavailable};
+use crate::audit::{Auditor, Code, Kind, OpenError, Record, Unavailable};
 use crate::client::GatewayTokens;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};

@@ -12,7 +12,6 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
 use prost::Message as _;
-use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -20,6 +19,7 @@ use vspc_simulator::Simulator;
 
 use crate::child::{Caller, Gateway, Home, command, get, request, unsigned};
 use crate::harness::{BILLING, until_true, write_secret};
+use crate::tls_front::{Authority, Wish};
 use receiver::{Post, Receiver, Reply};
 use rsyslog::Rsyslog;
 
@@ -34,7 +34,7 @@ struct World {
 impl World {
     async fn new(sink: &str) -> Self {
         let simulator = Simulator::start(unsigned()).await.unwrap();
-        let home = Home::new(&simulator.base_url());
+        let home = Home::new(&simulator.url());
         home.append(&format!(
             "\n[[audit.sinks]]\nname = \"s\"\nfrom = \"start\"\n{sink}\n"
         ));
@@ -48,7 +48,7 @@ impl World {
     async fn call(&self, count: usize) {
         let mut caller = Caller::new(self.home.address);
         for number in 0..count {
-            let path = format!("/api/v3/_test/bytes?size={number}");
+            let path = format!("/api/v3/_test/bytes?size={number}&limit={number}");
             let answer = caller.send(request("GET", &path, &AS_ACME, "")).await;
             assert_eq!(answer.unwrap().status, 200);
         }
@@ -122,25 +122,22 @@ async fn a_syslog_daemon_that_is_killed_in_the_middle_has_every_record_in_the_en
 
 #[tokio::test]
 async fn a_syslog_daemon_is_spoken_with_over_tls_and_not_if_it_is_not_believed() {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let pair = (certificate.pem(), key.serialize_pem());
+    let (ours, other) = (Authority::new(), Authority::new());
+    let identity = ours.sign(&Wish::default());
+    let pair = (identity.pem.clone(), identity.key_pem.clone());
     let Some(daemon) = Rsyslog::start(Some(pair)).await else {
         return;
     };
     let world = World::new(&daemon.sink("tls = { ca = \"ca.pem\" }")).await;
     let ca = world.home.folder.path().join("ca.pem");
-    let other = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let other = other.self_signed(&KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(&ca, other.pem()).unwrap();
+    other.write(&ca);
     let mut gateway = world.home.start().await;
     world.call(5).await;
     gateway.logged("no TLS with 127.0.0.1").await;
     assert!(daemon.records().is_empty());
     assert!(world.metric("failing").await > 0.5);
     // The file is read again.
-    std::fs::write(&ca, certificate.pem()).unwrap();
+    ours.write(&ca);
     until_true(|| daemon.records().len() >= 5).await;
     world.stop(&mut gateway).await;
     until_true(|| daemon.seqs() == world.logged()).await;
@@ -209,7 +206,10 @@ async fn a_receiver_that_takes_ten_seconds_gets_everything_once_and_in_order() {
 
 #[tokio::test]
 async fn a_record_that_is_refused_is_put_aside_and_the_others_are_sent() {
-    let is_poison = |line: &Value| line["query"] == "size=3" && line["kind"] == "request";
+    let is_poison = |line: &Value| {
+        let query = line["query"].as_str().unwrap_or_default();
+        query.ends_with("limit=3") && line["kind"] == "request"
+    };
     let receiver =
         Receiver::start(
             move |_, post: &Post| match post.lines().iter().any(is_poison) {

@@ -149,9 +149,14 @@ impl Running {
             let result = self.step().await;
             match result {
                 Ok(true) => {}
-                // All that there was when the process ended is sent, or cannot be.
-                Ok(false) | Err(_) if is_last => break,
+                // All that there was when the process ended is sent.
+                Ok(false) if is_last => break,
                 Ok(false) => self.rest(&mut stop).await,
+                // One more attempt: it may only be that a connection had ended long before.
+                Err(_) if is_last && self.failed_in_a_row > 0 => break,
+                Err(setback) if is_last => {
+                    self.fail(&setback);
+                }
                 Err(setback) => {
                     let wait = self.fail(&setback);
                     tokio::select! {
