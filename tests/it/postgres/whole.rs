@@ -23,7 +23,7 @@ impl Scene {
     async fn new(more: &str) -> Self {
         let cluster = Cluster::start().await;
         let simulator = Simulator::start(unsigned()).await.unwrap();
-        let home = Home::new(&simulator.base_url());
+        let home = Home::new(&simulator.url());
         home.append(&format!(
             "\n[[audit.sinks]]\nname = \"database\"\nkind = \"postgres\"\nfrom = \"start\"\n\
              host = \"{}\"\nport = {}\ndatabase = \"postgres\"\nuser = \"owner\"\n{more}\n",
