@@ -25,6 +25,7 @@ mod record;
 mod redact;
 mod segment;
 pub mod tree;
+pub mod verify;
 mod writer;
 
 pub use fault::{Fault, OpenError};
