@@ -120,6 +120,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         durability,
         queue: 65_536,
         admission: Duration::from_secs(10),
+        witnesses: Vec::new(),
         clock: Clock::System,
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();

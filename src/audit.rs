@@ -18,6 +18,8 @@ mod fault;
 mod json;
 mod log;
 pub mod note;
+pub mod proof;
+mod published;
 pub mod query;
 mod queue;
 pub mod read;
@@ -29,6 +31,7 @@ pub mod verify;
 mod writer;
 
 pub use fault::{Fault, OpenError};
+pub use published::{NotTaken, Published};
 pub use queue::{Health, Stats, Unavailable};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
 pub use redact::{RedactedQuery, redact_query};
@@ -68,6 +71,8 @@ pub struct Settings {
     pub queue: usize,
     /// How long a request waits for a place.
     pub admission: Duration,
+    /// The keys of witnesses, whose signatures of checkpoints are taken.
+    pub witnesses: Vec<note::VerifierKey>,
     /// Where stamps come from.
     pub clock: Clock,
 }
@@ -77,6 +82,7 @@ pub struct Settings {
 pub struct Auditor {
     shared: Arc<Shared>,
     durability: Durability,
+    published: Arc<Published>,
 }
 
 impl Auditor {
@@ -91,6 +97,7 @@ impl Auditor {
     }
 
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
+        let published = Published::new(settings.directory.clone(), settings.witnesses);
         let log = Log::open(settings.directory, settings.clock.clone(), disk)?;
         let shared = Arc::new(Shared::new(
             settings.clock,
@@ -102,6 +109,7 @@ impl Auditor {
             Self {
                 shared,
                 durability: settings.durability,
+                published: Arc::new(published),
             },
             writer,
         ))
@@ -156,6 +164,11 @@ impl Auditor {
     pub async fn note_durable(&self, kind: Kind, record: &Record) -> Result<(), Unavailable> {
         self.shared.take_place().await?;
         self.shared.push_and_wait(kind, record, true, true).await
+    }
+
+    /// The log as those see it who watch it.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
     }
 
     /// Returns when the writer has died of a fault of its own: nothing can be recorded any more,

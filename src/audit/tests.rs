@@ -19,6 +19,7 @@ fn settings(directory: &Path) -> Settings {
         durability: Durability::Strict,
         queue: 4096,
         admission: Duration::from_secs(5),
+        witnesses: Vec::new(),
         clock: Clock::default(),
     }
 }

@@ -334,4 +334,4 @@ impl<'a> Verification<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -158,7 +158,7 @@ impl<'a> Judge<'a> {
         else {
             return false;
         };
-        let made = if seq % 2 == 0 {
+        let made = if seq.is_multiple_of(2) {
             node(leaf, beside)
         } else {
             node(beside, leaf)

@@ -1,6 +1,6 @@
 mod damage;
 mod live;
-pub(super) mod world;
+pub(crate) mod world;
 
 use std::fs;
 

@@ -162,19 +162,15 @@ impl World {
     }
 
     fn cosigned(&self, size: u64) -> String {
-        let (pair, key) = witness();
-        let text = self.checkpoint(size).text();
-        let time: u64 = 1_770_000_000 + size;
-        let mut bytes = key.id().to_vec();
-        bytes.extend_from_slice(&time.to_be_bytes());
-        let signed = format!("cosignature/v1\ntime {time}\n{text}");
-        bytes.extend_from_slice(pair.sign(signed.as_bytes()).as_ref());
-        let note = self.note(size);
-        format!(
-            "{}\u{2014} witness {}\n\n",
-            note.trim_end_matches('\n').to_owned() + "\n",
-            STANDARD.encode(bytes)
-        )
+        let checkpoint = self.checkpoint(size);
+        let note = cosign(
+            &self.signer(),
+            &checkpoint,
+            9,
+            "witness",
+            1_770_000_000 + size,
+        );
+        format!("{note}\n")
     }
 
     /// Makes the tree from the lines and signs it, as if nothing had been before.
@@ -223,7 +219,7 @@ impl World {
         let key = self.signer().verifier().clone();
         Options {
             second: Some(self.second()),
-            witnesses: vec![witness().1],
+            witnesses: vec![witness(9, "witness").1],
             ..Options::new(&self.path(), vec![key], KeysFrom::Given)
         }
     }
@@ -233,11 +229,29 @@ impl World {
     }
 }
 
-fn witness() -> (Ed25519KeyPair, VerifierKey) {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+fn witness(seed: u8, name: &str) -> (Ed25519KeyPair, VerifierKey) {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
     let public = pair.public_key().as_ref().try_into().unwrap();
-    let key = VerifierKey::new("witness", KeyKind::Cosignature, public).unwrap();
+    let key = VerifierKey::new(name, KeyKind::Cosignature, public).unwrap();
     (pair, key)
+}
+
+/// A note by a log and a witness.
+pub(crate) fn cosign(
+    signer: &Signer,
+    checkpoint: &Checkpoint,
+    seed: u8,
+    name: &str,
+    time: u64,
+) -> String {
+    let (pair, key) = witness(seed, name);
+    let text = checkpoint.text();
+    let mut bytes = key.id().to_vec();
+    bytes.extend_from_slice(&time.to_be_bytes());
+    let signed = format!("cosignature/v1\ntime {time}\n{text}");
+    bytes.extend_from_slice(pair.sign(signed.as_bytes()).as_ref());
+    let note = signer.sign(&text).unwrap();
+    format!("{note}\u{2014} {name} {}\n", STANDARD.encode(bytes))
 }
 
 /// The lines of a log that the writer made, once.
@@ -250,6 +264,7 @@ fn written() -> &'static [String] {
             durability: Durability::Strict,
             queue: 4096,
             admission: Duration::from_secs(5),
+            witnesses: Vec::new(),
             clock: Clock::default(),
         };
         let (auditor, writer) = Auditor::open(settings).unwrap();
