@@ -130,7 +130,7 @@ fn a_cut_tail_and_an_older_copy_are_found_by_what_was_signed_elsewhere() {
 
     // The log as it was at an earlier time, whole and in order.
     let older = World::new();
-    let text = older.note(world::RECORDS);
+    let newest = older.note(world::RECORDS);
     older.shorten(world::SECOND + 10);
     let sound = Options {
         second: None,
@@ -145,7 +145,7 @@ fn a_cut_tail_and_an_older_copy_are_found_by_what_was_signed_elsewhere() {
 
     let kept = Kept {
         path: "kept".into(),
-        text,
+        text: newest,
     };
     let options = Options {
         since: vec![kept],
