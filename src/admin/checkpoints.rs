@@ -1,6 +1,5 @@
 //! The log's checkpoints, proofs and tiles for those who watch it, and the signatures of witnesses.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -96,11 +95,7 @@ impl Asked {
             }
             Self::Growth { from, to } => {
                 let hashes = published.growth(*from, *to).map_err(unproved)?;
-                let text = hashes.iter().fold(String::new(), |mut text, hash| {
-                    // Writing to a string does not fail.
-                    drop(writeln!(text, "{hash}"));
-                    text
-                });
+                let text: String = hashes.iter().map(|hash| format!("{hash}\n")).collect();
                 Ok(answer("text/plain; charset=utf-8", text.into()))
             }
             Self::Proof { seq } => {

@@ -113,7 +113,7 @@ fn edit(path: &std::path::Path, change: impl FnOnce(&mut Vec<String>)) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(384))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn whatever_is_done_to_a_log_is_found(done in done()) {

@@ -72,6 +72,19 @@ pub(crate) struct World {
 impl World {
     /// Three files, a checkpoint now and then: in the directory, at the second place, with a witness.
     pub(crate) fn new() -> Self {
+        static FILES: OnceLock<Vec<(PathBuf, Vec<u8>)>> = OnceLock::new();
+        let files = FILES.get_or_init(|| Self::make().files());
+        let world = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        fs::create_dir(world.path()).unwrap();
+        for (path, bytes) in files {
+            fs::write(world.folder.path().join(path), bytes).unwrap();
+        }
+        world
+    }
+
+    fn make() -> Self {
         let world = Self {
             folder: TempDir::new().unwrap(),
         };
@@ -85,19 +98,23 @@ impl World {
             );
         }
         let key = Signer::generate_unnamed().unwrap();
-        fs::write(
-            world.path().join("signing.key"),
-            key.to_text().unwrap().expose(),
-        )
-        .unwrap();
-        fs::write(
-            world.path().join(VERIFIERS),
-            format!("{}\n", key.verifier()),
-        )
-        .unwrap();
+        let text = key.to_text().unwrap();
+        fs::write(world.path().join("signing.key"), text.expose()).unwrap();
+        let verifiers = format!("{}\n", key.verifier());
+        fs::write(world.path().join(VERIFIERS), verifiers).unwrap();
         world.sign(RECORDS);
         fs::copy(world.notes(), world.second()).unwrap();
         world
+    }
+
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let read = |path: PathBuf| {
+            let name = path.strip_prefix(self.folder.path()).unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        };
+        let all = fs::read_dir(self.path()).unwrap();
+        let all = all.map(|entry| entry.unwrap().path());
+        all.chain([self.second()]).map(read).collect()
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -254,45 +271,42 @@ pub(crate) fn cosign(
     format!("{note}\u{2014} {name} {}\n", STANDARD.encode(bytes))
 }
 
-/// The lines of a log that the writer made, once.
-fn written() -> &'static [String] {
-    static LINES: OnceLock<Vec<String>> = OnceLock::new();
-    LINES.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
-        let settings = Settings {
-            directory: folder.path().to_owned(),
-            durability: Durability::Strict,
-            queue: 4096,
-            admission: Duration::from_secs(5),
-            witnesses: Vec::new(),
-            clock: Clock::default(),
-        };
-        let (auditor, writer) = Auditor::open(settings).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build();
-        runtime.unwrap().block_on(async {
-            for number in 0..RECORDS {
-                let mut name = String::new();
-                write!(name, "client-{number}").unwrap();
-                let record = Record {
-                    client: Some(name.into()),
-                    ..Record::default()
-                };
-                auditor.note(Kind::Request, &record).await.unwrap();
-            }
-        });
-        drop(auditor);
-        writer.close().unwrap();
-        let mut all = Vec::new();
-        for entry in fs::read_dir(folder.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|end| end == "jsonl") {
-                all = lines(&path);
-            }
+/// The lines of a log that the writer made.
+fn written() -> Vec<String> {
+    let folder = TempDir::new().unwrap();
+    let settings = Settings {
+        directory: folder.path().to_owned(),
+        durability: Durability::Strict,
+        queue: 4096,
+        admission: Duration::from_secs(5),
+        witnesses: Vec::new(),
+        clock: Clock::default(),
+    };
+    let (auditor, writer) = Auditor::open(settings).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.unwrap().block_on(async {
+        for number in 0..RECORDS {
+            let mut name = String::new();
+            write!(name, "client-{number}").unwrap();
+            let record = Record {
+                client: Some(name.into()),
+                ..Record::default()
+            };
+            auditor.note(Kind::Request, &record).await.unwrap();
         }
-        all.truncate(usize::try_from(RECORDS).unwrap());
-        assert_eq!(all.len() as u64, RECORDS);
-        all
-    })
+    });
+    drop(auditor);
+    writer.close().unwrap();
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "jsonl") {
+            all = lines(&path);
+        }
+    }
+    all.truncate(usize::try_from(RECORDS).unwrap());
+    assert_eq!(all.len() as u64, RECORDS);
+    all
 }
