@@ -156,6 +156,7 @@ fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
         queue: 65_536,
         admission: Duration::from_secs(10),
         reconcile: Default::default(),
+        witnesses: Vec::new(),
         clock: Clock::System,
         tree: TreeSettings::default(),
         sinks: Vec::new(),

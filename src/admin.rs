@@ -1,5 +1,6 @@
 //! The second listener: health and metrics, and what operators do by hand.
 
+mod checkpoints;
 mod freeze;
 mod gauges;
 mod keys;
@@ -38,6 +39,7 @@ use crate::listen::Drain;
 use crate::secret::Secret;
 use crate::token::RenewalLimit;
 
+use checkpoints::{AUDIT, COSIGNATURES};
 use gauges::Gauges;
 use operator::Operator;
 use reply::{Refusal, text};
@@ -135,7 +137,7 @@ impl Admin {
             ),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "try /livez, /readyz, /metrics, /tokens or /frozen\n",
+                "try /livez, /readyz, /metrics, /tokens, /frozen or /audit/checkpoint\n",
             ),
         }
     }
@@ -164,6 +166,11 @@ impl Admin {
         match parts.uri.path() {
             "/tokens" => self.list_tokens(&who, query).await,
             "/frozen" => Ok(self.list_frozen()),
+            COSIGNATURES => {
+                let body = reply::read_as(&parts.headers, body, "text/plain").await?;
+                self.cosign(&who, &body).await
+            }
+            path if path.starts_with(AUDIT) => self.tell_audit(path, query).await,
             other => {
                 let body = reply::read(&parts.headers, body).await?;
                 match other {
@@ -218,7 +225,8 @@ fn by_hand(path: &str) -> Option<Method> {
     match path {
         "/tokens" | "/frozen" => Some(Method::GET),
         "/audit/reconcile" | "/reload" | "/tokens/renew" | "/tokens/drop"
-        | "/tokens/rotate-key" | "/freeze" | "/thaw" => Some(Method::POST),
+        | "/tokens/rotate-key" | "/freeze" | "/thaw" | COSIGNATURES => Some(Method::POST),
+        path if path.starts_with(AUDIT) => Some(Method::GET),
         _ => None,
     }
 }

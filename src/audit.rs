@@ -24,6 +24,8 @@ mod keys;
 mod log;
 pub mod note;
 mod once;
+pub mod proof;
+mod published;
 pub mod query;
 mod queue;
 pub mod read;
@@ -34,6 +36,7 @@ mod second;
 mod segment;
 pub mod sinks;
 pub mod tree;
+pub mod verify;
 mod writer;
 
 pub use fault::{Fault, OpenError};
@@ -41,6 +44,7 @@ pub use files::FileSettings;
 pub use keep::Kept;
 pub use keys::{BadKey, TreeSettings, is_origin};
 pub use once::{NoteError, note_once};
+pub use published::{NotTaken, Published};
 pub use queue::{Health, Stats, Unavailable};
 pub use reconciling::{Named, ReconcileSettings, Refreshes};
 pub use record::{Action, Code, Kind, Record, Subject, Target};
@@ -84,6 +88,8 @@ pub struct Settings {
     pub queue: usize,
     /// How long a request waits for a place.
     pub admission: Duration,
+    /// The keys of witnesses, whose signatures of checkpoints are taken.
+    pub witnesses: Vec<note::VerifierKey>,
     /// Where stamps come from.
     pub clock: Clock,
     /// How the log proves itself.
@@ -106,6 +112,7 @@ pub struct Auditor {
     keeper: Arc<Keeper>,
     durability: Durability,
     sinks: Arc<sinks::Board>,
+    published: Arc<Published>,
 }
 
 impl Auditor {
@@ -121,6 +128,7 @@ impl Auditor {
     }
 
     fn open_on(settings: Settings, disk: Box<dyn Disk>) -> Result<(Self, Writer), OpenError> {
+        let published = Published::new(settings.directory.clone(), settings.witnesses);
         let folder = flight::folder(&settings.directory);
         let mut log = Log::open(
             settings.directory.clone(),
@@ -149,6 +157,7 @@ impl Auditor {
                 keeper: Arc::new(keeper),
                 durability: settings.durability,
                 sinks: Arc::default(),
+                published: Arc::new(published),
             },
             writer,
         ))
@@ -209,6 +218,11 @@ impl Auditor {
     /// How many records the latest checkpoint covers, from now on. All of them are on the disk.
     pub fn covered(&self) -> watch::Receiver<u64> {
         self.shared.covered.subscribe()
+    }
+
+    /// The log as those see it who watch it.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
     }
 
     /// Returns when the writer has died of a fault of its own: nothing can be recorded any more,

@@ -9,6 +9,7 @@ mod hyper_server;
 pub mod jwt;
 pub mod mapping;
 pub mod multipart;
+pub mod note;
 pub mod path;
 
 /// Where to cut an input that comes in pieces: other places for every input, the same ones each time.

@@ -99,14 +99,28 @@ impl From<Refusal> for Response<Full<Bytes>> {
 
 /// Reads a body that says that it is JSON, within bounds.
 pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
+    read_as(headers, body, "application/json").await
+}
+
+/// Reads a body that says that it is of a kind, within bounds.
+pub(super) async fn read_as(
+    headers: &HeaderMap,
+    body: Incoming,
+    wanted: &str,
+) -> Result<Bytes, Refusal> {
     let kind = headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
+    if !kind.eq_ignore_ascii_case(wanted) {
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "bad_request",
-            "send a JSON object, with Content-Type: application/json",
+            match wanted {
+                "application/json" => {
+                    "send a JSON object, with Content-Type: application/json".to_owned()
+                }
+                other => format!("send it with Content-Type: {other}"),
+            },
         ));
     }
     let read = Limited::new(body, BODY_LIMIT).collect();

@@ -148,6 +148,11 @@ impl Notes {
         notes
     }
 
+    /// Whether all was given out.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.files.as_slice().is_empty() && self.at >= self.bytes.len()
+    }
+
     fn over(files: Vec<PathBuf>) -> Self {
         Self {
             files: files.into_iter(),

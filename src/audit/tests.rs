@@ -24,6 +24,7 @@ fn settings(directory: &Path) -> Settings {
         queue: 4096,
         admission: Duration::from_secs(5),
         reconcile: Default::default(),
+        witnesses: Vec::new(),
         clock: Clock::default(),
         tree: TreeSettings::default(),
         sinks: Vec::new(),

@@ -1,9 +1,11 @@
 //! `vspc-gateway audit`: reading the log.
 
 mod export;
+mod prove;
 mod query;
-mod schema;
 mod reconcile;
+mod schema;
+mod verify;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
@@ -42,6 +44,20 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_enum)]
         format: Option<RecordFormat>,
     },
+    /// Find out whether the log is what was signed: every line, the tree over them, every checkpoint.
+    #[command(after_help = verify::KEYS)]
+    Verify(Box<verify::Arguments>),
+    /// Write a proof that a record is in the log, which `audit check` verifies anywhere.
+    Prove(prove::RecordArguments),
+    /// Write a proof that the log only grew between two checkpoints.
+    Consistency(prove::GrowthArguments),
+    /// Verify a proof. Needs no configuration and no log.
+    Check(prove::CheckArguments),
+    /// Print the log's origin and the key that verifies its checkpoints.
+    Key {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
 }
 
 /// How a command prints what it was told.
@@ -72,6 +88,11 @@ pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
             follow,
             format,
         } => print_tail(&file, lines, follow, format),
+        AuditCommand::Verify(arguments) => verify::run(&arguments),
+        AuditCommand::Prove(arguments) => prove::record(&arguments),
+        AuditCommand::Consistency(arguments) => prove::growth(&arguments),
+        AuditCommand::Check(arguments) => prove::check(&arguments),
+        AuditCommand::Key { file } => prove::key(&file),
     };
     match done {
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -48,6 +48,11 @@ fn files_are_taken_as_a_whole_or_told_to_be_wrong() {
 }
 
 #[test]
+fn notes_and_proofs_have_one_form() {
+    replay("note", checks::note::check);
+}
+
+#[test]
 fn tokens_of_issuers_have_one_reading() {
     replay("jwt", checks::jwt::check);
 }

@@ -15,6 +15,7 @@ mod addresses;
 mod admin_commands;
 mod answers;
 mod audit;
+mod audit_proofs;
 mod canary;
 mod canary_login;
 mod child;

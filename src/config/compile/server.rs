@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::listeners::listeners;
 use super::{connections, quotas, sinks};
+use crate::audit::note::{KeyKind, VerifierKey};
 use crate::audit::{self, Durability};
 use crate::client::Lifetimes;
 use crate::clock::Clock;
@@ -244,12 +245,15 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
         sinks: sinks.iter().flatten().map(|sink| sink.name.to_string()).collect(),
         ..files
     });
+    let witnesses = section.optional("witnesses");
+    let witnesses = witnesses.map_or(Some(Vec::new()), |item| witnesses_of(&item));
     section.finish();
     Some(audit::Settings {
         directory: directory?,
         durability: durability?,
         queue: queue?,
         admission: admission?.0,
+        witnesses: witnesses?,
         clock: Clock::System,
         tree: tree?,
         sinks: sinks?,
@@ -292,6 +296,22 @@ fn audit_tree(section: &mut Section<'_>, folder: &Path) -> Option<audit::TreeSet
         signing_key: signing_key?,
         checkpoints: checkpoints?,
     })
+}
+
+/// The keys of witnesses, each in the form that C2SP signed-note has.
+fn witnesses_of(item: &Item<'_>) -> Option<Vec<VerifierKey>> {
+    let key = |item: &Item<'_>| {
+        item.read_with(|text: String| match text.parse::<VerifierKey>() {
+            Ok(key) if key.kind() == KeyKind::Cosignature => Ok(key),
+            Ok(_) => {
+                Err("must be the key of a witness (cosignature/v1), not one for notes".to_owned())
+            }
+            Err(error) => Err(format!("cannot be used: {error}")),
+        })
+    };
+    // All are read, so that all faults are told.
+    let keys: Vec<_> = item.elements()?.iter().map(key).collect();
+    keys.into_iter().collect()
 }
 
 pub(super) fn log(root: &mut Section<'_>) -> Option<Log> {
