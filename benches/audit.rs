@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 use vspc_gateway::audit::{
-    Auditor, Code, Durability, Entry, FileSettings, Settings, Target, TreeSettings, Writer, redact_query,
+    Auditor, Code, Durability, Entry, Settings, Target, Writer, redact_query,
 };
 use vspc_gateway::clock::Clock;
 use vspc_gateway::request::RequestId;
@@ -151,16 +151,10 @@ fn intents(tasks: usize, time: Duration) {
 fn open(durability: Durability) -> (TempDir, Auditor, Writer) {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings {
-        directory: folder.path().join("audit"),
         durability,
         queue: 65_536,
         admission: Duration::from_secs(10),
-        reconcile: Default::default(),
-        witnesses: Vec::new(),
-        clock: Clock::System,
-        tree: TreeSettings::default(),
-        sinks: Vec::new(),
-        files: FileSettings::default(),
+        ..Settings::new(folder.path().join("audit"))
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();
     (folder, auditor, writer)

@@ -2,6 +2,7 @@
 
 mod connect;
 mod freezes;
+mod notes;
 mod observer;
 pub mod online;
 mod reconciling;
@@ -12,18 +13,16 @@ mod signals;
 mod succession;
 mod upkeep;
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 
 use crate::admin::Reloads;
 use crate::audit::sinks::Sinks;
-use crate::audit::{Auditor, Code, Kind, OpenError, Record, Unavailable};
+use crate::audit::{Auditor, Kind, OpenError};
 use crate::client::GatewayTokens;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
@@ -38,6 +37,8 @@ use crate::telemetry::Telemetry;
 use crate::token::{Broker, SessionStore, VspcIssuer};
 use crate::upstream::TlsFault;
 use crate::vspc::login::Codes;
+
+use notes::{note, note_lifecycle};
 
 pub use reload::SetLevel;
 pub use succession::Next;
@@ -380,30 +381,4 @@ fn open_state(
         note_lifecycle(auditor, "state.begun", start);
     }
     Ok(Arc::new(state))
-}
-
-/// Records that the process begins or ends. There is a place: nothing else is under way.
-fn note_lifecycle(auditor: &Auditor, operation: &'static str, start: Start) {
-    let version = concat!("vspc-gateway ", env!("CARGO_PKG_VERSION"));
-    let pid = std::process::id();
-    let upgrade = match start {
-        Start::Fresh => "",
-        Start::Upgrade => ", started to take over",
-    };
-    let detail = format!("{version}, pid {pid}{upgrade}");
-    note(auditor, Kind::Admin, operation, Cow::Owned(detail));
-}
-
-fn note(auditor: &Auditor, kind: Kind, operation: &'static str, detail: Cow<'static, str>) {
-    let record = Record {
-        operation: Some(Cow::Borrowed(operation)),
-        code: Some(Code::Ok),
-        detail: Some(detail),
-        ..Record::default()
-    };
-    match auditor.note(kind, &record).now_or_never() {
-        Some(Ok(())) => {}
-        Some(Err(error)) => auditor.report_unrecorded(kind, &record, error),
-        None => auditor.report_unrecorded(kind, &record, Unavailable::QueueFull),
-    }
 }

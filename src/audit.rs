@@ -102,6 +102,24 @@ pub struct Settings {
     pub files: FileSettings,
 }
 
+impl Settings {
+    /// What holds for a log of which nothing else is said.
+    pub fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            durability: Durability::Strict,
+            queue: 32_768,
+            admission: Duration::from_secs(1),
+            witnesses: Vec::new(),
+            clock: Clock::System,
+            tree: TreeSettings::default(),
+            sinks: Vec::new(),
+            reconcile: ReconcileSettings::default(),
+            files: FileSettings::default(),
+        }
+    }
+}
+
 /// The most places that a queue has; the flight recorder has a slot for each.
 const MOST_PLACES: usize = 1 << 24;
 

@@ -298,7 +298,7 @@ impl Settings {
     /// # Errors
     /// Tells the faults of `[audit]`.
     pub fn load_audit(path: &Path) -> Result<audit::Settings, ConfigError> {
-        read(path, reader::FaultList::alone(), compile::server::audit)
+        read(path, reader::FaultList::alone(), compile::audit::audit)
     }
 
     /// Reads only where and how the state is kept.

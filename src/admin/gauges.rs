@@ -362,8 +362,7 @@ impl Gauges {
         set(&self.audit_next_seq, stats.next_seq);
         set(&self.audit_checkpoint_size, stats.covered);
         set(&self.audit_checkpoint_age, stats.uncovered_for.as_secs());
-        let failing = u64::from(stats.second_place_failing);
-        set(&self.audit_second_place_failing, failing);
+        set(&self.audit_second_place_failing, stats.second_place_failing.into());
         self.sinks.read(auditor);
         set(&self.audit_in_flight, stats.in_flight);
         set(&self.audit_flight_slots, stats.flight_slots);
@@ -372,10 +371,8 @@ impl Gauges {
         set(&self.audit_files, kept.files);
         set(&self.audit_file_bytes, kept.bytes);
         set(&self.audit_first_seq, kept.first);
-        set(
-            &self.audit_held_files,
-            kept.held.map_or(0, |(_, files)| files),
-        );
+        let held = kept.held.map_or(0, |(_, files)| files);
+        set(&self.audit_held_files, held);
         let tokens = gateway.broker.stats();
         set(&self.tokens_held, tokens.held as u64);
         set(&self.token_waiters, tokens.waiting as u64);

@@ -51,12 +51,19 @@ fn note(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteErro
         checkpoints: None,
         ..settings.tree
     };
-    let mut log = Log::open(settings.directory, &tree, settings.clock, Box::new(Real))?;
+    let mut log = Log::open(
+        settings.directory,
+        &tree,
+        settings.clock,
+        settings.files,
+        Box::new(Real),
+    )?;
     let mut batch = Batch::default();
-    batch.push(&body, false, None);
+    batch.push(&body, false, None, None);
     log.commit(&batch, true)?;
+    let seq = log.next().saturating_sub(1);
     log.finish();
-    Ok(log.next().saturating_sub(1))
+    Ok(seq)
 }
 
 /// Makes the directory's owner that of the files which a command of root has made in it.

@@ -1,5 +1,9 @@
 //! What the workers and the one writer share: places, the batch that grows, health and counters.
 
+mod batch;
+
+pub(super) use batch::{Batch, Waiter};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,9 +15,6 @@ use tokio::time::{Duration, Instant};
 use super::flight::{Recorder, Slot};
 use super::record::{Kind, Record};
 use crate::clock::{Clock, Timestamp};
-
-/// The memory that an emptied batch keeps.
-const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long anybody waits for a record to be written.
 const COMMIT_WAIT: Duration = Duration::from_secs(10);
@@ -81,121 +82,6 @@ pub struct Stats {
     ///
     /// [`Code::Unknown`]: super::Code::Unknown
     pub closed_unknown: u64,
-}
-
-/// Who waits for a record.
-pub(super) struct Waiter {
-    pub(super) done: oneshot::Sender<Result<(), Unavailable>>,
-    /// Whether for its sync, or only for its write.
-    pub(super) durable: bool,
-}
-
-struct Item {
-    end: usize,
-    place: bool,
-    /// Holds the note of the request whose outcome this is.
-    slot: Option<Slot>,
-    waiter: Option<Waiter>,
-}
-
-/// Records in the order in which they came. A record that somebody waits for is not yet promised:
-/// it is dropped when it cannot be written. All others are kept until they are.
-#[derive(Default)]
-pub(super) struct Batch {
-    bytes: Vec<u8>,
-    items: Vec<Item>,
-}
-
-impl Batch {
-    /// Adds a record's body; `place` says whether it holds a place in the queue.
-    pub(super) fn push(
-        &mut self,
-        body: &[u8],
-        place: bool,
-        slot: Option<Slot>,
-        waiter: Option<Waiter>,
-    ) {
-        self.bytes.extend_from_slice(body);
-        self.items.push(Item {
-            end: self.bytes.len(),
-            place,
-            slot,
-            waiter,
-        });
-    }
-
-    /// Moves all records of `other` behind ours.
-    pub(super) fn absorb(&mut self, other: &mut Self) {
-        if self.items.is_empty() {
-            std::mem::swap(self, other);
-            return;
-        }
-        let shift = self.bytes.len();
-        self.bytes.append(&mut other.bytes);
-        self.items.extend(other.items.drain(..).map(|item| Item {
-            end: item.end + shift,
-            ..item
-        }));
-    }
-
-    /// The bodies of the records.
-    pub(super) fn bodies(&self) -> impl Iterator<Item = &[u8]> {
-        let mut start = 0;
-        self.items.iter().map(move |item| {
-            let body = self.bytes.get(start..item.end).unwrap_or_default();
-            start = item.end;
-            body
-        })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Whether somebody waits for a record to be durable.
-    pub(super) fn is_awaited_durable(&self) -> bool {
-        self.items
-            .iter()
-            .any(|item| item.waiter.as_ref().is_some_and(|waiter| waiter.durable))
-    }
-
-    /// Tells all who wait that their records are written, gives back the slots, and empties the
-    /// batch. Returns the places that are free again.
-    pub(super) fn succeed(&mut self, recorder: &Recorder) -> usize {
-        recorder.land(self.items.iter_mut().filter_map(|item| item.slot.take()));
-        let places = self.items.iter().filter(|item| item.place).count();
-        for waiter in self.items.drain(..).filter_map(|item| item.waiter) {
-            // Whoever went away needs no answer.
-            waiter.done.send(Ok(())).ok();
-        }
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES);
-        places
-    }
-
-    /// Drops the records that somebody waits for, and tells them. Returns the places that are
-    /// free again.
-    pub(super) fn fail(&mut self) -> usize {
-        let mut kept = Self::default();
-        let mut places = 0;
-        let bodies: Vec<usize> = self.items.iter().map(|item| item.end).collect();
-        let starts = std::iter::once(0).chain(bodies);
-        for (start, item) in starts.zip(self.items.drain(..)) {
-            if let Some(waiter) = item.waiter {
-                places += usize::from(item.place);
-                waiter.done.send(Err(Unavailable::Disk)).ok();
-            } else {
-                let body = self.bytes.get(start..item.end).unwrap_or_default();
-                kept.push(body, item.place, item.slot, None);
-            }
-        }
-        *self = kept;
-        places
-    }
 }
 
 /// What is queued for the writer.

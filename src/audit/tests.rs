@@ -19,16 +19,9 @@ use super::*;
 
 fn settings(directory: &Path) -> Settings {
     Settings {
-        directory: directory.to_owned(),
-        durability: Durability::Strict,
         queue: 4096,
         admission: Duration::from_secs(5),
-        reconcile: Default::default(),
-        witnesses: Vec::new(),
-        clock: Clock::default(),
-        tree: TreeSettings::default(),
-        sinks: Vec::new(),
-        files: FileSettings::default(),
+        ..Settings::new(directory.to_owned())
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the file's face to values that cannot be wrong.
 
 mod addresses;
+pub(super) mod audit;
 mod clients;
 mod conditions;
 mod connections;
@@ -33,7 +34,7 @@ use crate::quota;
 /// Compiles a whole file. `None` means that there are faults; there may be faults all the same
 /// when there is a value.
 pub(super) fn settings(root: &mut Section<'_>, folder: &Path) -> Option<Settings> {
-    let audit = server::audit(root, folder);
+    let audit = audit::audit(root, folder);
     let upgrade_default = audit
         .as_ref()
         .map(|audit| audit.directory.join("upgrade.sock"));

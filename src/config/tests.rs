@@ -164,6 +164,7 @@ fn single_faults_say_what_would_be_right() {
             "audit.checkpoints.file: is missing",
         ),
         (
+            "directory = \"audit\"",
             "directory = \"audit\"\nretention = \"23h\"",
             "audit.retention: must be at least 1d",
         ),

@@ -109,7 +109,7 @@ pub(super) fn begin(directory: &Path) -> Result<Option<Timestamp>, Fault> {
         limit: Some(1),
         order: Order::OldestFirst,
         reach: Reach::AllFiles,
-        filter: Filter::default(),
+        ..Query::default()
     };
     let mut scan = Scan::new(directory, query)?;
     loop {

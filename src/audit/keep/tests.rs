@@ -1,6 +1,6 @@
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::retention::{due, remove};
 use super::*;
 use crate::audit::query::{Filter, Query, Scan, Step};
-use crate::audit::{Auditor, Durability, Kind, Record, Settings, Writer, read, segment};
+use crate::audit::{Auditor, Kind, Record, Settings, Writer, read, segment};
 use crate::clock::{Clock, Timestamp};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -116,12 +116,11 @@ fn open(directory: &Path, now: &Arc<AtomicI64>, sinks: &[&str]) -> (Auditor, Wri
         ..FileSettings::default()
     };
     let (auditor, writer) = Auditor::open(Settings {
-        directory: directory.to_owned(),
-        durability: Durability::Strict,
         queue: 64,
         admission: Duration::from_secs(5),
         clock: Clock::Manual(Arc::clone(now)),
         files: files.clone(),
+        ..Settings::new(directory.to_owned())
     })
     .unwrap();
     (auditor, writer, files)

@@ -91,7 +91,8 @@ impl World {
     fn open(&self) -> Log {
         let (settings, disk) = (TreeSettings::default(), Box::new(self.script.clone()));
         let directory = self.folder.path().to_owned();
-        let log = Log::open(directory, &settings, Clock::default(), disk).unwrap();
+        let files = FileSettings::default();
+        let log = Log::open(directory, &settings, Clock::default(), files, disk).unwrap();
         // The first checkpoint, and keys, are synced without the scripted disk.
         for path in self.files("notes") {
             let file = fs::metadata(path).unwrap();
@@ -117,7 +118,7 @@ impl World {
             let id = format!("id{}", self.ids);
             self.ids += 1;
             let body = format!("\"kind\":\"config\",\"client\":\"{id}\"}}\n");
-            batch.push(body.as_bytes(), false, None);
+            batch.push(body.as_bytes(), false, None, None);
             ids.push(id);
         }
         let log = self.logs[which].as_mut().unwrap();

@@ -126,6 +126,8 @@ impl Filter {
             kind,
             request_id,
             session,
+            lease,
+            operator,
             credential,
             principal,
             grant,
@@ -136,7 +138,7 @@ impl Filter {
         } = self;
         let texts = [
             client, tenant, console, target, user, operation, method, path, code, kind, request_id,
-            session, credential, principal, grant, action, subject, rule, text,
+            session, lease, operator, credential, principal, grant, action, subject, rule, text,
         ];
         !refused && status.is_empty() && source.is_empty() && texts.into_iter().all(Vec::is_empty)
     }

@@ -367,14 +367,10 @@ async fn a_log_older_than_the_sink_is_told_and_new_records_are_sent() {
 
 fn open(directory: &Path) -> (Auditor, Writer) {
     Auditor::open(crate::audit::Settings {
-        directory: directory.to_owned(),
         durability: Durability::Buffered,
         queue: 4096,
         admission: Duration::from_secs(5),
-        clock: Clock::System,
-        tree: crate::audit::TreeSettings::default(),
-        sinks: Vec::new(),
-        reconcile: crate::audit::ReconcileSettings::default(),
+        ..crate::audit::Settings::new(directory.to_owned())
     })
     .unwrap()
 }

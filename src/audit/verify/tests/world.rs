@@ -17,8 +17,7 @@ use super::{KeysFrom, Options, Report, verify};
 use crate::audit::checkpoint::{self, Checkpoint, VERIFIERS, notes_path};
 use crate::audit::note::{KeyKind, Signer, VerifierKey};
 use crate::audit::tree::{HASHES, Hash};
-use crate::audit::{Auditor, Durability, Kind, Record, Settings};
-use crate::clock::Clock;
+use crate::audit::{Auditor, Kind, Record, Settings};
 
 /// How many records there are, where the second and the third file begin, and how often one is signed.
 pub(crate) const RECORDS: u64 = 103;
@@ -275,12 +274,8 @@ pub(crate) fn cosign(
 fn written() -> Vec<String> {
     let folder = TempDir::new().unwrap();
     let settings = Settings {
-        directory: folder.path().to_owned(),
-        durability: Durability::Strict,
-        queue: 4096,
         admission: Duration::from_secs(5),
-        witnesses: Vec::new(),
-        clock: Clock::default(),
+        ..Settings::new(folder.path().to_owned())
     };
     let (auditor, writer) = Auditor::open(settings).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
