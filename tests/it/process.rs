@@ -109,7 +109,10 @@ fn check_accepts_a_good_file_and_leaves_nothing_behind() {
     home.edit("[audit]", "[audit]\ncheckpoints = { file = \"elsewhere\" }");
     let checked = command(&["check", "--config", home.config().to_str().unwrap()]);
     let told = String::from_utf8(checked.stdout).unwrap();
-    assert!(checked.status.success() && !told.contains(warning), "{told}");
+    assert!(
+        checked.status.success() && !told.contains(warning),
+        "{told}"
+    );
 }
 
 #[test]

@@ -32,6 +32,10 @@ impl Log {
                 "hashes was replaced, by what it had"
             }
             Loss::Replaced | Loss::Gone => {
+                // So that others take the copy for what it is.
+                self.lock
+                    .announce()
+                    .map_err(Fault::of("announce", &self.directory))?;
                 self.tree.put_back(self.disk.as_mut())?;
                 "hashes was deleted, moved or replaced; a copy was put back"
             }

@@ -76,7 +76,7 @@ pub(in crate::audit) fn checkpoints(directory: &Path) -> Vec<Checkpoint> {
             let (valid, _) = note.verify(&VerifierList::new(verifiers())).unwrap();
             assert_eq!(valid.len(), 1);
             let theirs = tlog_tiles::Checkpoint::from_bytes(note.text()).unwrap();
-            assert_eq!(theirs.origin(), valid[0].name().to_string());
+            assert_eq!(theirs.origin(), valid[0].name());
             Checkpoint {
                 origin: theirs.origin().to_owned(),
                 size: theirs.size(),
