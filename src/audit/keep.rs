@@ -21,6 +21,8 @@ use retention::Retention;
 
 /// How often the directory is looked at for files that are finished.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long to leave the processor to others after each block that was indexed.
+const PAUSE: Duration = Duration::from_millis(1);
 /// How often files that are too old are looked for.
 const REMOVE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -115,7 +117,7 @@ impl Work {
             if self.given_up.contains(&first) {
                 continue;
             }
-            let mut stop = |_| self.is_stopped(Duration::ZERO);
+            let mut stop = |_| self.is_stopped(PAUSE);
             match index::build(&self.directory, first, end, &mut stop) {
                 Ok(Built::Made) => {}
                 Ok(Built::Stopped) => return,
