@@ -281,7 +281,8 @@ mod tests {
         let acme = Some(Uuid::from_u128(1));
         let person = |user: Subject, company| reading.person(user, company);
         assert_eq!(person(owner.uid, acme), Some(owner.clone().into()));
-        assert_eq!(person(named.uid, None), Some(named.clone().into()));
+        let uid = named.uid;
+        assert_eq!(person(uid, None), Some(named.into()));
         assert_eq!(person(owner.uid, None), None);
         assert_eq!(person(Subject(Uuid::from_u128(8)), acme), None);
     }

@@ -320,7 +320,7 @@ impl Entry for User {
             name: written.user_name.and_then(name),
             is_enabled: !says(written.status.as_deref(), "Disabled"),
             is_owner: says(written.role.as_deref(), "CompanyOwner"),
-            role: written.role.and_then(role),
+            role: written.role.as_deref().and_then(role),
             needs_mfa: mfa.map(|policy| !says(Some(&policy), "Disabled")),
         };
         Some((uid, user))
@@ -328,9 +328,9 @@ impl Entry for User {
 }
 
 /// A role as records can show it: of those that VSPC has, one text for all users.
-fn role(text: String) -> Option<Arc<str>> {
+fn role(text: &str) -> Option<Arc<str>> {
     static OWNER: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("CompanyOwner"));
-    match &*text {
+    match text {
         "CompanyOwner" => Some(Arc::clone(&OWNER)),
         text => (text.len() <= 64).then(|| name(text.to_owned()))?,
     }
