@@ -25,6 +25,11 @@ use rsyslog::Rsyslog;
 
 const AS_ACME: [(&str, &str); 2] = [("x-api-key", BILLING), ("x-tenant", "acme")];
 
+/// The number of a record.
+fn seq_of(record: &Value) -> u64 {
+    record.get("seq").and_then(Value::as_u64).unwrap()
+}
+
 /// A gateway with a sink, and requests through it.
 struct World {
     home: Home,
@@ -62,10 +67,7 @@ impl World {
     /// The numbers of all records in the log.
     fn logged(&self) -> BTreeSet<u64> {
         let records = self.home.records();
-        records
-            .iter()
-            .map(|it| it["seq"].as_u64().unwrap())
-            .collect()
+        records.iter().map(seq_of).collect()
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {

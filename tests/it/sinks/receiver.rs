@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::seq_of;
 use crate::child::free_address;
 
 /// What it answers.
@@ -91,7 +92,7 @@ impl Receiver {
     pub(super) fn seqs(&self) -> Vec<u64> {
         let posts = self.posts();
         let lines = posts.iter().flat_map(Post::lines);
-        lines.map(|line| line["seq"].as_u64().unwrap()).collect()
+        lines.map(|line| seq_of(&line)).collect()
     }
 
     pub(super) async fn stop(&mut self) {

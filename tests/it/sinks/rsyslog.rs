@@ -1,6 +1,7 @@
 //! The syslog daemon of Debian, started by the test.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::seq_of;
 use crate::child::free_address;
 use crate::harness::until_true_async;
 
@@ -43,7 +45,8 @@ impl Rsyslog {
             if !Path::new(needed).exists() {
                 let why = format!("{needed} is missing: apt-get install rsyslog rsyslog-openssl");
                 assert!(std::env::var_os("CI").is_none(), "{why}");
-                eprintln!("SKIPPED, NOTHING WAS TESTED: {why}");
+                let told = format!("SKIPPED, NOTHING WAS TESTED: {why}\n");
+                std::io::stderr().write_all(told.as_bytes()).unwrap();
                 return None;
             }
         }
@@ -137,7 +140,7 @@ impl Rsyslog {
     pub(super) fn seqs(&self) -> BTreeSet<u64> {
         let seq = |message: Message| {
             let line: Value = serde_json::from_str(&message.text).unwrap();
-            line["seq"].as_u64().unwrap()
+            seq_of(&line)
         };
         self.records().into_iter().map(seq).collect()
     }
