@@ -60,7 +60,7 @@ impl Cluster {
         cluster.give(&cluster.data());
         cluster.give(&cluster.sockets());
         let made = cluster
-            .command(&["initdb".as_ref()])
+            .command("initdb", &[])
             .args(["--no-sync", "--no-locale", "--encoding=UTF8"])
             .args(["--username=owner", "--auth=trust", "-D"])
             .arg(cluster.data())
@@ -106,7 +106,7 @@ impl Cluster {
             "shared_buffers=64MB".to_owned(),
             "dynamic_shared_memory_type=mmap".to_owned(),
         ];
-        let mut command = self.command(&["/bin/sh".as_ref(), "-c".as_ref(), KEEPER.as_ref()]);
+        let mut command = self.command("/bin/sh", &["-c", KEEPER]);
         command
             .args([
                 "keeper".as_ref(),
@@ -220,17 +220,14 @@ impl Cluster {
 
     /// The only number that a query of the owner gives.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        self.rows(sql).await[0].get(0)
+        self.rows(sql).await.first().unwrap().get(0)
     }
 
-    fn command(&self, words: &[&std::ffi::OsStr]) -> Command {
-        let program = Path::new(words[0]);
-        let program = match program.is_absolute() {
-            true => program.to_owned(),
-            false => self.binaries.join(program),
-        };
-        let mut command = Command::new(program);
-        command.args(&words[1..]).current_dir("/");
+    /// A program, by its path or as one of the server's, with its first arguments.
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        // An absolute path stays as it is.
+        let mut command = Command::new(self.binaries.join(program));
+        command.args(arguments).current_dir("/");
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
         }

@@ -57,7 +57,9 @@ impl Scene {
         loop {
             let wanted = self.lines();
             let lines = "SELECT line FROM vspc_gateway.audit_record ORDER BY seq";
-            let rows = self.cluster.rows(lines).await;
+            // At first there are no tables.
+            let rows = self.cluster.client().await.query(lines, &[]).await;
+            let rows = rows.unwrap_or_default();
             let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             if lines == wanted {
                 return;

@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(
             digests,
             [
-                "20390cb94dc1371d90649fb7ca98c876a2087b535401e7980d7ca2074d96bcd9",
+                "9f5c48dd6a283f64c84da2452d000310ea696fb3c671b8f9f810cc5038f0953c",
                 "7d4640f6bedba2d5821bb74fa805477f38fd8609ce1f5523e03be319c38b6913"
             ]
         );
