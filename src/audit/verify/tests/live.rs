@@ -27,7 +27,7 @@ fn write_on(world: &World, signer: &Signer, stop: &AtomicBool) {
     let mut second = open(world.second());
     let mut first = seq;
     while !stop.load(Ordering::Relaxed) {
-        if seq % 50 == 0 {
+        if seq.is_multiple_of(50) {
             first = seq;
         }
         let mut segment = open(segment::path(&directory, first));
