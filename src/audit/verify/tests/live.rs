@@ -67,7 +67,7 @@ fn a_log_that_is_being_written_is_never_called_damaged() {
     std::thread::scope(|scope| {
         scope.spawn(|| write_on(&world, &signer, &stop));
         let mut last = 0;
-        for turn in 0..40 {
+        for turn in 0..15 {
             let report = world.verify();
             if !report.is_sound() {
                 stop.store(true, Ordering::Relaxed);
