@@ -335,12 +335,11 @@ fn parse_growth<'a>(
     lines: impl Iterator<Item = &'a str>,
     notes: &str,
 ) -> Result<GrowthProof, ProofError> {
-    let bad = || ProofError::Form("it does not end in two signed checkpoints");
+    let bad = ProofError::Form("it does not end in two signed checkpoints");
     let text = notes.as_bytes().to_vec();
     let mut notes = Notes::in_text(Path::new("proof"), text);
-    let mut next = || notes.next()?.ok();
-    let (Some(from), Some(to), None) = (next(), next(), next()) else {
-        return Err(bad());
+    let (Some(Ok(from)), Some(Ok(to)), None) = (notes.next(), notes.next(), notes.next()) else {
+        return Err(bad);
     };
     Ok(GrowthProof {
         hashes: hashes(lines)?,

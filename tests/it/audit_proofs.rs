@@ -213,7 +213,7 @@ async fn monitors_get_checkpoints_proofs_and_tiles_at_the_admin_listener() {
     let kept = world.file("kept.note");
     fs::write(&kept, &answer.body).unwrap();
     let note = Note::parse(std::str::from_utf8(&answer.body).unwrap()).unwrap();
-    assert!(note.verify(&[key.clone()]).is_ok());
+    assert!(note.verify(std::slice::from_ref(&key)).is_ok());
     let size = Checkpoint::parse(note.text()).unwrap().size;
     assert_eq!(
         world.verify(&["--since", kept.to_str().unwrap()]).0,

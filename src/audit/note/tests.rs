@@ -151,7 +151,7 @@ fn a_witness_signs_the_text_and_its_time() {
             time: Some(1_700_000_000)
         }]
     );
-    let mut late = note.clone();
+    let mut late = note;
     late.signatures[1].bytes[7] ^= 1;
     assert_eq!(
         late.verify(&[key]),

@@ -108,7 +108,7 @@ fn what_is_not_signed_by_us_and_a_witness_or_not_of_our_tree_is_not_taken() {
     };
     let other = Checkpoint {
         origin: "other".to_owned(),
-        ..ours.clone()
+        ..ours
     };
     for (bad, told) in [
         ("rubbish".to_owned(), "no signed note"),

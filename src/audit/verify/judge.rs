@@ -192,10 +192,11 @@ impl<'a> Judge<'a> {
     fn compare(&mut self) {
         let size = self.lines.size();
         let marks = self.marks.list.get(self.at..).unwrap_or_default();
-        let here = marks.partition_point(|mark| mark.size == size);
-        let Some(here) = marks.get(..here).filter(|here| !here.is_empty()) else {
+        if marks.first().is_none_or(|mark| mark.size != size) {
             return;
-        };
+        }
+        let here = marks.partition_point(|mark| mark.size == size);
+        let here = marks.get(..here).unwrap_or_default();
         self.at += here.len();
         let roots = (self.lines.root(), self.mixed.as_ref().map(Frontier::root));
         let signed = [Some(roots.0), roots.1].into_iter().flatten();

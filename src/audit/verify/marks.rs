@@ -77,7 +77,7 @@ impl Marks {
         marks.find_behind(findings);
         let second = options.second.as_deref();
         if let Some(second) = second.filter(|_| !marks.list.is_empty())
-            && marks.largest(|origin| origin == Origin::Second) == 0
+            && !marks.list.iter().any(|mark| mark.origin == Origin::Second)
         {
             let what = "the second place has no checkpoint that is right";
             let mut damage = Damage::new(Harm::NoCheckpoints, what);

@@ -69,7 +69,8 @@ fn deleted_swapped_repeated_and_foreign_lines_are_told_apart() {
     let path = world.segments()[0].clone();
     let good = lines(&path);
     type Change = fn(&mut Vec<String>);
-    let cases: [(Change, &[(Harm, Option<u64>)]); 8] = [
+    type Expected = &'static [(Harm, Option<u64>)];
+    let cases: [(Change, Expected); 8] = [
         (|all| drop(all.remove(5)), &[(Harm::Missing, Some(5))]),
         (|all| drop(all.drain(5..9)), &[(Harm::Missing, Some(5))]),
         (|all| all.swap(5, 6), &[(Harm::OutOfPlace, Some(5))]),

@@ -184,6 +184,13 @@ fn print(
     if let Some(root) = &report.root {
         writeln!(out, "root: {root}")?;
     }
+    print_counts(out, report)?;
+    print_trust(out, options, report)?;
+    print_damage(out, report)
+}
+
+/// What was read and is no damage.
+fn print_counts(out: &mut impl Write, report: &Report) -> io::Result<()> {
     if report.uncovered > 0 {
         writeln!(
             out,
@@ -205,6 +212,11 @@ fn print(
             report.superseded
         )?;
     }
+    Ok(())
+}
+
+/// What the verification rests on.
+fn print_trust(out: &mut impl Write, options: &Options, report: &Report) -> io::Result<()> {
     match report.second_place {
         Some(right) => writeln!(out, "second place: {right} checkpoints are right")?,
         None if options.since.is_empty() => writeln!(
@@ -229,6 +241,10 @@ fn print(
             "the key is the one beside the log: whoever can rewrite the log can replace it, too. Give --key to prove more"
         )?;
     }
+    Ok(())
+}
+
+fn print_damage(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for notice in &report.notices {
         writeln!(out, "note: {}", visible(notice))?;
     }
