@@ -87,6 +87,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
         order: Order::OldestFirst,
         limit,
         reach,
+        counts: false,
     };
     let mut scan = Scan::new(&settings.directory, query).map_err(Failure::from)?;
     let mut to = Target::open(out)?;
