@@ -124,7 +124,10 @@ fn log_ins_end_unless_they_are_kept() {
     let file = place.back_up(true);
     place.fill(b"2");
     let restored = place.restore(&file, false).unwrap();
-    assert_eq!(place.values(), [one(), one(), one(), None, one(), None]);
+    assert_eq!(
+        place.values(),
+        [one(), one(), one(), one(), None, one(), None]
+    );
 
     let aside = restored.set_aside.unwrap();
     fs::rename(aside, place.settings.database()).unwrap();
