@@ -65,7 +65,7 @@ pub fn write(
 ) -> Result<(), NotARecord> {
     let members = Members::of_record(line)?;
     match format {
-        Format::CloudEvents => cloudevents::write(origin, members, line, out),
+        Format::CloudEvents => cloudevents::write(origin, &members, line, out),
         Format::Ecs => put(&ecs::document(origin, members), out),
         Format::Ocsf => put(&ocsf::event(origin, members), out),
     }

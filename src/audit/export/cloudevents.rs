@@ -8,16 +8,16 @@ use super::members::Members;
 use super::{id, put};
 
 /// Writes a record as an event.
-pub(super) fn write(origin: &str, members: Members, line: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write(origin: &str, members: &Members, line: &[u8], out: &mut Vec<u8>) {
     let mut envelope = json!({
         "specversion": "1.0",
         "id": id(origin, members.seq),
         "source": source(origin),
-        "type": type_of(&members),
+        "type": type_of(members),
         "time": members.stamp(),
         "datacontenttype": "application/json",
     });
-    if let (Some(subject), Some(envelope)) = (subject(&members), envelope.as_object_mut()) {
+    if let (Some(subject), Some(envelope)) = (subject(members), envelope.as_object_mut()) {
         envelope.insert("subject".to_owned(), subject.into());
     }
     put(&envelope, out);

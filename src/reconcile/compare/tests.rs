@@ -108,9 +108,15 @@ fn organizations_tell_impersonations_apart_where_both_are_known() {
         organization: of(9),
         ..record(what, 0)
     };
-    assert_eq!(told(&entries, &[other.clone()]), (vec![0], vec![0]));
+    assert_eq!(
+        told(&entries, std::slice::from_ref(&other)),
+        (vec![0], vec![0])
+    );
     let unknown = record(what, 0);
-    assert_eq!(told(&entries, &[unknown.clone()]), (vec![], vec![]));
+    assert_eq!(
+        told(&entries, std::slice::from_ref(&unknown)),
+        (vec![], vec![])
+    );
     // The one that is not known is left for the entry that needs it.
     let same = Done {
         organization: of(8),
@@ -191,7 +197,7 @@ fn what_may_have_been_logged_gives_way_to_what_must_have_been() {
         told(&[entry(what, 0)], &[record(what, MINUTE), perhaps.clone()]),
         (vec![], vec![])
     );
-    assert_eq!(told(&[], &[perhaps.clone()]), (vec![], vec![]));
+    assert_eq!(told(&[], std::slice::from_ref(&perhaps)), (vec![], vec![]));
     assert_eq!(told(&[entry(what, 0)], &[perhaps]), (vec![], vec![]));
 }
 
