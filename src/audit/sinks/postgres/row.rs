@@ -313,8 +313,12 @@ fn put_text(row: &mut BytesMut, member: &Scalar<'_>) {
 }
 
 fn column_text(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TEXT_LIMIT))
-        .unwrap_or(text)
+    if text.len() <= TEXT_LIMIT {
+        return text;
+    }
+    // A character has at most four bytes.
+    let mut ends = (TEXT_LIMIT - 3..=TEXT_LIMIT).rev();
+    ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 fn put_uuid(row: &mut BytesMut, member: &Scalar<'_>) {
