@@ -158,6 +158,13 @@ impl Note {
         Ok(verified)
     }
 
+    /// The names of those who signed, and whose keys are not among these.
+    pub fn strangers(&self, keys: &[VerifierKey]) -> Vec<&str> {
+        let is_known = |it: &&Signature| !keys.iter().any(|key| it.is_by(key));
+        let strangers = self.signatures.iter().filter(is_known);
+        strangers.map(Signature::name).collect()
+    }
+
     /// The note with only those signatures that are right by one of the keys, in their order.
     #[must_use]
     pub fn only_by(&self, keys: &[VerifierKey]) -> Self {

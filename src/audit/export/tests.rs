@@ -53,7 +53,7 @@ fn impersonated() -> Record {
         target: Some(Target {
             uid: Some(Uuid::from_u128(1)),
             name: Some("Acme\\ann".into()),
-            role: Some("CompanyOwner".into()),
+            role: None,
         }),
         operation: Some("GET /organizations/companies".into()),
         method: Some(Method::GET),

@@ -430,6 +430,7 @@ async fn an_older_copy_put_back_shows_by_the_second_place() {
     let copy: Vec<_> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
     filled_by(own(), 3).await;

@@ -134,6 +134,10 @@ impl Marks {
             }
             self.any |= !batch.is_empty();
             for (signed, verdict) in verify_all(batch, options) {
+                let verdict = match origin {
+                    Origin::Cosigned => verdict.and_then(|seen| known(&signed, options, seen)),
+                    _ => verdict,
+                };
                 match verdict {
                     Ok(seen) => self.add(&signed, origin, seen),
                     Err(why) => findings
@@ -213,6 +217,19 @@ fn verify_all(batch: Vec<Signed>, options: &Options) -> Vec<(Signed, Verdict)> {
             .collect()
     });
     batch.into_iter().zip(verdicts).collect()
+}
+
+/// Takes what witnesses signed: the gateway keeps no signature that it could not verify. Nothing is
+/// known where no witness is.
+fn known(signed: &Signed, options: &Options, seen: Vec<Verified>) -> Verdict {
+    let mut keys = options.keys.clone();
+    keys.extend_from_slice(&options.witnesses);
+    match signed.note.strangers(&keys).as_slice() {
+        [name, ..] if !options.witnesses.is_empty() => Err(format!(
+            "it is signed by {name}, of whom no key is known: give the key of a witness of before by --key"
+        )),
+        _ => Ok(seen),
+    }
 }
 
 /// The witnesses that signed a checkpoint of the log.

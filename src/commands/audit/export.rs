@@ -12,6 +12,7 @@ use vspc_gateway::audit::query::{Order, Query, Reach, Scan, Step};
 use super::query::{Which, warn};
 use super::{Stop, load, unreadable};
 use crate::commands::bar::Bar;
+use crate::commands::recorded;
 use crate::{ConfigFile, FAILED, Failure};
 
 /// The options of an export.
@@ -75,7 +76,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
         strict,
         all_files,
     } = arguments.output;
-    let filter = arguments.which.compile(settings.clock.now())?;
+    let mut filter = arguments.which.compile(settings.clock.now())?;
+    // What is exported is what was there before it was asked for.
+    if let Some(before) =
+        recorded::reading(&settings, "audit.exported").and_then(|own| own.checked_sub(1))
+    {
+        filter.to_seq = Some(filter.to_seq.unwrap_or(u64::MAX).min(before));
+    }
     let origin = origin_of(&settings.directory).map_err(|error| unreadable(&settings, &error))?;
     let reach = if all_files {
         Reach::AllFiles

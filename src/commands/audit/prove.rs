@@ -14,6 +14,7 @@ use vspc_gateway::audit::verify::by_kind;
 use vspc_gateway::clock::Timestamp;
 
 use super::{Stop, verify};
+use crate::commands::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// The options of a proof of a record.
@@ -62,6 +63,7 @@ pub(crate) struct CheckArguments {
 /// Proves that a record is in the log.
 pub(super) fn record(arguments: &RecordArguments) -> Result<(), Stop> {
     let settings = super::load(&arguments.file)?;
+    recorded::reading(&settings, "audit.proved");
     let proof = prove_seq(&settings.directory, arguments.seq).map_err(Failure::from)?;
     write(&proof.to_string(), arguments.out.as_deref())
 }

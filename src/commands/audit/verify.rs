@@ -16,6 +16,7 @@ use vspc_gateway::clock::Timestamp;
 
 use super::{Format, Stop};
 use crate::commands::bar::Bar;
+use crate::commands::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// What holds for keys.
@@ -54,7 +55,11 @@ pub(crate) struct Arguments {
 
 /// Runs the verification.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Stop> {
-    let options = options(arguments)?;
+    let settings = match &arguments.directory {
+        Some(_) => None,
+        None => Some(super::load(&arguments.file)?),
+    };
+    let options = options(arguments, settings.as_ref())?;
     let began = Instant::now();
     let mut bar = Bar::new();
     let report = verify(&options, |done| bar.tell(done));
@@ -69,6 +74,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Stop> {
     }
     out.flush()?;
     if report.is_sound() {
+        // Only now: a log that is not what it was is evidence, and nothing is written into it.
+        if let Some(settings) = &settings {
+            recorded::reading(settings, "audit.verified");
+        }
         return Ok(());
     }
     let message = "the audit log is not what was signed, see above";
@@ -81,12 +90,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Stop> {
     Err(Failure(message.to_owned(), FAILED).into())
 }
 
-fn options(arguments: &Arguments) -> Result<Options, Failure> {
-    let settings = match &arguments.directory {
-        Some(_) => None,
-        None => Some(super::load(&arguments.file)?),
-    };
-    let directory = match (&arguments.directory, &settings) {
+fn options(
+    arguments: &Arguments,
+    settings: Option<&audit::Settings>,
+) -> Result<Options, Failure> {
+    let directory = match (&arguments.directory, settings) {
         (Some(directory), _) => directory.clone(),
         (None, Some(settings)) => settings.directory.clone(),
         (None, None) => PathBuf::new(),
@@ -96,14 +104,14 @@ fn options(arguments: &Arguments) -> Result<Options, Failure> {
         true => (own_keys(&directory)?, KeysFrom::Directory),
         false => (given, KeysFrom::Given),
     };
-    if let Some(settings) = &settings {
+    if let Some(settings) = settings {
         witnesses.extend_from_slice(&settings.witnesses);
     }
     let since = arguments.since.iter().map(|path| Kept::read(path));
     let since = since
         .collect::<Result<_, _>>()
         .map_err(|error| Failure(error.to_string(), BAD_USAGE))?;
-    let configured = settings.as_ref().and_then(second_place);
+    let configured = settings.and_then(|settings| settings.tree.checkpoints.clone());
     Ok(Options {
         witnesses,
         second: arguments.second.clone().or(configured),
@@ -112,11 +120,6 @@ fn options(arguments: &Arguments) -> Result<Options, Failure> {
         to: arguments.to,
         ..Options::new(&directory, own, keys_from)
     })
-}
-
-/// The file with copies of the checkpoints that is configured.
-fn second_place(_settings: &audit::Settings) -> Option<PathBuf> {
-    None
 }
 
 /// The keys of the log itself. One that has none yet has no checkpoint, which is told as such.
