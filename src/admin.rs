@@ -6,8 +6,8 @@ mod gauges;
 mod keys;
 mod operator;
 mod ready;
-mod recorded;
 mod reconcile;
+mod recorded;
 mod reload;
 mod reply;
 mod tokens;
@@ -39,7 +39,7 @@ use crate::listen::Drain;
 use crate::secret::Secret;
 use crate::token::RenewalLimit;
 
-use checkpoints::{AUDIT, COSIGNATURES};
+use checkpoints::{AUDIT, COSIGNATURES, RECONCILE};
 use gauges::Gauges;
 use operator::Operator;
 use reply::{Refusal, text};
@@ -170,11 +170,13 @@ impl Admin {
                 let body = reply::read_as(&parts.headers, body, "text/plain").await?;
                 self.cosign(&who, &body).await
             }
-            path if path.starts_with(AUDIT) => self.tell_audit(path, query).await,
+            path if path.starts_with(AUDIT) && path != RECONCILE => {
+                self.tell_audit(&who, path, query).await
+            }
             other => {
                 let body = reply::read(&parts.headers, body).await?;
                 match other {
-                    "/audit/reconcile" => self.reconcile(&who, &body).await,
+                    RECONCILE => self.reconcile(&who, &body).await,
                     "/reload" => self.reload(&who, &body).await,
                     "/tokens/renew" => self.renew_tokens(&who, &body).await,
                     "/tokens/drop" => self.drop_tokens(&who, &body).await,
@@ -224,8 +226,8 @@ impl Admin {
 fn by_hand(path: &str) -> Option<Method> {
     match path {
         "/tokens" | "/frozen" => Some(Method::GET),
-        "/audit/reconcile" | "/reload" | "/tokens/renew" | "/tokens/drop"
-        | "/tokens/rotate-key" | "/freeze" | "/thaw" | COSIGNATURES => Some(Method::POST),
+        RECONCILE | "/reload" | "/tokens/renew" | "/tokens/drop" | "/tokens/rotate-key"
+        | "/freeze" | "/thaw" | COSIGNATURES => Some(Method::POST),
         path if path.starts_with(AUDIT) => Some(Method::GET),
         _ => None,
     }

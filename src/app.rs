@@ -297,11 +297,17 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
     let reconciler = reconciler(settings.audit, reached, &broker, &clock, reconciled);
     let told = (auditor.clone(), telemetry.clone());
     let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
-    let reason_header = settings.policy.reason_header();
-    let owned = OwnedHeaders::new(settings.mapping.owned().chain(reason_header));
+    let owned = OwnedHeaders::new(
+        settings
+            .mapping
+            .owned()
+            .chain(settings.policy.reason_header()),
+    );
     let mut clients = settings.clients;
-    let own_users = passthrough.as_ref().map(|to| to.console.id().clone());
-    clients.accept(Arc::clone(&tokens), own_users);
+    clients.accept(
+        Arc::clone(&tokens),
+        passthrough.as_ref().map(|to| to.console.id().clone()),
+    );
     Gateway {
         version: settings.source.version,
         limits: settings.server.limits,

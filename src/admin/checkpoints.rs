@@ -19,14 +19,24 @@ pub(super) const AUDIT: &str = "/audit/";
 /// Where witnesses' signatures are sent.
 pub(super) const COSIGNATURES: &str = "/audit/cosignatures";
 
+/// Where the log is compared with the consoles' own.
+pub(super) const RECONCILE: &str = "/audit/reconcile";
+
 impl Admin {
     /// `GET /audit/…`
     pub(super) async fn tell_audit(
         &self,
+        who: &Operator,
         path: &str,
         query: &str,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let asked = Asked::of(path.strip_prefix(AUDIT).unwrap_or_default(), query)?;
+        if let Asked::Proof { seq } = &asked {
+            // The proof has the record itself.
+            let mut record = who.record("audit.proved");
+            record.detail = Some(format!("record {seq}").into());
+            self.record_use(record, None).await;
+        }
         let published = self.gateway().auditor.published();
         on_disk(move || asked.answer(&published)).await?
     }

@@ -1,7 +1,7 @@
 //! What is read off at each scrape.
 
-mod sinks;
 mod reconciling;
+mod sinks;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -12,8 +12,8 @@ use crate::audit::Health;
 use crate::gateway::{Gateway, Live};
 use crate::token::SessionState;
 use crate::upstream::ConsoleId;
-use sinks::SinkGauges;
 use reconciling::Reconciling;
+use sinks::SinkGauges;
 
 /// What is read off at each scrape.
 #[derive(Debug, Default)]
@@ -127,6 +127,19 @@ impl Gauges {
                 "The number that the next record gets",
                 &self.audit_next_seq,
             ),
+            (
+                "frozen",
+                "Freezes in force: everything, tenants and clients",
+                &self.frozen,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        self.register_log(registry);
+    }
+
+    fn register_log(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
             ("audit_files", "Files of the log", &self.audit_files),
             (
                 "audit_file_bytes",
@@ -172,11 +185,6 @@ impl Gauges {
                 "audit_closed_unknown",
                 "Requests of processes that had died, closed as unknown by this one",
                 &self.audit_closed_unknown,
-            ),
-            (
-                "frozen",
-                "Freezes in force: everything, tenants and clients",
-                &self.frozen,
             ),
         ] {
             registry.register(name, help, gauge.clone());
@@ -362,7 +370,10 @@ impl Gauges {
         set(&self.audit_next_seq, stats.next_seq);
         set(&self.audit_checkpoint_size, stats.covered);
         set(&self.audit_checkpoint_age, stats.uncovered_for.as_secs());
-        set(&self.audit_second_place_failing, stats.second_place_failing.into());
+        set(
+            &self.audit_second_place_failing,
+            stats.second_place_failing.into(),
+        );
         self.sinks.read(auditor);
         set(&self.audit_in_flight, stats.in_flight);
         set(&self.audit_flight_slots, stats.flight_slots);

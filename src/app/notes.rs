@@ -20,7 +20,12 @@ pub(super) fn note_lifecycle(auditor: &Auditor, operation: &'static str, start: 
 }
 
 /// Records an event that is no request.
-pub(super) fn note(auditor: &Auditor, kind: Kind, operation: &'static str, detail: Cow<'static, str>) {
+pub(super) fn note(
+    auditor: &Auditor,
+    kind: Kind,
+    operation: &'static str,
+    detail: Cow<'static, str>,
+) {
     let record = Record {
         operation: Some(Cow::Borrowed(operation)),
         code: Some(Code::Ok),

@@ -1,7 +1,7 @@
 pub(super) mod disk;
 mod failures;
-mod once;
 mod flight;
+mod once;
 mod rotate;
 mod shared;
 pub(super) mod tree;

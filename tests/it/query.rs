@@ -291,8 +291,17 @@ async fn damage_is_told_at_the_end_and_fails_only_a_strict_query() {
         assert_eq!(found.filter(|record| !own(record)).count(), lines.len() - 2);
         let place = log.display();
         let at = lines[..3].join("\n").len() + 1;
+        let told = told(&done);
+        let (first, rest) = told.split_once('\n').unwrap();
+        // Nothing is written into a log that is not what it was.
+        assert!(
+            first.starts_with(
+                "vspc-gateway: this is not in the audit log: the audit log has no record 2"
+            ),
+            "{first}"
+        );
         assert_eq!(
-            told(&done),
+            rest,
             format!(
                 "vspc-gateway: warning: 1 line of {place} cannot be read, at byte {at}\n\
                  vspc-gateway: warning: record 2 is missing\n"

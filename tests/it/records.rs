@@ -817,7 +817,13 @@ fn operations_in(folder: &Path, found: &mut BTreeSet<String>) {
         "upgrade.",
     ];
     // Keys and files.
-    const OTHERS: [&str; 6] = [
+    const OTHERS: [&str; 11] = [
+        // Attributes of the OTLP sink.
+        "audit.code",
+        "audit.kind",
+        "audit.operation",
+        "audit.seq",
+        "audit.size",
         "admin.listen",
         "admin.sock",
         "admin.token",

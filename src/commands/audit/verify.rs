@@ -90,10 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Stop> {
     Err(Failure(message.to_owned(), FAILED).into())
 }
 
-fn options(
-    arguments: &Arguments,
-    settings: Option<&audit::Settings>,
-) -> Result<Options, Failure> {
+fn options(arguments: &Arguments, settings: Option<&audit::Settings>) -> Result<Options, Failure> {
     let directory = match (&arguments.directory, settings) {
         (Some(directory), _) => directory.clone(),
         (None, Some(settings)) => settings.directory.clone(),

@@ -34,7 +34,11 @@ pub(in crate::config) fn audit(root: &mut Section<'_>, folder: &Path) -> Option<
     let tree = audit_tree(&mut section, folder);
     let reconcile = reconcile::read(&mut section);
     let files = files::files(&mut section).map(|files| audit::FileSettings {
-        sinks: sinks.iter().flatten().map(|sink| sink.name.to_string()).collect(),
+        sinks: sinks
+            .iter()
+            .flatten()
+            .map(|sink| sink.name.to_string())
+            .collect(),
         ..files
     });
     let witnesses = section.optional("witnesses");
