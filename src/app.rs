@@ -23,11 +23,11 @@ use pingora_core::server::{RunArgs, Server};
 use crate::admin::Reloads;
 use crate::audit::sinks::Sinks;
 use crate::audit::{Auditor, Kind, OpenError};
-use crate::client::GatewayTokens;
+use crate::client::{self, GatewayTokens};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
 use crate::freeze::{FreezeError, Freezer};
-use crate::gateway::{Gateway, Live, OwnedHeaders};
+use crate::gateway::{Gateway, Live, OwnedHeaders, Passthrough};
 use crate::listen::{Connections, Drain, descriptors};
 use crate::quota::Quotas;
 use crate::roster::Roster;
@@ -297,17 +297,9 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
     let reconciler = reconciler(settings.audit, reached, &broker, &clock, reconciled);
     let told = (auditor.clone(), telemetry.clone());
     let roster = Roster::new(sources, &settings.tenants, broker.clone(), told);
-    let owned = OwnedHeaders::new(
-        settings
-            .mapping
-            .owned()
-            .chain(settings.policy.reason_header()),
-    );
-    let mut clients = settings.clients;
-    clients.accept(
-        Arc::clone(&tokens),
-        passthrough.as_ref().map(|to| to.console.id().clone()),
-    );
+    let reason_header = settings.policy.reason_header();
+    let owned = OwnedHeaders::new(settings.mapping.owned().chain(reason_header));
+    let clients = accepting(settings.clients, &tokens, passthrough.as_ref());
     Gateway {
         version: settings.source.version,
         limits: settings.server.limits,
@@ -339,6 +331,17 @@ fn gateway(settings: Settings, connected: Connected, lasting: Lasting) -> Gatewa
         body_pace: settings.server.body_pace,
         token_wait: settings.server.token_wait,
     }
+}
+
+/// The clients, who may also come with the gateway's own tokens or as users of a console.
+fn accepting(
+    mut clients: client::Directory,
+    tokens: &Arc<GatewayTokens>,
+    passthrough: Option<&Passthrough>,
+) -> client::Directory {
+    let own_users = passthrough.map(|to| to.console.id().clone());
+    clients.accept(Arc::clone(tokens), own_users);
+    clients
 }
 
 /// Tells in the log what `check` would: which keys end soon, and what nobody can prove itself with.

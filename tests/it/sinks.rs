@@ -224,7 +224,9 @@ async fn a_record_that_is_refused_is_put_aside_and_the_others_are_sent() {
     let mut gateway = world.home.start().await;
     world.call(10).await;
     until_true(|| world.path("s.refused").exists()).await;
-    assert!((world.metric("set_aside_records").await - 1.0).abs() < 0.1);
+    while world.metric("set_aside_records").await < 0.5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     world.stop(&mut gateway).await;
     let refused = std::fs::read_to_string(world.path("s.refused")).unwrap();
     let [refused] = &*refused.lines().collect::<Vec<_>>() else {
