@@ -203,6 +203,7 @@ impl Names {
         record.target = Some(Target {
             uid: Some(self.target),
             name: None,
+            role: None,
         });
         record.status = Some(200);
         record.bytes_in = Some(0);

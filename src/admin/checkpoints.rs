@@ -142,6 +142,9 @@ fn number(query: &str, name: &str) -> Result<u64, Refusal> {
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
+    // Never closed. More at once would only take threads from others.
+    static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
+    let _turn = TURNS.acquire().await.ok();
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(%error, "what was asked of the audit log could not be found out");
         Refusal::new(

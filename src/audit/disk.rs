@@ -71,10 +71,12 @@ pub(super) fn write_all(disk: &mut dyn Disk, file: &File, bytes: &[u8]) -> io::R
     Ok(())
 }
 
-/// How files of the log are opened: by the owner only, and never written but at the end.
+/// How files of the log are opened: by the owner only, and never written but at the end. Links are
+/// not followed: a command of the superuser goes where the directory's owner can lay them.
 pub(super) fn owned() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).append(true).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW);
     options
 }
 

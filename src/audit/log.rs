@@ -25,7 +25,7 @@ use tokio::time::{Duration, Instant};
 use self::begin::Traces;
 use self::sign::Signing;
 use self::tree::Tree;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::disk::{self, Disk, Lock};
 use super::fault::{Fault, OpenError};
 use super::files::FileSettings;
@@ -153,6 +153,9 @@ impl Log {
 
     /// Finds the end of the newest segment, under the lock.
     fn begin_at_end(&mut self) -> Result<(), OpenError> {
+        if let Some(latest) = checkpoint::latest(&self.directory)? {
+            self.cut_after_hole(latest.checkpoint.size)?;
+        }
         let end = self
             .segment
             .end()

@@ -1,14 +1,16 @@
 //! One record from a process that does not serve: an operator's command.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
+use super::checkpoint;
 use super::disk::Real;
 use super::fault::{Fault, OpenError};
 use super::log::Log;
 use super::queue::Batch;
 use super::record::{Kind, Record};
+use super::tree::{Frontier, HASHES, HashFile};
 use super::{Settings, TreeSettings, segment};
 
 /// Why a record of a command was not written.
@@ -45,6 +47,17 @@ pub fn note_once(settings: Settings, kind: Kind, record: &Record) -> Result<u64,
 }
 
 fn note(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteError> {
+    // A damaged tree is a gateway's start to build anew: that takes its time, under the lock.
+    if let Some(signed) = checkpoint::latest(&settings.directory)? {
+        let hashes = HashFile::open(&settings.directory)?;
+        let stored = Frontier::at(signed.checkpoint.size, &hashes).ok();
+        if stored.is_none_or(|edge| edge.root() != signed.checkpoint.root) {
+            let damaged =
+                io::Error::other("it is damaged; the gateway's next start builds it anew");
+            let path = settings.directory.join(HASHES);
+            return Err(Fault::of("use", &path)(damaged).into());
+        }
+    }
     let body = record.body(kind, settings.clock.now(), None);
     // The second place is the gateways' to write: it may hang, and a reader need not wait for it.
     let tree = TreeSettings {
@@ -75,8 +88,8 @@ fn give_to_owner(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let file = entry.metadata()?;
-        if file.is_file() && file.uid() == ROOT {
-            chown(entry.path(), Some(owner.uid()), Some(owner.gid()))?;
+        if file.is_file() && file.uid() == ROOT && file.nlink() == 1 {
+            lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))?;
         }
     }
     Ok(())

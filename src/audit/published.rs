@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -170,7 +171,13 @@ impl Published {
         }
         let append = || -> io::Result<()> {
             let mut file = disk::owned().create(true).open(&path)?;
-            file.write_all(format!("{note}\n").as_bytes())?;
+            let mut end = *b"\n\n";
+            if let Some(at) = file.metadata()?.len().checked_sub(2) {
+                file.read_exact_at(&mut end, at)?;
+            }
+            // What a write that was broken off left behind ends here.
+            let gap = if end == *b"\n\n" { "" } else { "\n\n" };
+            file.write_all(format!("{gap}{note}\n").as_bytes())?;
             file.sync_all()
         };
         append().map_err(Fault::of("append to", &path))?;

@@ -166,7 +166,8 @@ impl Scan {
             sought,
             order: query.order,
             limit: query.limit,
-            pieces: Pieces::new(directory, query.order, counts, spans),
+            pieces: Pieces::new(directory, query.order, counts, spans)
+                .believing(query.reach == Reach::Usual),
             begun: VecDeque::new(),
             current: Current::default(),
             reading: None,

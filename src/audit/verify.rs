@@ -222,7 +222,7 @@ impl<'a> Verification<'a> {
         let total = parts.iter().map(|part| part.len).sum();
         // With an upper limit, what comes after is not missing.
         let covered_here = match self.options.to {
-            Some(_) => 0,
+            Some(to) => covered.min(to.saturating_add(1)),
             None => covered,
         };
         let mut turns = Turns {
@@ -309,6 +309,17 @@ impl<'a> Verification<'a> {
         findings: Findings,
     ) -> Report {
         let (damage, more_damage) = findings.into_parts();
+        let mut notices = outcome.notices;
+        // A new log signs for none before it has any.
+        if let Some(size) = marks.oldest().filter(|size| *size > 0)
+            && first == 0
+            && outcome.removed == 0
+        {
+            notices.push(format!(
+                "the oldest checkpoint is of {size} records: nothing was signed before, so these \
+                 were signed as they were found then"
+            ));
+        }
         let covered = outcome.good.map_or(0, |(size, _)| size);
         Report {
             records: self.records,
@@ -326,7 +337,7 @@ impl<'a> Verification<'a> {
             witnesses: marks.witnessed(),
             damage,
             more_damage,
-            notices: outcome.notices,
+            notices,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
 use vspc_simulator::Simulator;
 
 use crate::child::{Home, command, get, once, request, unsigned};
@@ -14,6 +14,11 @@ use crate::harness::{ACME, ADMIN, Answer, BILLING, GLOBEX, World, ok, until, unt
 
 const ME: &str = "/api/v3/users/me";
 const UNKNOWN: &str = "vgk_canary_unknown_key_000000000000000000";
+
+/// Names and values: of headers, or of members by JSON pointers.
+type Members<'a> = &'a [(&'a str, &'a str)];
+/// A credential's label, the headers that prove it, and what the record says.
+type Way<'a> = (&'a str, Vec<(&'a str, String)>, Members<'a>);
 
 /// What a record must say: members by JSON pointers. A text that ends in `*` is a beginning, `?` any
 /// text.
@@ -81,7 +86,7 @@ async fn a_request_s_record_says_how_its_caller_proved_itself_and_as_whom_it_act
         ("/target/role", "CompanyOwner"),
         ("/access", "read_only"),
     ];
-    let ways: [(&str, Vec<(&str, String)>, &[(&str, &str)]); 5] = [
+    let ways: [Way<'_>; 5] = [
         (
             "api_key:*",
             vec![
@@ -184,7 +189,7 @@ async fn a_refusal_s_record_says_what_disagreed() {
     let ambiguous = "a header that names the tenant must come once and hold one value: ";
     let mismatch =
         "the request names another tenant or user than the credential, or one that it has not: ";
-    let cases: [(&[(&str, &str)], &str, String); 7] = [
+    let cases: [(Members<'_>, &str, String); 7] = [
         (
             &[("x-api-key", BILLING), ("authorization", &bearer(ADMIN))],
             "conflicting_credentials",

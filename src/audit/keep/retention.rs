@@ -10,8 +10,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tlog_tiles::{check_tree, prove_tree};
 use tokio::time::{Duration, Instant};
 
+use crate::audit::checkpoint;
 use crate::audit::fault::Fault;
 use crate::audit::files::FileSettings;
 use crate::audit::query::index;
@@ -19,7 +21,7 @@ use crate::audit::queue::Shared;
 use crate::audit::read::{self, Line};
 use crate::audit::record::{Kind, Record};
 use crate::audit::segment::{self, LinesBack};
-use crate::audit::tree::HASHES;
+use crate::audit::tree::{Frontier, HASHES, HashFile};
 use crate::clock::Timestamp;
 
 /// What a record of a removal is named.
@@ -104,6 +106,13 @@ impl Retention {
     }
 
     fn remove(&self, due: &Due, stopped: Stopped<'_>) -> Result<(), Fault> {
+        if !self.is_tree_whole(due.range.end)? {
+            tracing::error!(
+                "old audit files are kept: the file of the tree is damaged. Restart the gateway, \
+                 which builds it anew"
+            );
+            return Ok(());
+        }
         let fault = Fault::of("read", &self.directory);
         let Some(seq) = self.announce(due, stopped).map_err(fault)? else {
             return Ok(());
@@ -126,6 +135,7 @@ impl Retention {
         File::open(&hashes)
             .and_then(|file| file.sync_all())
             .map_err(Fault::of("sync", &hashes))?;
+        self.keep_checkpoints()?;
         remove(&self.directory, &due.files)?;
         tracing::info!(
             files = due.files.len(),
@@ -134,6 +144,38 @@ impl Retention {
             "old audit files were removed"
         );
         Ok(())
+    }
+
+    /// Makes the newest checkpoints durable: their file may soon be the only one that has any.
+    fn keep_checkpoints(&self) -> Result<(), Fault> {
+        let notes = segment::list_of(&self.directory, ".notes")
+            .map_err(Fault::of("read", &self.directory))?;
+        if let Some(newest) = notes.last() {
+            let path = checkpoint::notes_path(&self.directory, *newest);
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(Fault::of("sync", &path))?;
+        }
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(Fault::of("sync", &self.directory))
+    }
+
+    /// Whether the file of the tree has what stands for the records before `end`.
+    fn is_tree_whole(&self, end: u64) -> Result<bool, Fault> {
+        let Some(signed) = checkpoint::latest(&self.directory)? else {
+            return Ok(false);
+        };
+        let (size, root) = (signed.checkpoint.size, signed.checkpoint.root);
+        let hashes = HashFile::open(&self.directory)?;
+        let (Ok(whole), Ok(start), Ok(proof)) = (
+            Frontier::at(size, &hashes),
+            Frontier::at(end, &hashes),
+            prove_tree(size, end, &hashes),
+        ) else {
+            return Ok(false);
+        };
+        Ok(whole.root() == root && check_tree(&proof, size, root, end, start.root()).is_ok())
     }
 
     /// Has the record of the removal written; gives its number.

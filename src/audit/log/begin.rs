@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Log;
 use super::lines::{Gaps, WalkError, last_lines, walk};
 use super::tree::Tree;
+use super::{Log, long};
 use crate::audit::checkpoint::{BadNote, Notes, Signed, VERIFIERS, notes_path};
 use crate::audit::disk;
 use crate::audit::fault::{Fault, OpenError};
@@ -54,6 +54,36 @@ impl From<WalkError> for OpenError {
 }
 
 impl Log {
+    /// A loss of power may take pages from the middle of what was not durable yet: what stands after
+    /// them was promised to nobody. What a checkpoint covers is left as it is.
+    pub(super) fn cut_after_hole(&mut self, covered: u64) -> Result<(), Fault> {
+        let path = self.segment.path.clone();
+        let (end, next) = (self.segment.len, covered.max(self.segment.first));
+        let mut begin = 0;
+        if next > self.segment.first {
+            let complete =
+                segment::complete_len(&self.segment.file, end).map_err(Fault::of("read", &path))?;
+            let mut lines = segment::LinesBack::new(&self.segment.file, complete);
+            begin = loop {
+                let line = lines.next().map_err(Fault::of("read", &path))?;
+                let Some((offset, line)) = line else {
+                    return Ok(());
+                };
+                if segment::seq_of(&line) == Some(next - 1) {
+                    break offset + long(line.len()) + 1;
+                }
+            };
+        }
+        self.segment.len = begin;
+        let replay = self.segment.replay(end, next, |_| ());
+        self.segment.len = end;
+        let replay = replay.map_err(Fault::of("read", &path))?;
+        if replay.rest == segment::Rest::Foreign {
+            self.cut_torn(replay.len, end)?;
+        }
+        Ok(())
+    }
+
     /// Takes the tree up, under the lock, when the end of the lines is known.
     pub(super) fn begin_tree(&mut self, traces: &Traces, known: Known) -> Result<(), OpenError> {
         let other = match known {
@@ -72,10 +102,10 @@ impl Log {
         if traces.any {
             self.take_up(traces, other)?;
         } else {
-            if let Some(signed) = other {
-                self.check_length(&signed)?;
+            if let Some(signed) = &other {
+                self.check_length(signed)?;
             }
-            self.first_tree()?;
+            self.first_tree(other.as_ref())?;
         }
         let path = notes_path(&self.directory, self.segment.first);
         let len = std::fs::metadata(path).map_or(0, |file| file.len());
@@ -87,7 +117,7 @@ impl Log {
     ///
     /// The checkpoint comes first and the file of the tree last, so that a start which is broken
     /// off leaves either nothing or what the next one can go on from.
-    fn first_tree(&mut self) -> Result<(), OpenError> {
+    fn first_tree(&mut self, other: Option<&Signed>) -> Result<(), OpenError> {
         let next = self.next;
         let mut tree = Tree::begin(&self.directory, Frontier::new())?;
         let mut missing: Option<(u64, u64)> = None;
@@ -101,6 +131,11 @@ impl Log {
         })?;
         tree.settle(self.disk.as_mut())?;
         self.tree = tree;
+        if let Some(signed) = other.filter(|signed| signed.checkpoint.size > 0)
+            && self.tree.root_at(signed.checkpoint.size)? != Some(signed.checkpoint.root)
+        {
+            return Err(self.rewritten(None, signed));
+        }
         let fault = |error| Fault::of("sign", &self.directory)(std::io::Error::other(error));
         let (checkpoint, note) = self.signed().map_err(fault)?;
         let path = notes_path(&self.directory, self.segment.first);

@@ -21,7 +21,26 @@ impl Log {
         tracing::warn!(path = %path.display(), "the file of the audit tree is damaged: it is built anew");
         let segments =
             segment::list(&self.directory).map_err(Fault::of("read", &self.directory))?;
-        let first = segments.first().copied().unwrap_or(0);
+        let oldest = segments.first().copied().unwrap_or(0);
+        // A loss of power takes the end of the tree alone: what is before the newest lines is right
+        // if the checkpoints say so of what is built on it.
+        let size = known.last().map_or(0, |best| best.checkpoint.size);
+        let near = segments.iter().rev().find(|first| **first < size).copied();
+        if let Some(near) = near.filter(|near| *near > oldest)
+            && self.build_from(near, hashes, known).is_ok()
+        {
+            return Ok(());
+        }
+        self.build_from(oldest, hashes, known)
+    }
+
+    fn build_from(
+        &mut self,
+        first: u64,
+        hashes: &HashFile,
+        known: &[Signed],
+    ) -> Result<(), OpenError> {
+        let path = self.directory.join(HASHES);
         let lost = |_| OpenError::TreeLost {
             path: path.clone(),
             first,

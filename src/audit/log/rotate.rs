@@ -37,6 +37,10 @@ impl Log {
             // The sync failed, and what was not durable stands in a new segment already.
             return Ok(());
         }
+        // So that after a loss of power no more than the newest lines are hashed anew.
+        if let Err(error) = self.tree.sync(self.disk.as_mut()) {
+            tracing::warn!(%error, "the audit tree cannot be synced");
+        }
         // Should naming the new file fail half-way, others may go on in it: so must we.
         self.rescan = true;
         let (disk, lock) = (self.disk.as_mut(), &mut self.lock);

@@ -39,6 +39,8 @@ impl Log {
                 self.tree.put_back(self.disk.as_mut())?;
                 "hashes was deleted, moved or replaced; a copy was put back"
             }
+            // Told once; with a full disk it would be told with each try.
+            Loss::Cut if !self.notices.is_empty() => return Ok(()),
             Loss::Cut => "hashes was cut: the next start builds it anew",
         };
         self.warn("audit.tree_lost", detail.to_owned());

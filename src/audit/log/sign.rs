@@ -92,7 +92,11 @@ impl Log {
 
     /// How long the log may be left alone before a checkpoint is due.
     pub(in crate::audit) fn until_due(&self) -> Option<Duration> {
-        let from = self.signing.failed.or(self.signing.since)?;
+        let since = self.signing.since?;
+        let from = self
+            .signing
+            .failed
+            .map_or(since, |failed| failed.max(since));
         Some(TIME.saturating_sub(from.elapsed()))
     }
 
@@ -283,6 +287,10 @@ impl Log {
         } else {
             if size > self.signing.latest.size {
                 let note = signed.note.to_string();
+                // Who signed it may have no second place, and be gone.
+                if let Some(second) = &self.signing.second {
+                    second.give(note.clone());
+                }
                 self.signing.latest = signed.checkpoint;
                 (self.signing.since, self.signing.failed) = (None, None);
                 self.signing.untold = Some(note);

@@ -277,6 +277,7 @@ fn open(path: &Path) -> Result<(File, (u64, u64)), Fault> {
         // Not to append: hashes have their places.
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW);
         let file = options.truncate(false).open(path)?;
         let id = identity(&file.metadata()?);
         Ok((file, id))

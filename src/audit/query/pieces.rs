@@ -42,6 +42,8 @@ pub(super) struct Pieces {
     order: Order,
     /// Whether records are only to be counted.
     counts: bool,
+    /// Whether indexes are believed.
+    is_indexed: bool,
     spans: vec::IntoIter<Span>,
     ready: VecDeque<Piece>,
 }
@@ -52,9 +54,17 @@ impl Pieces {
             directory: directory.to_owned(),
             order,
             counts,
+            is_indexed: true,
             spans: spans.into_iter(),
             ready: VecDeque::new(),
         }
+    }
+
+    /// Believes indexes, or reads all.
+    #[must_use]
+    pub(super) fn believing(mut self, indexes: bool) -> Self {
+        self.is_indexed = indexes;
+        self
     }
 
     /// The next thing to be done.
@@ -79,8 +89,8 @@ impl Pieces {
         };
         let len = whole_len(&file).map_err(Fault::of("read", &path))?;
         let known = match span.end {
-            Some(end) => Index::of(&self.directory, span.first, end, &file),
-            None => Known::Nothing,
+            Some(end) if self.is_indexed => Index::of(&self.directory, span.first, end, &file),
+            _ => Known::Nothing,
         };
         self.ready
             .push_back(Piece::Begin(span, Arc::clone(&file), len));

@@ -162,6 +162,7 @@ impl Feed {
             },
         );
         let (mut bytes, stop) = (0, place.offset.saturating_add(SCAN));
+        let mut beyond = false;
         loop {
             if part.next >= end {
                 return Ok(true);
@@ -171,12 +172,16 @@ impl Feed {
             }
             let mut line = Vec::new();
             let Some(read) = read_line(&mut lines, &mut line)? else {
+                if beyond {
+                    // What was passed over may yet be wanted: it is looked for anew.
+                    place.next = u64::MAX;
+                }
                 return Ok(true);
             };
-            let seq = segment::seq_of(&line).filter(|seq| *seq >= part.next);
-            if seq.is_some_and(|seq| seq >= end) {
-                return Ok(true);
-            }
+            // While records before `end` are to come, a line with a later number is damaged.
+            let found = segment::seq_of(&line);
+            beyond |= found.is_some_and(|seq| seq >= end);
+            let seq = found.filter(|seq| (part.next..end).contains(seq));
             place.offset += read;
             if let Some(seq) = seq {
                 part.skip_to(seq);

@@ -195,6 +195,8 @@ impl Running {
         self.succeed();
         self.store(false);
         self.send_checkpoint().await?;
+        // With nothing to send nothing above waits: let the other sinks go on.
+        tokio::task::yield_now().await;
         Ok(true)
     }
 

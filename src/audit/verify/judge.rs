@@ -327,8 +327,23 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Records of which neither lines nor hashes are there; says whether that is so.
+    pub(super) fn all_missing(&mut self, seqs: Range<u64>, path: &Path) -> bool {
+        if self.broken.is_none() {
+            return false;
+        }
+        match self.missing.last_mut() {
+            Some((range, _)) if range.end == seqs.start => range.end = seqs.end,
+            _ => self.missing.push((seqs, path.to_owned())),
+        }
+        true
+    }
+
     fn tell_missing(&mut self, removals: &[Removal]) -> (u64, Vec<String>) {
-        let is_signed = |it: &&Removal| self.stored(it.seq).is_none_or(|leaf| leaf == it.leaf);
+        // Retention deletes only once a checkpoint covers the record that tells of it.
+        let is_signed = |it: &&Removal| {
+            it.range.end <= it.seq && self.stored(it.seq).is_some_and(|leaf| leaf == it.leaf)
+        };
         let ranges = removals.iter().filter(is_signed).map(|it| it.range.clone());
         let mut ranges: Vec<Range<u64>> = ranges.collect();
         ranges.sort_by_key(|range| range.start);
@@ -347,7 +362,8 @@ impl<'a> Judge<'a> {
                 gap.start = first.start;
             }
             for range in &ranges {
-                if range.contains(&gap.start) {
+                // Retention takes the oldest files alone.
+                if begin == 0 && range.contains(&gap.start) {
                     gap.start = range.end.min(gap.end);
                 }
             }

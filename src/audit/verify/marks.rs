@@ -99,6 +99,12 @@ impl Marks {
         sizes.map(|mark| mark.size).max().unwrap_or(0)
     }
 
+    /// How many records the oldest checkpoint of the directory covers.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let own = self.list.iter().filter(|mark| mark.origin == Origin::Own);
+        own.map(|mark| mark.size).min()
+    }
+
     /// What witnesses have signed.
     pub(super) fn witnessed(&self) -> Vec<Witnessed> {
         let all = self.witnesses.iter();

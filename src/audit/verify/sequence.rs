@@ -138,6 +138,7 @@ impl Sequence {
         unknown: Vec<Line>,
         judge: &mut Judge<'_>,
     ) {
+        let (end, last) = (expected.end, placed.keys().next_back().copied());
         let mut unknown = unknown.into_iter();
         for seq in expected {
             if let Some(line) = placed.get(&seq) {
@@ -149,6 +150,9 @@ impl Sequence {
                 };
                 judge.find(damage(Harm::Altered, &what, seq, &self.path, &line));
                 judge.absent(seq);
+            } else if last.is_none_or(|last| last < seq) && judge.all_missing(seq..end, &self.path)
+            {
+                break;
             } else {
                 judge.missing(seq, &self.path);
             }

@@ -148,7 +148,8 @@ struct Output {
     /// Exit with 1 if lines cannot be read or records are missing.
     #[arg(long)]
     strict: bool,
-    /// Read also the files that began more than a day after --until, or ended as long before --since.
+    /// Read all files whole: also those that began more than a day after --until or ended as long
+    /// before --since, and without their indexes, which no signature covers.
     #[arg(long)]
     all_files: bool,
 }

@@ -80,7 +80,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Stop> {
         }
         return Ok(());
     }
-    let message = "the audit log is not what was signed, see above";
+    let message = "the audit log is not what was signed, see above. Copy its directory before anything \
+                   else reads it: other audit commands and a start write into it";
     // On a terminal it stands right above.
     let message = if io::stdout().is_terminal() {
         ""

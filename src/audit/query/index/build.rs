@@ -110,10 +110,11 @@ fn put(directory: &Path, first: u64, segment: &File, bytes: &[u8]) -> io::Result
     let place = path(directory, first);
     // Two processes may make the same one.
     let unnamed = place.with_extension(format!("index.{}.new", std::process::id()));
+    // A name that is taken is not followed: the directory is not the superuser's.
+    drop(fs::remove_file(&unnamed));
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&unnamed)?;
     let owner = segment.metadata()?;
