@@ -1,7 +1,7 @@
 //! What `audit export` makes of a log of real requests, of the real binary.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Output;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use vspc_simulator::{Simulator, seed};
@@ -108,6 +108,24 @@ async fn a_file_is_there_when_all_is_in_it_and_nobody_else_reads_it() {
     assert_eq!(failed.status.code(), Some(1));
     let error = String::from_utf8(failed.stderr).unwrap();
     assert!(error.contains("--out"), "{error}");
+}
+
+/// `/dev/null`, say, would else be a file from then on.
+#[tokio::test]
+async fn what_is_no_file_is_written_to_and_not_replaced() {
+    let world = World::start().await;
+    let pipe = world.home.folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    let path = pipe.display().to_string();
+    let done = world.export(&["--format", "ecs", "--kind", "request", "--out", &path]);
+    assert_eq!(done.status.code(), Some(0));
+    assert_eq!(reader.join().unwrap().lines().count(), 2);
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
 }
 
 #[tokio::test]

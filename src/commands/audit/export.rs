@@ -142,6 +142,11 @@ fn copy(
 
 /// Where records go.
 enum Target {
+    /// What is no file: it takes what comes, and stays what it is.
+    Device {
+        out: BufWriter<File>,
+        path: PathBuf,
+    },
     File {
         out: BufWriter<File>,
         path: PathBuf,
@@ -156,6 +161,15 @@ impl Target {
         let Some(path) = path else {
             return Ok(Self::Stdout(BufWriter::new(io::stdout())));
         };
+        // A device or a pipe is written to, and never replaced.
+        if fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            let file = OpenOptions::new().write(true).open(&path);
+            let file = file.map_err(|error| unwritable(&path, &error))?;
+            return Ok(Self::Device {
+                out: BufWriter::new(file),
+                path,
+            });
+        }
         let mut unfinished = path.clone().into_os_string();
         unfinished.push(".part");
         let unfinished = PathBuf::from(unfinished);
@@ -182,6 +196,10 @@ impl Target {
                 let written = out.write_all(line);
                 written.map_err(|error| unwritable(unfinished, &error).into())
             }
+            Self::Device { out, path } => {
+                let written = out.write_all(line);
+                written.map_err(|error| unwritable(path, &error).into())
+            }
             Self::Stdout(out) => Ok(out.write_all(line)?),
         }
     }
@@ -196,6 +214,10 @@ impl Target {
                 let written = out.flush().and_then(|()| out.get_ref().sync_all());
                 let done = written.and_then(|()| fs::rename(&unfinished, &path));
                 done.map_err(|error| unwritable(&path, &error).into())
+            }
+            Self::Device { mut out, path } => {
+                let written = out.flush();
+                written.map_err(|error| unwritable(&path, &error).into())
             }
             Self::Stdout(mut out) => Ok(out.flush()?),
         }
