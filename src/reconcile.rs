@@ -61,6 +61,12 @@ pub enum ReconcileError {
     /// A fault in the gateway.
     #[error("a fault in the gateway")]
     Internal,
+    /// All of the log is too young.
+    #[error("the audit log begins at {since}: nothing in it is old enough yet to be compared")]
+    TooNew {
+        /// When it begins.
+        since: String,
+    },
     /// All of the window is too young.
     #[error("nothing within the window is old enough: it must be longer than {} s, the time that a console gets to log something", settle.as_secs())]
     TooShort {
@@ -211,8 +217,11 @@ impl Reconciler {
         let (begin, ours) = reading.await.map_err(|_| ReconcileError::Internal)??;
         if let Some(begin) = begin.filter(|begin| *begin > span.from) {
             let begin = Timestamp(begin.0.saturating_add(micros(self.settings.skew)));
-            span.from = begin.min(span.to);
             let since = begin.in_seconds();
+            if begin >= span.to {
+                return Err(ReconcileError::TooNew { since });
+            }
+            span.from = begin;
             notes.push(format!(
                 "the audit log begins later: compared is what happened since {since}"
             ));

@@ -11,7 +11,7 @@ use super::note::{KeyError, Signer, VerifierKey};
 use crate::secret::{SecretError, SecretSource};
 
 /// The file with the key that a log made for itself.
-const SIGNING: &str = "signing.key";
+pub(super) const SIGNING: &str = "signing.key";
 
 /// How the log proves itself.
 #[derive(Clone, Debug, Default)]

@@ -153,8 +153,9 @@ impl Log {
 
     /// Finds the end of the newest segment, under the lock.
     fn begin_at_end(&mut self) -> Result<(), OpenError> {
-        if let Some(latest) = checkpoint::latest(&self.directory)? {
-            self.cut_after_hole(latest.checkpoint.size)?;
+        let covered = checkpoint::latest(&self.directory)?.map_or(0, |it| it.checkpoint.size);
+        if covered > 0 {
+            self.cut_after_hole(covered)?;
         }
         let end = self
             .segment
@@ -164,7 +165,12 @@ impl Log {
             path: self.segment.path.clone(),
             offset,
         })?;
-        self.cut_torn(end.complete, self.segment.len)?;
+        if self.next < covered {
+            // The log was cut, which the start refuses: what is left is evidence.
+            self.segment.len = end.complete;
+        } else {
+            self.cut_torn(end.complete, self.segment.len)?;
+        }
         // A process that was killed may have left lines that only the page cache has.
         self.disk
             .sync(&self.segment.file)

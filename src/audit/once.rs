@@ -4,9 +4,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
-use super::checkpoint;
+use super::checkpoint::{self, VERIFIERS};
 use super::disk::Real;
 use super::fault::{Fault, OpenError};
+use super::keys::SIGNING;
 use super::log::Log;
 use super::queue::Batch;
 use super::record::{Kind, Record};
@@ -47,6 +48,15 @@ pub fn note_once(settings: Settings, kind: Kind, record: &Record) -> Result<u64,
 }
 
 fn note(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteError> {
+    // Nor does a command make a new key, which nobody would hear of.
+    let key = settings.directory.join(SIGNING);
+    if settings.tree.signing_key.is_none()
+        && !key.exists()
+        && settings.directory.join(VERIFIERS).exists()
+    {
+        let gone = io::ErrorKind::NotFound.into();
+        return Err(Fault::of("sign with", &key)(gone).into());
+    }
     // A damaged tree is a gateway's start to build anew: that takes its time, under the lock.
     if let Some(signed) = checkpoint::latest(&settings.directory)? {
         let hashes = HashFile::open(&settings.directory)?;

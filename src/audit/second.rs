@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use memchr::memmem;
 use parking_lot::{Condvar, Mutex};
 use tokio::time::{Duration, Instant};
 
@@ -156,16 +157,40 @@ fn append(path: &Path, note: &str) -> Result<(), Fault> {
                 file.read_exact_at(std::slice::from_mut(slot), len - back)?;
             }
         }
-        // What a write that failed left behind ends here, so that this one can be read.
-        let gap = match end {
-            [b'\n', b'\n'] => "",
-            [_, b'\n'] => "\n",
-            _ => "\n\n",
-        };
-        file.write_all(format!("{gap}{note}\n").as_bytes())?;
-        file.sync_data()
+        let mut gap = "";
+        if end != [b'\n', b'\n'] {
+            // What a write that was broken off left behind is no checkpoint, and never will be.
+            let whole = match file.try_lock() {
+                Ok(()) => whole_len(&file, len)?,
+                Err(_) => None,
+            };
+            match whole {
+                Some(whole) => file.set_len(whole)?,
+                None => gap = "\n\n",
+            }
+        }
+        let written = file.write_all(format!("{gap}{note}\n").as_bytes());
+        written.and_then(|()| file.sync_data())
     };
     write().map_err(Fault::of("write to", path))
+}
+
+/// Where the last whole note of a file ends, as far as its end is read.
+fn whole_len(file: &File, len: u64) -> io::Result<Option<u64>> {
+    let from = len.saturating_sub(END);
+    let mut bytes = vec![0; usize::try_from(len - from).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, from)?;
+    let mut rest = bytes.as_slice();
+    while let Some(at) = memmem::rfind(rest, b"\n\n") {
+        let line = rest.get(..at).unwrap_or_default();
+        let line = line.rsplit(|byte| *byte == b'\n').next();
+        if line.is_some_and(|line| line.starts_with("\u{2014} ".as_bytes())) {
+            return Ok(u64::try_from(at + 2).ok().map(|at| from + at));
+        }
+        rest = rest.get(..=at).unwrap_or_default();
+    }
+    // All of it is of the first note there is.
+    Ok((from == 0).then_some(0))
 }
 
 /// What the second place knows of the log.

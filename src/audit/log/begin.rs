@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::lines::{Gaps, WalkError, last_lines, walk};
 use super::tree::Tree;
 use super::{Log, long};
-use crate::audit::checkpoint::{BadNote, Notes, Signed, VERIFIERS, notes_path};
+use crate::audit::checkpoint::{self, BadNote, Notes, Signed, VERIFIERS, notes_path};
 use crate::audit::disk;
 use crate::audit::fault::{Fault, OpenError};
 use crate::audit::keys;
@@ -89,7 +89,10 @@ impl Log {
         let other = match known {
             Known::Checkpoint(signed) => Some(*signed),
             Known::Foreign(path) => return Err(OpenError::Foreign { path }),
-            Known::Nothing => None,
+            Known::Nothing => {
+                self.miss_second_place()?;
+                None
+            }
             Known::Unread(why) => {
                 tracing::error!(
                     why,
@@ -110,6 +113,18 @@ impl Log {
         let path = notes_path(&self.directory, self.segment.first);
         let len = std::fs::metadata(path).map_or(0, |file| file.len());
         self.signing.seen = (self.segment.first, len);
+        Ok(())
+    }
+
+    /// The second place is there and knows nothing: it is new, or somebody has emptied it.
+    fn miss_second_place(&mut self) -> Result<(), Fault> {
+        let size = checkpoint::latest(&self.directory)?.map_or(0, |it| it.checkpoint.size);
+        if size > 0 && self.signing.second.is_some() {
+            let detail =
+                format!("it has no checkpoint, though {size} records are signed: new, or emptied");
+            tracing::warn!(detail, "the second place of audit checkpoints is empty");
+            self.notice("audit.second_place_empty", detail);
+        }
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Signing {
     pub(super) latest: Checkpoint,
     /// The file of the newest checkpoints, by the segment's first record, and its bytes that we know.
     pub(super) seen: (u64, u64),
-    second: Option<SecondPlace>,
+    pub(super) second: Option<SecondPlace>,
     /// The latest note, if it was not told yet.
     untold: Option<String>,
     told: Option<Instant>,

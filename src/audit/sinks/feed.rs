@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::Item;
 use crate::audit::disk::identity;
 use crate::audit::segment::{self, At, LINE_LIMIT};
+use crate::audit::tree::{HashFile, leaf};
 
 /// The most bytes that one read looks at, whatever it finds.
 const SCAN: u64 = 8 * 1024 * 1024;
@@ -163,6 +164,7 @@ impl Feed {
         );
         let (mut bytes, stop) = (0, place.offset.saturating_add(SCAN));
         let mut beyond = false;
+        let hashes = HashFile::open(&self.directory).ok();
         loop {
             if part.next >= end {
                 return Ok(true);
@@ -182,6 +184,15 @@ impl Feed {
             let found = segment::seq_of(&line);
             beyond |= found.is_some_and(|seq| seq >= end);
             let seq = found.filter(|seq| (part.next..end).contains(seq));
+            if let (Some(seq), Some(hashes)) = (seq, &hashes)
+                && hashes.leaf(seq).is_ok_and(|signed| signed != leaf(&line))
+            {
+                // Not passed on, and not passed over: somebody has to look.
+                let what = format!(
+                    "record {seq} is not the one that was signed: see `vspc-gateway audit verify`"
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
             place.offset += read;
             if let Some(seq) = seq {
                 part.skip_to(seq);

@@ -3,7 +3,7 @@
 //! A batch is one COPY, which the server takes as a whole or not at all. Records are known by their
 //! origin and number, so one that comes again changes nothing. Where a row is refused, halves of
 //! the batch are tried until the record is found; that one is then written in a lesser form
-//! ([`row`]), with its line whole, before it is given up.
+//! (`row`), with its line whole, before it is given up.
 
 mod fault;
 mod link;

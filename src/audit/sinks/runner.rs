@@ -120,7 +120,13 @@ impl Runner {
             Some(0)
         });
         let Some(next) = next else {
-            tracing::info!(sink, from, "a new sink begins");
+            // Who takes the offsets away makes a sink pass over what it has not got.
+            tracing::warn!(
+                sink,
+                from,
+                "a sink has no offset and begins here: what is before is not sent. To be expected \
+                 of a new one only"
+            );
             return from;
         };
         let end = read::tail(&self.directory, 1).ok();
@@ -223,7 +229,7 @@ impl Running {
                 from = missing.start,
                 to = missing.end - 1,
                 "a sink finds records missing from the log and goes on without them: they were \
-                 removed, see `vspc-gateway audit verify`"
+                 removed or changed, see `vspc-gateway audit verify`"
             );
         }
         if part.is_short && !self.is_short {

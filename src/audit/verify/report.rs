@@ -71,11 +71,13 @@ impl Harm {
                  keep both copies, and replace the key"
             }
             Self::NoCheckpoints => {
-                "start the gateway once: it signs what is there. If it has signed before, \
-                 checkpoints were taken away: compare with the second place"
+                "put back the .notes files and the second place as they were: checkpoints were taken \
+                 away, or an older copy was put back. Only of a log that never had any: start the \
+                 gateway, which signs what is there"
             }
             Self::Torn => {
-                "if the gateway was killed, its next start cuts the line off and records that"
+                "if the gateway was killed and no checkpoint covers the line, its next start cuts it \
+                 off and records that"
             }
             Self::Tree => {
                 "no record is lost: stop the gateway and move the file `hashes` away; the next start \

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::Instant;
 use vspc_gateway::audit;
-use vspc_gateway::audit::checkpoint::{VERIFIERS, read_keys};
+use vspc_gateway::audit::checkpoint::{self, VERIFIERS, read_keys};
 use vspc_gateway::audit::note::VerifierKey;
 use vspc_gateway::audit::read::visible;
 use vspc_gateway::audit::verify::{Kept, KeysFrom, Options, Report, by_kind, verify};
@@ -124,7 +124,18 @@ fn options(arguments: &Arguments, settings: Option<&audit::Settings>) -> Result<
 fn own_keys(directory: &Path) -> Result<Vec<VerifierKey>, Failure> {
     let path = directory.join(VERIFIERS);
     if !path.exists() {
-        return Ok(Vec::new());
+        let has_notes = checkpoint::latest(directory).is_ok_and(|latest| latest.is_some());
+        let place = path.display();
+        return match has_notes {
+            true => Err(Failure(
+                format!(
+                    "{place} is missing, and no key is given: put it back, or give by --key each key \
+                     that the log was signed with, the older ones too"
+                ),
+                FAILED,
+            )),
+            false => Ok(Vec::new()),
+        };
     }
     Ok(read_keys(&path)?)
 }
