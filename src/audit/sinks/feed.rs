@@ -184,14 +184,8 @@ impl Feed {
             let found = segment::seq_of(&line);
             beyond |= found.is_some_and(|seq| seq >= end);
             let seq = found.filter(|seq| (part.next..end).contains(seq));
-            if let (Some(seq), Some(hashes)) = (seq, &hashes)
-                && hashes.leaf(seq).is_ok_and(|signed| signed != leaf(&line))
-            {
-                // Not passed on, and not passed over: somebody has to look.
-                let what = format!(
-                    "record {seq} is not the one that was signed: see `vspc-gateway audit verify`"
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            if let (Some(seq), Some(hashes)) = (seq, &hashes) {
+                as_signed(hashes, seq, &line)?;
             }
             place.offset += read;
             if let Some(seq) = seq {
@@ -206,6 +200,17 @@ impl Feed {
             }
         }
     }
+}
+
+/// A record that is not the one that was signed is not passed on, and not passed over: somebody has
+/// to look.
+fn as_signed(hashes: &HashFile, seq: u64, line: &[u8]) -> io::Result<()> {
+    if hashes.leaf(seq).is_ok_and(|signed| signed != leaf(line)) {
+        let what =
+            format!("record {seq} is not the one that was signed: see `vspc-gateway audit verify`");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(())
 }
 
 impl Part {
