@@ -34,7 +34,7 @@ use stored::Stored;
 /// How often a log that is being written is looked at anew before what was found is told.
 const TRIES: u32 = 4;
 /// How long to wait before that: a writer does all of a commit in less.
-const PAUSE: Duration = Duration::from_millis(400);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 400 });
 /// What is longer without a checkpoint, in microseconds, was not left so by a writer: it signs every
 /// second.
 const LONGEST_UNSIGNED: i64 = 60 * 1_000_000;

@@ -184,8 +184,15 @@ impl Feed {
             let found = segment::seq_of(&line);
             beyond |= found.is_some_and(|seq| seq >= end);
             let seq = found.filter(|seq| (part.next..end).contains(seq));
-            if let (Some(seq), Some(hashes)) = (seq, &hashes) {
-                as_signed(hashes, seq, &line)?;
+            if let (Some(seq), Some(hashes)) = (seq, &hashes)
+                && let Err(error) = as_signed(hashes, seq, &line)
+            {
+                // What is before it is passed on first.
+                return if part.items.is_empty() {
+                    Err(error)
+                } else {
+                    Ok(false)
+                };
             }
             place.offset += read;
             if let Some(seq) = seq {

@@ -20,6 +20,20 @@ fn a_record_is_written_where_no_gateway_runs() {
     assert!(!gone.exists());
 }
 
+/// Nobody would hear of it before the next `audit verify`.
+#[test]
+fn it_makes_no_key_in_place_of_one_that_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let directory = folder.path();
+    note_once(settings(directory), Kind::Admin, &read()).unwrap();
+    let key = directory.join("signing.key");
+    fs::remove_file(&key).unwrap();
+    let error = note_once(settings(directory), Kind::Admin, &read()).unwrap_err();
+    assert!(error.to_string().contains("signing.key"), "{error}");
+    assert!(!key.exists());
+    assert_eq!(outline(directory), ["admin:audit.read"]);
+}
+
 #[tokio::test]
 async fn a_gateway_goes_on_after_it_without_a_gap() {
     let folder = TempDir::new().unwrap();

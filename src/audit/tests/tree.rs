@@ -152,6 +152,56 @@ fn with_second(directory: &Path, file: &Path) -> Settings {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_was_broken_off_in_the_second_place_is_taken_out() {
+    let folder = TempDir::new().unwrap();
+    let (directory, file) = (folder.path().join("audit"), folder.path().join("second"));
+    for cut in [1, 30, 130] {
+        filled_by(with_second(&directory, &file), 3).await;
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, &whole[..whole.len() - cut]).unwrap();
+        filled_by(with_second(&directory, &file), 3).await;
+        let notes: Vec<_> = Notes::in_file(&file).collect();
+        assert!(
+            !notes.is_empty() && notes.iter().all(Result::is_ok),
+            "{notes:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_place_that_was_emptied_is_told() {
+    let folder = TempDir::new().unwrap();
+    let (directory, file) = (folder.path().join("audit"), folder.path().join("second"));
+    let told = || {
+        let told = "admin:audit.second_place_empty".to_owned();
+        outline(&directory).iter().filter(|it| **it == told).count()
+    };
+    filled_by(with_second(&directory, &file), 3).await;
+    filled_by(with_second(&directory, &file), 3).await;
+    assert_eq!(told(), 0);
+    fs::remove_file(&file).unwrap();
+    filled_by(with_second(&directory, &file), 3).await;
+    assert_eq!(told(), 1);
+}
+
+/// The disk may have later pages and not the earlier: nothing of that was promised to anybody.
+#[tokio::test]
+async fn pages_that_a_loss_of_power_took_cost_what_is_behind_them() {
+    let folder = TempDir::new().unwrap();
+    filled(folder.path(), 3).await;
+    let path = segment::path(folder.path(), 0);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"{\"seq\":3,\"kind\":\"config\",\"client\":\"kept\"}\n");
+    bytes.extend_from_slice(&[0; 200]);
+    bytes.extend_from_slice(b"\n{\"seq\":5,\"kind\":\"config\",\"client\":\"lost\"}\n");
+    fs::write(&path, bytes).unwrap();
+    filled(folder.path(), 1).await;
+    let found = outline(folder.path());
+    let expected = ["config:kept:-", "admin:audit.repaired", "config:r0:-"];
+    assert_eq!(found[3..], expected, "{found:?}");
+}
+
+#[tokio::test]
 async fn a_closed_log_is_covered_by_its_last_checkpoint() {
     let folder = TempDir::new().unwrap();
     for records in [0, 1, 7, 300] {

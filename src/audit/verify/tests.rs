@@ -210,6 +210,60 @@ fn a_segment_that_is_gone_is_missing_unless_the_log_tells_of_its_removal() {
     assert_eq!(found(&world), [(Harm::Missing, Some(world::SECOND))]);
 }
 
+/// Whoever has no key takes records out, and lets a line say that the log did.
+#[test]
+fn no_line_that_is_not_signed_tells_of_a_removal() {
+    let removed = |seq: u64, range: std::ops::Range<u64>| {
+        let range = format!(r#"{{"first":{},"next":{}}}"#, range.start, range.end);
+        format!(r#"{{"seq":{seq},"kind":"admin","operation":"audit.removed","range":{range}}}"#)
+    };
+    // Where what a later file has counts, and at the log's end.
+    for (file, seq) in [(0, 4_000_000_000), (2, world::RECORDS)] {
+        let world = World::new();
+        let paths = world.segments();
+        let mut all = lines(&paths[0]);
+        drop(all.remove(17));
+        put(&paths[0], &all);
+        let mut all = lines(&paths[file]);
+        all.push(removed(seq, 17..18));
+        put(&paths[file], &all);
+        assert!(
+            found(&world).contains(&(Harm::Missing, Some(17))),
+            "{seq}: {:?}",
+            found(&world)
+        );
+
+        let world = World::new();
+        let paths = world.segments();
+        let mut all = lines(&paths[2]);
+        all.push(removed(world::RECORDS, 0..world::SECOND));
+        put(&paths[2], &all);
+        fs::remove_file(&paths[0]).unwrap();
+        assert!(found(&world).contains(&(Harm::Missing, Some(0))));
+    }
+}
+
+#[test]
+fn a_file_of_the_largest_number_does_not_keep_it_busy_for_ever() {
+    let world = World::new();
+    fs::write(world.path().join(format!("{}.jsonl", u64::MAX)), "").unwrap();
+    assert!(!world.verify().is_sound());
+}
+
+#[test]
+fn what_was_cut_off_before_the_upper_limit_is_missing() {
+    let world = World::new();
+    let last = world.segments().pop().unwrap();
+    let mut all = lines(&last);
+    all.truncate(3);
+    put(&last, &all);
+    let options = Options {
+        to: Some(world::RECORDS - 1),
+        ..world.options()
+    };
+    assert!(!verify(&options, |_| {}).unwrap().is_sound());
+}
+
 #[test]
 fn a_damaged_file_of_the_tree_is_told_from_damaged_records() {
     let world = World::new();

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::tree::{Frontier, HASHES};
 
 fn line(seq: u64) -> String {
     let padding = "x".repeat(usize::try_from(seq * 37 % 500).unwrap());
@@ -59,6 +60,25 @@ fn records_come_in_order_over_segments_from_anywhere() {
     let part = feed(&folder).read(7, 8, ALL, |_| true).unwrap();
     assert_eq!(part.items[0].line, line(7).trim_end());
     assert_eq!(part.items[0].id, "o#7");
+}
+
+#[test]
+fn a_record_that_was_not_signed_is_neither_passed_on_nor_passed_over() {
+    let folder = log(&[0..10]);
+    let (mut frontier, mut hashes) = (Frontier::new(), Vec::new());
+    for seq in 0..10 {
+        let signed = if seq == 6 { line(60) } else { line(seq) };
+        frontier.push(leaf(signed.trim_end().as_bytes()), &mut hashes);
+    }
+    let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+    fs::write(folder.path().join(HASHES), bytes).unwrap();
+    let mut feed = feed(&folder);
+    let part = feed.read(0, 10, ALL, |_| true).unwrap();
+    assert_eq!((seqs(&part), part.next), (vec![0, 1, 2, 3, 4, 5], 6));
+    for _ in 0..2 {
+        let error = feed.read(6, 10, ALL, |_| true).unwrap_err();
+        assert!(error.to_string().contains("record 6"), "{error}");
+    }
 }
 
 #[test]
