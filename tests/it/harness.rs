@@ -600,8 +600,16 @@ pub(crate) async fn until_refused(world: &World, key: &str, path: &str) -> Answe
 }
 
 /// Waits for something that takes a call to find out.
-pub(crate) async fn until_true_async(mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn until_true_async(condition: impl AsyncFnMut() -> bool) {
+    until_true_within(PATIENCE, condition).await;
+}
+
+/// Waits so long for something that takes a call to find out.
+pub(crate) async fn until_true_within(
+    patience: Duration,
+    mut condition: impl AsyncFnMut() -> bool,
+) {
+    let deadline = tokio::time::Instant::now() + patience;
     while !condition().await {
         assert!(
             tokio::time::Instant::now() < deadline,
