@@ -155,13 +155,11 @@ impl Feed {
         let Some(place) = &mut self.place else {
             return Ok(true);
         };
-        let mut lines = BufReader::with_capacity(
-            usize::try_from(SMALL).unwrap_or(8192),
-            At {
-                file: &place.file,
-                offset: place.offset,
-            },
-        );
+        let from = At {
+            file: &place.file,
+            offset: place.offset,
+        };
+        let mut lines = BufReader::with_capacity(usize::try_from(SMALL).unwrap_or(8192), from);
         let (mut bytes, stop) = (0, place.offset.saturating_add(SCAN));
         let mut beyond = false;
         let hashes = HashFile::open(&self.directory).ok();
