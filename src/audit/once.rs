@@ -33,8 +33,9 @@ pub enum NoteError {
 /// so that a gateway can go on with it.
 ///
 /// # Errors
-/// Fails when the directory cannot be written, e.g. because it is a copy on a read-only medium, or
-/// its newest file does not end in a record. Nothing is recorded then.
+/// Fails when the directory cannot be written, e.g. because it is a copy on a read-only medium, its
+/// newest file does not end in a record, its key is gone or its tree is damaged: both are for a
+/// gateway's start to make anew. Nothing is recorded then.
 pub fn note_once(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteError> {
     let directory = settings.directory.clone();
     // Before anything is made: a log begins with a gateway's start, not with a look at it.

@@ -182,10 +182,6 @@ pub(crate) enum SendError {
     #[error("some records of the batch were refused: {0}")]
     PartlyTaken(String),
     /// The other end will never take this record. It has nothing of the batch.
-    #[allow(
-        dead_code,
-        reason = "those here that speak HTTP are not told which record it is"
-    )]
     #[error("record {seq} was refused: {why}")]
     RecordRefused {
         /// The record.
