@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,7 +32,14 @@ def main():
         needs = {"nginx"}.union(*(contenders.load(name).needs for name in names))
         print("\n".join(sorted(needs)))
         return
+    # Whoever stops the bench does not want to look for what it has started.
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, stopped)
     compare(names, arguments.bin.resolve(), arguments.out)
+
+
+def stopped(signal_number, _):
+    raise SystemExit(128 + signal_number)
 
 
 def compare(names, programs, out):
