@@ -5,6 +5,7 @@ mod once;
 mod rotate;
 mod shared;
 pub(super) mod tree;
+mod watch;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

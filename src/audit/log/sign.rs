@@ -1,5 +1,7 @@
 //! Checkpoints: when the log signs them, and what it makes of those that other processes sign.
 
+mod second;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -38,6 +40,8 @@ pub(super) struct Signing {
     kept: Instant,
     since: Option<Instant>,
     failed: Option<Instant>,
+    /// A record of what became of the second place is to be written.
+    is_loss_told: bool,
     /// Something happened that a checkpoint should cover at once.
     pub(super) urgent: bool,
 }
@@ -64,6 +68,7 @@ impl Signing {
             kept: Instant::now(),
             since: None,
             failed: None,
+            is_loss_told: false,
             urgent: false,
         }
     }
@@ -188,6 +193,7 @@ impl Log {
 
     /// Looks, under the lock, at the checkpoints that other processes signed.
     pub(super) fn look_at_notes(&mut self) {
+        self.tell_second();
         if let Err(error) = self.read_notes()
             && self.signing.failed.is_none()
         {
@@ -309,8 +315,13 @@ impl Log {
 
     /// Notes that somebody meddled with what proves the log.
     pub(super) fn warn(&mut self, operation: &'static str, detail: String) {
-        tracing::error!(operation, detail, "the audit log was meddled with");
+        tracing::error!(
+            operation,
+            detail,
+            "the audit log was meddled with: `vspc-gateway audit verify` tells what is lost"
+        );
         self.notice(operation, detail);
+        self.counts.alarms += 1;
         self.signing.urgent = true;
     }
 
