@@ -1,6 +1,7 @@
 pub(super) mod disk;
 mod failures;
 mod flight;
+mod handover;
 mod once;
 mod rotate;
 mod shared;
