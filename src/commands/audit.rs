@@ -5,6 +5,7 @@ mod prove;
 mod query;
 mod reconcile;
 mod schema;
+mod sinks;
 mod verify;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -30,6 +31,8 @@ pub(crate) enum AuditCommand {
     Export(Box<export::Arguments>),
     /// Have the running gateway compare the log with what the consoles have logged themselves.
     Reconcile(reconcile::Arguments),
+    /// Tell how the sinks stand, or have one of them get again what it refused.
+    Sinks(sinks::Arguments),
     /// Print the last records.
     Tail {
         #[command(flatten)]
@@ -82,6 +85,7 @@ pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
         AuditCommand::Query(arguments) => query::run(*arguments),
         AuditCommand::Schema(arguments) => schema::run(&arguments),
         AuditCommand::Reconcile(arguments) => Ok(reconcile::run(&arguments)?),
+        AuditCommand::Sinks(arguments) => sinks::run(&arguments),
         AuditCommand::Tail {
             file,
             lines,
