@@ -2,6 +2,7 @@ pub(super) mod disk;
 mod failures;
 mod flight;
 mod handover;
+mod mended;
 mod once;
 mod rotate;
 mod shared;
