@@ -1,5 +1,6 @@
 //! Checkpoints: when the log signs them, and what it makes of those that other processes sign.
 
+mod followed;
 mod second;
 
 use std::fs;
@@ -40,6 +41,8 @@ pub(super) struct Signing {
     kept: Instant,
     since: Option<Instant>,
     failed: Option<Instant>,
+    /// It was told that nobody signs with the key that came after ours.
+    is_left_told: bool,
     /// A record of what became of the second place is to be written.
     is_loss_told: bool,
     /// Something happened that a checkpoint should cover at once.
@@ -68,6 +71,7 @@ impl Signing {
             kept: Instant::now(),
             since: None,
             failed: None,
+            is_left_told: false,
             is_loss_told: false,
             urgent: false,
         }
@@ -146,8 +150,7 @@ impl Log {
             return;
         }
         if self.signing.keys.is_followed() {
-            // Who has the key that came after ours signs for all; it is looked at each second.
-            self.signing.failed = Some(Instant::now());
+            self.leave_to_successor();
             return;
         }
         if let Err(error) = self.sign() {

@@ -102,7 +102,7 @@ fn a_signature_whose_writing_was_broken_off_spoils_none_that_comes_after_it() {
     };
     let (whole, note) = (format!("{}\n", sign(EVERY, 1)), sign(2 * EVERY, 2));
     for end in 1..whole.len() {
-        fs::write(&path, &whole[..end]).unwrap();
+        fs::write(&path, &whole.as_bytes()[..end]).unwrap();
         published.cosign(&note).unwrap();
         let kept = Notes::in_file(&path).filter_map(Result::ok);
         let last = kept.last().map(|it| it.note.to_string());

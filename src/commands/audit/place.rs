@@ -12,7 +12,7 @@ use crate::{ConfigFile, Failure};
 
 /// Which log is read.
 #[derive(Args)]
-pub(super) struct Place {
+pub(crate) struct Place {
     #[command(flatten)]
     file: ConfigFile,
     /// The directory of a log, or of a copy of one, in place of the configured one: no configuration
