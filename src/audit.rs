@@ -18,6 +18,7 @@ pub mod export;
 mod fault;
 mod files;
 mod flight;
+mod handover;
 mod json;
 mod keep;
 mod keys;

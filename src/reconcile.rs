@@ -215,17 +215,7 @@ impl Reconciler {
             Ok::<_, Fault>((begin, ours::read(&directory, (since, until), refreshes)?))
         });
         let (begin, ours) = reading.await.map_err(|_| ReconcileError::Internal)??;
-        if let Some(begin) = begin.filter(|begin| *begin > span.from) {
-            let begin = Timestamp(begin.0.saturating_add(micros(self.settings.skew)));
-            let since = begin.in_seconds();
-            if begin >= span.to {
-                return Err(ReconcileError::TooNew { since });
-            }
-            span.from = begin;
-            notes.push(format!(
-                "the audit log begins later: compared is what happened since {since}"
-            ));
-        }
+        notes.extend(within(span, begin, micros(self.settings.skew))?);
         Ok(ours)
     }
 
@@ -308,6 +298,25 @@ const TRIES: usize = 3;
 const READING_TIME: Duration = Duration::from_secs(4 * 60);
 /// How long before its record a thing may have begun, beyond the skew, in microseconds.
 const LONGEST_REQUEST: i64 = 10 * 60 * 1_000_000;
+
+/// Leaves out what was before the log began, and says so.
+fn within(
+    span: &mut Span,
+    begin: Option<Timestamp>,
+    skew: i64,
+) -> Result<Option<String>, ReconcileError> {
+    let Some(begin) = begin.filter(|begin| *begin > span.from) else {
+        return Ok(None);
+    };
+    let begin = Timestamp(begin.0.saturating_add(skew));
+    let since = begin.in_seconds();
+    if begin >= span.to {
+        return Err(ReconcileError::TooNew { since });
+    }
+    span.from = begin;
+    let note = format!("the audit log begins later: compared is what happened since {since}");
+    Ok(Some(note))
+}
 
 #[cfg(test)]
 mod tests;

@@ -197,7 +197,33 @@ fn answer(kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use parking_lot::{Condvar, Mutex};
+
     use super::*;
+
+    #[tokio::test]
+    async fn four_at_once_are_answered_from_the_disk() {
+        /// How many are at work, and the most there ever were.
+        static WORK: Mutex<(u32, u32)> = Mutex::new((0, 0));
+        static MORE: Condvar = Condvar::new();
+        let work = || {
+            let mut now = WORK.lock();
+            now.0 += 1;
+            now.1 = now.1.max(now.0);
+            MORE.notify_all();
+            // Long enough for a fifth, if there may be one.
+            let few = |now: &mut (u32, u32)| now.1 < 5;
+            MORE.wait_while_for(&mut now, few, Duration::from_millis(300));
+            now.0 -= 1;
+        };
+        let mut asked: tokio::task::JoinSet<_> = (0..10).map(|_| on_disk(work)).collect();
+        while let Some(done) = asked.join_next().await {
+            assert!(done.unwrap().is_ok());
+        }
+        assert_eq!(*WORK.lock(), (0, 4));
+    }
 
     #[test]
     fn numbers_of_a_query_stand_once() {

@@ -28,6 +28,7 @@ pub(super) struct Gauges {
     audit_checkpoint_size: Gauge,
     audit_checkpoint_age: Gauge,
     audit_second_place_failing: Gauge,
+    audit_damage_found: Gauge,
     sinks: SinkGauges,
     audit_in_flight: Gauge,
     audit_flight_slots: Gauge,
@@ -284,6 +285,7 @@ impl Gauges {
         set(&self.audit_flight_slots, stats.flight_slots);
         set(&self.audit_closed_unknown, stats.closed_unknown);
         let kept = auditor.kept();
+        set(&self.audit_damage_found, stats.alarms + kept.damaged);
         set(&self.audit_files, kept.files);
         set(&self.audit_file_bytes, kept.bytes);
         set(&self.audit_first_seq, kept.first);

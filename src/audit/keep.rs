@@ -1,10 +1,11 @@
-//! What is done to finished files while the log is written: they are indexed, and removed once they
-//! are older than is asked for.
+//! What is done to finished files while the log is written: they are indexed, watched, and removed
+//! once they are older than is asked for.
 //!
 //! All of that is done by a thread of its own, which takes no lock: finished files do not change,
 //! and the newest one is left alone. Nothing waits for it.
 
-mod retention;
+pub(super) mod retention;
+pub(super) mod watch;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use super::files::FileSettings;
 use super::query::index::{self, Built};
 use super::queue::Shared;
 use retention::Retention;
+use watch::Watch;
 
 /// How often the directory is looked at for files that are finished.
 const LOOK: Duration = Duration::from_secs(2);
@@ -38,6 +40,8 @@ pub struct Kept {
     /// How many are old enough to be removed, but hold records that a sink has not got or no
     /// checkpoint covers; with the name of the sink that is the farthest behind, or `checkpoint`.
     pub held: Option<(String, u64)>,
+    /// How many finished files were deleted, cut, replaced or changed while the process ran.
+    pub damaged: u64,
 }
 
 /// Ends the thread when it is dropped.
@@ -53,7 +57,8 @@ impl Keeper {
         let (stop, stopped) = mpsc::channel();
         let kept = Arc::<Mutex<Kept>>::default();
         let work = Work {
-            retention: Retention::new(directory.clone(), files, shared),
+            retention: Retention::new(directory.clone(), files, Arc::clone(&shared)),
+            watch: Watch::new(directory.clone(), shared),
             directory,
             kept: Arc::clone(&kept),
             stopped,
@@ -77,6 +82,7 @@ impl Keeper {
 struct Work {
     directory: PathBuf,
     retention: Retention,
+    watch: Watch,
     kept: Arc<Mutex<Kept>>,
     stopped: Receiver<()>,
     /// Files that could not be indexed, by their first record.
@@ -94,6 +100,8 @@ impl Work {
                 self.kept.lock().held = held;
             }
             self.look();
+            self.watch.look();
+            self.kept.lock().damaged = self.watch.damaged();
             self.index();
         }
     }

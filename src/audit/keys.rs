@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{Signed, VERIFIERS, read_keys};
+use super::checkpoint::{Notes, Signed, VERIFIERS, read_keys};
 use super::disk;
 use super::fault::{Fault, OpenError};
+use super::handover::{signer, successors};
 use super::note::{KeyError, Signer, VerifierKey};
 use crate::secret::{SecretError, SecretSource};
 
@@ -99,6 +100,35 @@ impl Keys {
     /// Whether the file of verifying keys says that the log has had another key.
     pub(super) fn had_others(&self) -> bool {
         self.listed.iter().any(|key| key != self.signer.verifier())
+    }
+
+    /// Whether another key came into use after the one that signs here: then this one ends.
+    pub(super) fn is_followed(&self) -> bool {
+        let last = self.listed.last();
+        last.is_some_and(|last| last != self.signer.verifier())
+    }
+
+    /// Whether a checkpoint was signed for this log, by a key that had not ended.
+    pub(super) fn is_good(&self, signed: &Signed) -> Result<bool, Fault> {
+        Ok(self.signed(signed) && !self.is_after_its_end(signed)?)
+    }
+
+    /// Whether a checkpoint is signed by a key that had ended before: one that came into use after it
+    /// has signed for fewer records. Reads all checkpoints, if there is such a key.
+    pub(super) fn is_after_its_end(&self, signed: &Signed) -> Result<bool, Fault> {
+        let Some(place) = signer(&self.listed, &signed.note) else {
+            return Ok(false);
+        };
+        let successors = successors(&self.listed, place);
+        let successors: Vec<_> = successors.map(|(_, key)| key.clone()).collect();
+        if successors.is_empty() {
+            return Ok(false);
+        }
+        let size = signed.checkpoint.size;
+        let is_theirs =
+            |other: &Signed| other.checkpoint.size < size && other.note.verify(&successors).is_ok();
+        let mut all = Notes::of(&self.directory)?.flatten();
+        Ok(all.any(|other| is_theirs(&other)))
     }
 
     /// Reads anew with which keys checkpoints are verified: another process may have a new one.

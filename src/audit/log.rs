@@ -54,6 +54,8 @@ pub(super) struct Counts {
     pub(super) bytes: u64,
     pub(super) syncs: u64,
     pub(super) sync_micros: u64,
+    /// How often somebody was found to have meddled with the log.
+    pub(super) alarms: u64,
 }
 
 /// The part of the segment that is known to be durable.
@@ -203,6 +205,7 @@ impl Log {
         self.rotate()?;
         let durable = durable || self.is_due(self.notices.len() + batch.len());
         self.append(batch, durable)?;
+        self.told_second();
         self.sign_if_due();
         Ok(())
     }

@@ -132,6 +132,11 @@ impl Note {
         &self.signatures
     }
 
+    /// Whether it says that it is signed by a key.
+    pub(super) fn is_by(&self, key: &VerifierKey) -> bool {
+        self.signatures.iter().any(|signature| signature.is_by(key))
+    }
+
     /// Tells which of the keys signed. Signatures by other keys are passed over, so that anybody
     /// may sign besides.
     ///

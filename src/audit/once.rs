@@ -7,7 +7,7 @@ use std::path::Path;
 use super::checkpoint::{self, VERIFIERS};
 use super::disk::Real;
 use super::fault::{Fault, OpenError};
-use super::keys::SIGNING;
+use super::keys::{Keys, SIGNING};
 use super::log::Log;
 use super::queue::Batch;
 use super::record::{Kind, Record};
@@ -57,6 +57,12 @@ fn note(settings: Settings, kind: Kind, record: &Record) -> Result<u64, NoteErro
     {
         let gone = io::ErrorKind::NotFound.into();
         return Err(Fault::of("sign with", &key)(gone).into());
+    }
+    let is_listed = settings.directory.join(VERIFIERS).exists();
+    if is_listed && Keys::open(&settings.directory, &settings.tree)?.is_followed() {
+        // Whether the key is taken is for a gateway's start to decide: it ends the one before.
+        let unused = io::Error::other("the log has another key until the gateway's next start");
+        return Err(Fault::of("sign with", &key)(unused).into());
     }
     // A damaged tree is a gateway's start to build anew: that takes its time, under the lock.
     if let Some(signed) = checkpoint::latest(&settings.directory)? {

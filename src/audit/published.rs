@@ -171,12 +171,20 @@ impl Published {
         }
         let append = || -> io::Result<()> {
             let mut file = disk::owned().create(true).open(&path)?;
-            let mut end = *b"\n\n";
-            if let Some(at) = file.metadata()?.len().checked_sub(2) {
-                file.read_exact_at(&mut end, at)?;
+            let len = file.metadata()?.len();
+            let mut end = [0; 2];
+            for (slot, back) in end.iter_mut().zip([2, 1]) {
+                if len >= back {
+                    file.read_exact_at(std::slice::from_mut(slot), len - back)?;
+                }
             }
-            // What a write that was broken off left behind ends here.
-            let gap = if end == *b"\n\n" { "" } else { "\n\n" };
+            // What a write that was broken off left behind ends here, with one empty line.
+            let gap = match end {
+                _ if len == 0 => "",
+                [b'\n', b'\n'] => "",
+                [_, b'\n'] => "\n",
+                _ => "\n\n",
+            };
             file.write_all(format!("{gap}{note}\n").as_bytes())?;
             file.sync_all()
         };

@@ -72,6 +72,9 @@ pub struct Stats {
     pub covered: u64,
     /// For how long there have been records that no checkpoint covers.
     pub uncovered_for: Duration,
+    /// How often somebody was found to have meddled with the newest files, the tree, the checkpoints
+    /// or their second place, since the start.
+    pub alarms: u64,
     /// Whether checkpoints do not get to the second place.
     pub second_place_failing: bool,
     /// Requests that are noted in the flight recorder.
@@ -130,6 +133,7 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) next_seq: AtomicU64,
+    pub(super) alarms: AtomicU64,
     pub(super) unknown: AtomicU64,
 }
 
@@ -315,6 +319,7 @@ impl Shared {
             lost: read(&counters.lost),
             next_seq: read(&counters.next_seq),
             covered: *self.covered.borrow(),
+            alarms: read(&counters.alarms),
             uncovered_for: uncovered.map_or(Duration::ZERO, |since| since.elapsed()),
             second_place_failing: self.second_place_failing.load(Ordering::Relaxed),
             in_flight: long(used),

@@ -2,9 +2,12 @@
 //!
 //! A thread of its own writes there, so that a disk or share that hangs holds up nothing. Of
 //! several checkpoints that wait the newest is enough, since it covers what the others do.
+//!
+//! Before it writes, and once a minute, it looks whether what it wrote last is still there. Where it
+//! is not, the log says so first, and then goes on with what file there is, or a new one.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use super::disk;
 use super::fault::{Fault, OpenError};
 use super::keys::Keys;
 
+/// How often the file is looked at while there is nothing to write.
+const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 /// A write that takes longer is called a failure.
@@ -49,6 +54,14 @@ struct State {
     /// Since when a write is under way.
     writing: Option<Instant>,
     failing: bool,
+    /// What became of the file, until the log has a record that says so.
+    lost: Option<String>,
+}
+
+/// What was written last: the note, and the length of the file behind it.
+struct Last {
+    note: String,
+    len: u64,
 }
 
 impl SecondPlace {
@@ -70,6 +83,17 @@ impl SecondPlace {
     /// Takes a checkpoint to be written, in place of one that still waits.
     pub(super) fn give(&self, note: String) {
         self.shared.state.lock().waiting = Some(note);
+        self.shared.changed.notify_all();
+    }
+
+    /// What became of the file, if somebody meddled with it and the log has not said so yet.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.shared.state.lock().lost.clone()
+    }
+
+    /// The log has said it: checkpoints may be written again.
+    pub(super) fn said(&self) {
+        self.shared.state.lock().lost = None;
         self.shared.changed.notify_all();
     }
 
@@ -105,8 +129,18 @@ impl Drop for SecondPlace {
 
 impl Shared {
     fn run(&self) {
-        while let Some(note) = self.next() {
-            let result = append(&self.path, &note);
+        let mut last: Option<Last> = None;
+        while let Some(note) = self.next(&mut last) {
+            if self.is_lost(&mut last) {
+                self.state.lock().waiting.get_or_insert(note);
+                continue;
+            }
+            let result = append(&self.path, &note).map(|len| {
+                last = Some(Last {
+                    note: note.clone(),
+                    len,
+                })
+            });
             let mut state = self.state.lock();
             state.writing = None;
             match result {
@@ -131,25 +165,78 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// What to write next; none when it is over.
-    fn next(&self) -> Option<String> {
+    /// What to write next; none when it is over. Until then the file is looked at now and then.
+    fn next(&self, last: &mut Option<Last>) -> Option<String> {
         let mut state = self.state.lock();
-        self.changed.wait_while(&mut state, |state| {
-            state.waiting.is_none() && !state.closing
-        });
+        loop {
+            // Until the log has said what became of the file, no other one takes its place.
+            let nothing = |state: &mut State| {
+                (state.waiting.is_none() || state.lost.is_some()) && !state.closing
+            };
+            let waited = self.changed.wait_while_for(&mut state, nothing, LOOK);
+            if !waited.timed_out() {
+                break;
+            }
+            // So that a share which hangs is known to.
+            state.writing = Some(Instant::now());
+            drop(state);
+            self.is_lost(last);
+            state = self.state.lock();
+            state.writing = None;
+        }
         let note = state.waiting.take()?;
         state.writing = Some(Instant::now());
         Some(note)
     }
+
+    /// Whether what was written last is gone, which the log is to say. Told once.
+    fn is_lost(&self, last: &mut Option<Last>) -> bool {
+        let Some(detail) = last.as_ref().and_then(|last| loss(&self.path, last)) else {
+            return false;
+        };
+        tracing::error!(
+            path = %self.path.display(),
+            detail,
+            "the second place of audit checkpoints was meddled with: `vspc-gateway audit verify` \
+             tells what is lost"
+        );
+        *last = None;
+        let mut state = self.state.lock();
+        state.writing = None;
+        state.lost = Some(format!("{} {detail}", self.path.display()));
+        true
+    }
 }
 
-/// Adds a note and makes it durable. The file may have been moved away: then there is a new one.
-fn append(path: &Path, note: &str) -> Result<(), Fault> {
+/// What became of the file, if it does not have what was written to it last. A place that cannot be
+/// read is a failure that the next write has, too.
+fn loss(path: &Path, last: &Last) -> Option<String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some("was deleted or moved".to_owned());
+        }
+        Err(_) => return None,
+    };
+    let len = file.metadata().ok()?.len();
+    if len < last.len {
+        return Some(format!("has {len} bytes, not {}", last.len));
+    }
+    let end = format!("{}\n", last.note);
+    let mut bytes = vec![0; end.len()];
+    let from = last.len.checked_sub(u64::try_from(end.len()).ok()?)?;
+    file.read_exact_at(&mut bytes, from).ok()?;
+    (bytes != end.as_bytes()).then(|| "has no more what was written to it last".to_owned())
+}
+
+/// Adds a note and makes it durable; gives the length of the file. One that was moved away has a new
+/// one in its place.
+fn append(path: &Path, note: &str) -> Result<u64, Fault> {
     let mut file = disk::owned()
         .create(true)
         .open(path)
         .map_err(Fault::of("open", path))?;
-    let mut write = || -> io::Result<()> {
+    let mut write = || -> io::Result<u64> {
         let len = file.metadata()?.len();
         let mut end = [b'\n'; 2];
         for (slot, back) in end.iter_mut().zip([2, 1]) {
@@ -166,11 +253,13 @@ fn append(path: &Path, note: &str) -> Result<(), Fault> {
             };
             match whole {
                 Some(whole) => file.set_len(whole)?,
+                None if end.ends_with(b"\n") => gap = "\n",
                 None => gap = "\n\n",
             }
         }
         let written = file.write_all(format!("{gap}{note}\n").as_bytes());
-        written.and_then(|()| file.sync_data())
+        written.and_then(|()| file.sync_data())?;
+        file.stream_position()
     };
     write().map_err(Fault::of("write to", path))
 }

@@ -8,6 +8,7 @@
 //! `feed` reads the log, `offset` remembers how far a sink is, `runner` brings both together;
 //! `syslog`, `otlp` and `webhook` speak with other ends, by way of `dial` and `http`.
 
+mod again;
 mod checkpoints;
 mod dial;
 mod feed;
@@ -21,6 +22,7 @@ mod runner;
 mod syslog;
 mod webhook;
 
+pub use again::{NotResent, Standing, resend, standings};
 pub use dial::Place;
 pub use http::{Endpoint, Token};
 pub use offset::lowest;

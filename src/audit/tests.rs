@@ -1,10 +1,13 @@
 pub(super) mod disk;
 mod failures;
 mod flight;
+mod handover;
+mod mended;
 mod once;
 mod rotate;
 mod shared;
 pub(super) mod tree;
+mod watch;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

@@ -324,6 +324,7 @@ impl Worker {
             .sync_micros
             .store(counts.sync_micros, Ordering::Relaxed);
         counters.next_seq.store(self.log.next(), Ordering::Relaxed);
+        counters.alarms.store(counts.alarms, Ordering::Relaxed);
         let shared = &self.shared;
         *shared.uncovered_since.lock() = self.log.uncovered_since();
         let failing = self.log.is_second_failing();

@@ -1,10 +1,12 @@
 //! `vspc-gateway audit`: reading the log.
 
 mod export;
+mod place;
 mod prove;
 mod query;
 mod reconcile;
 mod schema;
+mod sinks;
 mod verify;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -14,7 +16,7 @@ use vspc_gateway::audit;
 use vspc_gateway::audit::read::{Csv, POLL, Table, Tail, tail};
 use vspc_gateway::config::Settings;
 
-use super::recorded;
+use self::place::Place;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// Read the audit log.
@@ -30,10 +32,12 @@ pub(crate) enum AuditCommand {
     Export(Box<export::Arguments>),
     /// Have the running gateway compare the log with what the consoles have logged themselves.
     Reconcile(reconcile::Arguments),
+    /// Tell how the sinks stand, or have one of them get again what it refused.
+    Sinks(sinks::Arguments),
     /// Print the last records.
     Tail {
         #[command(flatten)]
-        file: ConfigFile,
+        place: Place,
         /// How many.
         #[arg(long, short = 'n', default_value_t = 20)]
         lines: usize,
@@ -82,12 +86,13 @@ pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
         AuditCommand::Query(arguments) => query::run(*arguments),
         AuditCommand::Schema(arguments) => schema::run(&arguments),
         AuditCommand::Reconcile(arguments) => Ok(reconcile::run(&arguments)?),
+        AuditCommand::Sinks(arguments) => sinks::run(&arguments),
         AuditCommand::Tail {
-            file,
+            place,
             lines,
             follow,
             format,
-        } => print_tail(&file, lines, follow, format),
+        } => print_tail(&place, lines, follow, format),
         AuditCommand::Verify(arguments) => verify::run(&arguments),
         AuditCommand::Prove(arguments) => prove::record(&arguments),
         AuditCommand::Consistency(arguments) => prove::growth(&arguments),
@@ -103,18 +108,19 @@ pub(crate) fn run(command: AuditCommand) -> Result<(), Failure> {
 }
 
 fn print_tail(
-    file: &ConfigFile,
+    place: &Place,
     lines: usize,
     goes_on: bool,
     format: Option<RecordFormat>,
 ) -> Result<(), Stop> {
-    let settings = load(file)?;
-    let unreadable = |error| unreadable(&settings, &error);
+    let log = place.find()?;
+    let settings = &log.settings;
+    let unreadable = |error| unreadable(settings, &error);
     let Tail {
         lines: last,
         mut follow,
     } = tail(&settings.directory, lines).map_err(unreadable)?;
-    recorded::reading(&settings, READ);
+    log.reading(READ);
     let mut printer = Printer::new(format)?;
     let mut next = last;
     loop {

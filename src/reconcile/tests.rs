@@ -96,6 +96,38 @@ fn an_impersonation_matches_by_the_organization_of_the_user() {
 }
 
 #[test]
+fn what_was_before_the_log_began_is_left_out_and_a_log_that_is_too_young_is_not_compared() {
+    let second = |seconds: i64| Timestamp(seconds * 1_000_000);
+    let begins = |begin: Option<i64>| {
+        let mut span = Span {
+            from: second(100),
+            to: second(200),
+            margin: 0,
+            skew: 0,
+        };
+        let noted = within(&mut span, begin.map(second), 10_000_000);
+        (span.from, noted)
+    };
+    for before in [None, Some(0), Some(100)] {
+        let (from, noted) = begins(before);
+        assert_eq!((from, noted.unwrap()), (second(100), None));
+    }
+    let (from, noted) = begins(Some(150));
+    assert_eq!(from, second(160));
+    let noted = noted.unwrap().unwrap();
+    assert!(noted.contains("since 1970-01-01T00:02:40"), "{noted}");
+    // With the clocks' skew nothing is left that could be compared.
+    for young in [190, 199, 200, 5000] {
+        let (from, refused) = begins(Some(young));
+        assert_eq!(from, second(100));
+        assert!(
+            matches!(refused, Err(ReconcileError::TooNew { .. })),
+            "{young}"
+        );
+    }
+}
+
+#[test]
 fn a_console_that_names_the_target_is_understood_when_the_setting_says_so() {
     let entry = || theirs(vec![activity("UserImpersonationSuccessful", 0, 5, 50)]);
     let as_ann = || vec![act(What::Impersonation, 0, Who::As(uid(5)))];

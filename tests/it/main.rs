@@ -21,6 +21,7 @@ mod canary_login;
 mod child;
 mod clients;
 mod conformance;
+mod copies;
 mod credentials;
 mod crowd;
 mod directory;

@@ -5,6 +5,8 @@ mod receiver;
 mod rsyslog;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -279,6 +281,54 @@ async fn a_sink_goes_on_after_a_restart_and_after_the_receiver_was_away() {
     gateway.logged("no longer configured").await;
     world.stop(&mut gateway).await;
     assert!(world.path("s.offset").exists());
+}
+
+#[tokio::test]
+async fn what_a_receiver_refused_is_sent_again_when_an_operator_says_so() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let answers = Arc::clone(&refuses);
+    let receiver = Receiver::start(move |_, _| {
+        let status = match answers.load(Ordering::Relaxed) {
+            true => StatusCode::UNPROCESSABLE_ENTITY,
+            false => StatusCode::OK,
+        };
+        Reply::Status(status, None)
+    })
+    .await;
+    let world = World::new(&receiver.webhook("")).await;
+    let config = world.home.config().display().to_string();
+    let sinks =
+        |more: &[&str]| command(&[&["audit", "sinks"], more, &["--config", &config]].concat());
+    let standing = || -> Value { serde_json::from_slice(&sinks(&[]).stdout).unwrap() };
+    let mut gateway = world.home.start().await;
+    world.call(3).await;
+    until_true(|| world.path("s.refused").exists()).await;
+    // It is set right: what comes is taken, what was put aside is not sent by itself.
+    refuses.store(false, Ordering::Relaxed);
+    world.call(3).await;
+    until_true(|| standing()["lag"] == 0).await;
+    let before = standing();
+    let refused = before["refused"].as_u64().unwrap();
+    assert!(refused > 0 && before["configured"] == true, "{before}");
+    let missing = || world.logged().len() - receiver.seqs().len();
+    until_true(|| u64::try_from(missing()).unwrap() == refused).await;
+
+    let done = sinks(&["resend", "s"]);
+    assert!(done.status.success(), "{done:?}");
+    until_true(|| !world.path("s.resend").exists()).await;
+    until_true(|| standing()["lag"] == 0).await;
+    world.stop(&mut gateway).await;
+    let taken: BTreeSet<u64> = receiver.seqs().into_iter().collect();
+    assert_eq!(taken, world.logged());
+    let records = world.home.records();
+    let record = records
+        .iter()
+        .find(|it| it["operation"] == "audit.sink_resent");
+    assert_eq!(record.unwrap()["code"], "ok");
+
+    let nothing = sinks(&["resend", "s"]);
+    assert_eq!(nothing.status.code(), Some(1), "{nothing:?}");
+    assert_eq!(sinks(&["resend", "t"]).status.code(), Some(64));
 }
 
 #[tokio::test]

@@ -82,6 +82,12 @@ impl Gauges {
                 &self.audit_second_place_failing,
             ),
             (
+                "audit_damage_found",
+                "How often the log's newest files, tree, checkpoints or second place were found meddled with since the \
+                 start, and how many finished files are not as they were: see `vspc-gateway audit verify`",
+                &self.audit_damage_found,
+            ),
+            (
                 "audit_flight_slots_used",
                 "Requests that are noted in the flight recorder",
                 &self.audit_in_flight,

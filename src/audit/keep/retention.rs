@@ -205,7 +205,7 @@ impl Retention {
 }
 
 /// The range of records that a record says were removed.
-fn says(json: &[u8]) -> Option<(u64, u64)> {
+pub(super) fn says(json: &[u8]) -> Option<(u64, u64)> {
     #[derive(serde::Deserialize)]
     struct Removed<'a> {
         operation: &'a str,
@@ -272,7 +272,7 @@ fn offset(directory: &Path, sink: &str) -> u64 {
 }
 
 /// Removes files and what belongs to them, and what belongs to files that are gone already.
-pub(super) fn remove(directory: &Path, files: &[u64]) -> Result<(), Fault> {
+pub(in crate::audit) fn remove(directory: &Path, files: &[u64]) -> Result<(), Fault> {
     // What is left of them must be on the disk before they go.
     let hashes = directory.join("hashes");
     match File::open(&hashes) {

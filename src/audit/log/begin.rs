@@ -215,6 +215,8 @@ impl Log {
             let detail = format!("{}, {made}, signs from now on", keys.signer.verifier());
             tracing::warn!(detail, "audit checkpoints are signed by another key");
             self.notice("audit.key_changed", detail);
+            // Its first checkpoint ends the key before it.
+            self.signing.urgent = true;
         }
         Ok(())
     }
@@ -241,12 +243,13 @@ impl Log {
             let mut found: Vec<_> = Notes::in_file(&path).collect();
             while let Some(last) = found.pop() {
                 match last {
-                    Ok(signed) if self.signing.keys.signed(&signed) => return Ok(Some(signed)),
+                    Ok(signed) if self.signing.keys.is_good(&signed)? => return Ok(Some(signed)),
                     Ok(signed) => {
                         let size = signed.checkpoint.size;
                         let at = signed.offset;
                         let detail = format!(
-                            "{}: the checkpoint for {size} records at byte {at} is not signed by a key of the log",
+                            "{}: the checkpoint for {size} records at byte {at} is not signed by a key that \
+                             the log had then",
                             path.display()
                         );
                         self.warn("audit.checkpoint_foreign", detail);

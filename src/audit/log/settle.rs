@@ -219,8 +219,13 @@ impl Log {
     /// Notes, once, that somebody meddled with the segment, and gives it up.
     fn alarm(&mut self, operation: &'static str, detail: String) {
         if self.spoiled != Some(Spoiled::Foreign) {
-            tracing::error!(operation, detail, "the audit log was meddled with");
+            tracing::error!(
+                operation,
+                detail,
+                "the audit log was meddled with: `vspc-gateway audit verify` tells what is lost"
+            );
             self.notice(operation, detail);
+            self.counts.alarms += 1;
             self.spoiled = Some(Spoiled::Foreign);
             // What the tree has of records that are lost is then signed, whatever happens.
             self.signing.urgent = true;

@@ -1,5 +1,8 @@
 //! Checkpoints: when the log signs them, and what it makes of those that other processes sign.
 
+mod followed;
+mod second;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -38,6 +41,10 @@ pub(super) struct Signing {
     kept: Instant,
     since: Option<Instant>,
     failed: Option<Instant>,
+    /// It was told that nobody signs with the key that came after ours.
+    is_left_told: bool,
+    /// A record of what became of the second place is to be written.
+    is_loss_told: bool,
     /// Something happened that a checkpoint should cover at once.
     pub(super) urgent: bool,
 }
@@ -64,6 +71,8 @@ impl Signing {
             kept: Instant::now(),
             since: None,
             failed: None,
+            is_left_told: false,
+            is_loss_told: false,
             urgent: false,
         }
     }
@@ -140,6 +149,10 @@ impl Log {
         if !self.unsynced.is_empty() || !self.is_due(0) {
             return;
         }
+        if self.signing.keys.is_followed() {
+            self.leave_to_successor();
+            return;
+        }
         if let Err(error) = self.sign() {
             tracing::error!(%error, "an audit checkpoint cannot be signed");
             self.signing.failed = Some(Instant::now());
@@ -188,6 +201,7 @@ impl Log {
 
     /// Looks, under the lock, at the checkpoints that other processes signed.
     pub(super) fn look_at_notes(&mut self) {
+        self.tell_second();
         if let Err(error) = self.read_notes()
             && self.signing.failed.is_none()
         {
@@ -280,6 +294,8 @@ impl Log {
         let Checkpoint { size, root, .. } = signed.checkpoint;
         let fault = if !self.signing.keys.signed(&signed) {
             "is not signed by a key of the log"
+        } else if self.signing.keys.is_after_its_end(&signed)? {
+            "is signed by a key that another one had followed"
         } else if size > self.next {
             "is of more records than there are"
         } else if self.tree.root_at(size)? != Some(root) {
@@ -309,8 +325,13 @@ impl Log {
 
     /// Notes that somebody meddled with what proves the log.
     pub(super) fn warn(&mut self, operation: &'static str, detail: String) {
-        tracing::error!(operation, detail, "the audit log was meddled with");
+        tracing::error!(
+            operation,
+            detail,
+            "the audit log was meddled with: `vspc-gateway audit verify` tells what is lost"
+        );
         self.notice(operation, detail);
+        self.counts.alarms += 1;
         self.signing.urgent = true;
     }
 

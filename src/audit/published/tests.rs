@@ -92,6 +92,29 @@ fn signatures_of_witnesses_are_verified_and_kept_once() {
 }
 
 #[test]
+fn a_signature_whose_writing_was_broken_off_spoils_none_that_comes_after_it() {
+    let world = World::new();
+    let published = published(&world);
+    let path = world.path().join(COSIGNED);
+    let sign = |size: u64, time: u64| {
+        let checkpoint = world.checkpoint(size);
+        cosign(&world.signer(), &checkpoint, 9, "witness", time)
+    };
+    let (whole, note) = (format!("{}\n", sign(EVERY, 1)), sign(2 * EVERY, 2));
+    for end in 1..whole.len() {
+        fs::write(&path, &whole.as_bytes()[..end]).unwrap();
+        published.cosign(&note).unwrap();
+        let kept = Notes::in_file(&path).filter_map(Result::ok);
+        let last = kept.last().map(|it| it.note.to_string());
+        assert_eq!(last.as_ref(), Some(&note), "{end}");
+        // It is there, so it is not added once more.
+        let len = fs::metadata(&path).unwrap().len();
+        published.cosign(&note).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), len, "{end}");
+    }
+}
+
+#[test]
 fn what_is_not_signed_by_us_and_a_witness_or_not_of_our_tree_is_not_taken() {
     let world = World::new();
     let published = published(&world);

@@ -85,6 +85,35 @@ fn lines_come_as_they_stand_in_the_log_with_members_that_nobody_knows() {
 }
 
 #[test]
+fn all_files_are_read_whole_whatever_their_indexes_say() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, 0, &lines(0..4));
+    write(&folder, 4, &lines(4..6));
+    index::build(folder.path(), 0, 4, &mut |_| false).unwrap();
+    // Somebody changes a record, and sets the time of change back: the index holds as before.
+    let path = segment::path(folder.path(), 0);
+    let changed = fs::metadata(&path).unwrap().modified().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("\"c\"", "\"x\"", 1)).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(changed).unwrap();
+    let found = |reach| {
+        let filter = Filter {
+            client: vec!["x".parse().unwrap()],
+            ..Filter::default()
+        };
+        let query = Query {
+            filter,
+            reach,
+            ..Query::default()
+        };
+        both_orders(&folder, &query).0
+    };
+    assert_eq!(found(Reach::Usual), [""; 0]);
+    assert_eq!(found(Reach::AllFiles), [line(0, "x")]);
+}
+
+#[test]
 fn the_limit_counts_from_the_side_where_reading_begins() {
     let folder = TempDir::new().unwrap();
     write(&folder, 0, &lines(0..4));

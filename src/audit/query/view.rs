@@ -1,4 +1,4 @@
-//! The members of a record that filters look at, borrowed from its line.
+//! The members of a record that filters and sinks look at, borrowed from its line.
 //!
 //! Every JSON object is a record, whatever its members are: one of an unforeseen type is taken as
 //! one that fits no filter, so that a log of another version can be read.
@@ -13,9 +13,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 /// What filters look at.
 #[derive(Default, serde::Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct View<'a> {
-    pub(super) time: Scalar<'a>,
-    pub(super) kind: Scalar<'a>,
+pub(in crate::audit) struct View<'a> {
+    pub(in crate::audit) time: Scalar<'a>,
+    pub(in crate::audit) kind: Scalar<'a>,
     pub(super) request_id: Scalar<'a>,
     pub(super) session: Scalar<'a>,
     pub(super) lease: Scalar<'a>,
@@ -29,11 +29,11 @@ pub(super) struct View<'a> {
     pub(super) console: Scalar<'a>,
     pub(super) target: Object<Target<'a>>,
     pub(super) user: Scalar<'a>,
-    pub(super) operation: Scalar<'a>,
+    pub(in crate::audit) operation: Scalar<'a>,
     pub(super) method: Scalar<'a>,
     pub(super) path: Scalar<'a>,
     pub(super) rule: Scalar<'a>,
-    pub(super) code: Scalar<'a>,
+    pub(in crate::audit) code: Scalar<'a>,
     pub(super) status: Scalar<'a>,
     pub(super) subject: Object<Subject<'a>>,
 }

@@ -155,7 +155,7 @@ pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn read(path: &Path) -> io::Result<Option<u64>> {
+pub(super) fn read(path: &Path) -> io::Result<Option<u64>> {
     let text = match small_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result?,

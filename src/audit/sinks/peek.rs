@@ -1,25 +1,12 @@
 //! The members of a record that sinks look at.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
+use crate::audit::query::view::View;
 use crate::audit::record::{Code, Kind};
 use crate::clock::Timestamp;
 
-/// What sinks look at. A line that is no record has none of it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Peek<'a> {
-    #[serde(borrow)]
-    time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    code: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    operation: Option<Cow<'a, str>>,
-}
+/// What sinks look at, as queries read it. A line that is no record has none of it.
+#[derive(Default)]
+pub(super) struct Peek<'a>(View<'a>);
 
 /// How much a record deserves to be looked at.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -36,23 +23,23 @@ pub(super) enum Weight {
 
 impl<'a> Peek<'a> {
     pub(super) fn at(line: &'a [u8]) -> Self {
-        serde_json::from_slice(line).unwrap_or_default()
+        Self(serde_json::from_slice(line).unwrap_or_default())
     }
 
     pub(super) fn stamp(&self) -> Option<Timestamp> {
-        self.time.as_deref().and_then(Timestamp::parse)
+        self.0.time.text().and_then(Timestamp::parse)
     }
 
     pub(super) fn kind(&self) -> &str {
-        self.kind.as_deref().unwrap_or_default()
+        self.0.kind.text().unwrap_or_default()
     }
 
     pub(super) fn code(&self) -> Option<&str> {
-        self.code.as_deref()
+        self.0.code.text()
     }
 
     pub(super) fn operation(&self) -> Option<&str> {
-        self.operation.as_deref()
+        self.0.operation.text()
     }
 
     pub(super) fn weight(&self) -> Weight {

@@ -3,6 +3,7 @@
 //! Whatever fails is tried again from the log, so that no more than one batch is ever in memory.
 
 mod deliver;
+mod resend;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use aws_lc_rs::rand;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep, timeout};
 
+use super::again::Again;
 use super::checkpoints::Checkpoints;
 use super::feed::{Bounds, Feed, Part};
 use super::offset::Files;
@@ -57,6 +59,7 @@ struct Running {
     files: Files,
     feed: Feed,
     checkpoints: Option<Checkpoints>,
+    again: Again,
     /// The first record that the sink was not offered, or has to be offered again.
     next: u64,
     failed_in_a_row: u32,
@@ -93,6 +96,7 @@ impl Runner {
         let next = self.first(&mut files);
         let mut running = Running {
             feed: Feed::new(&self.directory, Arc::clone(&self.origin)),
+            again: Again::new(&self.directory, &self.settings.name),
             checkpoints: self
                 .settings
                 .checkpoints
@@ -185,8 +189,9 @@ impl Running {
         if part.next == self.next && part.missing.is_empty() {
             self.idle().await?;
             self.send_checkpoint().await?;
+            let is_more = self.resend().await?;
             self.succeed();
-            return Ok(false);
+            return Ok(is_more && !*self.runner.stop.borrow());
         }
         let oldest = part
             .items

@@ -1,5 +1,7 @@
 //! The runner against a scripted sink, over a real log.
 
+mod again;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;

@@ -10,6 +10,7 @@ use super::Options;
 use super::report::{Damage, Findings, Harm, Witnessed};
 use crate::audit::checkpoint::{self, BadNote, Notes, Signed};
 use crate::audit::fault::Fault;
+use crate::audit::handover::{self, Handovers};
 use crate::audit::note::{KeyKind, Verified, VerifierKey};
 
 /// How many checkpoints are verified at once.
@@ -36,6 +37,8 @@ pub(super) struct Mark {
     pub(super) origin: Origin,
     file: usize,
     offset: u64,
+    /// The place of its key among those that were given.
+    key: usize,
 }
 
 /// All checkpoints, the smallest tree first.
@@ -46,6 +49,7 @@ pub(super) struct Marks {
     witnesses: BTreeMap<String, (u64, u64)>,
     /// Whether there was any, right or not.
     pub(super) any: bool,
+    handovers: Handovers,
 }
 
 impl Marks {
@@ -74,6 +78,7 @@ impl Marks {
             findings,
         )?;
         marks.list.sort_by_key(|mark| mark.size);
+        marks.refuse_ended(&options.keys, findings);
         marks.find_behind(findings);
         let second = options.second.as_deref();
         if let Some(second) = second.filter(|_| !marks.list.is_empty())
@@ -145,7 +150,7 @@ impl Marks {
                     _ => verdict,
                 };
                 match verdict {
-                    Ok(seen) => self.add(&signed, origin, seen),
+                    Ok(seen) => self.add(&signed, origin, seen, &options.keys),
                     Err(why) => findings
                         .add(Damage::new(Harm::BadCheckpoint, why).at(&signed.path, signed.offset)),
                 }
@@ -153,8 +158,9 @@ impl Marks {
         }
     }
 
-    fn add(&mut self, signed: &Signed, origin: Origin, seen: Vec<Verified>) {
+    fn add(&mut self, signed: &Signed, origin: Origin, seen: Vec<Verified>, keys: &[VerifierKey]) {
         let size = signed.checkpoint.size;
+        self.handovers.saw(keys, &signed.note, size);
         for Verified { name, time } in seen {
             let largest = self.witnesses.entry(name).or_default();
             *largest = (*largest).max((size, time.unwrap_or(0)));
@@ -168,7 +174,39 @@ impl Marks {
             origin,
             file: self.files.len() - 1,
             offset: signed.offset,
+            key: handover::signer(keys, &signed.note).unwrap_or(0),
         });
+    }
+
+    /// Takes out what was signed by keys that had ended.
+    fn refuse_ended(&mut self, keys: &[VerifierKey], findings: &mut Findings) {
+        let ends: Vec<_> = (0..keys.len())
+            .map(|place| self.handovers.end_of(keys, place))
+            .collect();
+        let end = |mark: &Mark| {
+            let end = ends.get(mark.key).copied().flatten();
+            end.filter(|end| mark.size > *end)
+        };
+        for mark in &self.list {
+            let Some(end) = end(mark) else {
+                continue;
+            };
+            let (path, offset) = self.place(mark);
+            let what = format!(
+                "it is of {} records, and its key ended when the key after it signed for {end}: somebody has \
+                 a key that is out of use, or the keys were not given in the order of their use",
+                mark.size
+            );
+            findings.add(Damage::new(Harm::BadCheckpoint, what).at(path, offset));
+        }
+        self.list.retain(|mark| end(mark).is_none());
+        if let Some(key) = self.handovers.idle(keys) {
+            let what = format!(
+                "the last of the keys has signed nothing: its checkpoints were taken away, or it is \
+                 not the key that signs now ({key})"
+            );
+            findings.add(Damage::new(Harm::NoCheckpoints, what));
+        }
     }
 
     /// The log has what it gave out: its own directory has a checkpoint as large as any elsewhere.

@@ -1,4 +1,5 @@
 mod damage;
+mod keys;
 mod live;
 pub(crate) mod world;
 

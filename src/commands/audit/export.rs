@@ -9,17 +9,17 @@ use clap::{Args, ValueEnum};
 use vspc_gateway::audit::export::{self, origin_of};
 use vspc_gateway::audit::query::{Order, Query, Reach, Scan, Step};
 
+use super::place::Place;
 use super::query::{Which, warn};
-use super::{Stop, load, unreadable};
+use super::{Stop, unreadable};
 use crate::commands::bar::Bar;
-use crate::commands::recorded;
-use crate::{ConfigFile, FAILED, Failure};
+use crate::{FAILED, Failure};
 
 /// The options of an export.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    file: ConfigFile,
+    place: Place,
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -68,7 +68,8 @@ impl From<Format> for export::Format {
 
 /// Runs the export.
 pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
-    let settings = load(&arguments.file)?;
+    let log = arguments.place.find()?;
+    let settings = &log.settings;
     let Output {
         format,
         out,
@@ -78,12 +79,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
     } = arguments.output;
     let mut filter = arguments.which.compile(settings.clock.now())?;
     // What is exported is what was there before it was asked for.
-    if let Some(before) =
-        recorded::reading(&settings, "audit.exported").and_then(|own| own.checked_sub(1))
+    if let Some(before) = log
+        .reading("audit.exported")
+        .and_then(|own| own.checked_sub(1))
     {
         filter.to_seq = Some(filter.to_seq.unwrap_or(u64::MAX).min(before));
     }
-    let origin = origin_of(&settings.directory).map_err(|error| unreadable(&settings, &error))?;
+    let origin = origin_of(&settings.directory).map_err(|error| unreadable(settings, &error))?;
     let reach = if all_files {
         Reach::AllFiles
     } else {

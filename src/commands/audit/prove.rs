@@ -13,15 +13,15 @@ use vspc_gateway::audit::read::visible;
 use vspc_gateway::audit::verify::by_kind;
 use vspc_gateway::clock::Timestamp;
 
+use super::place::Place;
 use super::{Stop, verify};
-use crate::commands::recorded;
 use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 
 /// The options of a proof of a record.
 #[derive(Args)]
 pub(crate) struct RecordArguments {
     #[command(flatten)]
-    file: ConfigFile,
+    place: Place,
     /// The number of the record.
     #[arg(value_name = "SEQ")]
     seq: u64,
@@ -34,7 +34,7 @@ pub(crate) struct RecordArguments {
 #[derive(Args)]
 pub(crate) struct GrowthArguments {
     #[command(flatten)]
-    file: ConfigFile,
+    place: Place,
     /// The earlier checkpoint: a file that has it, or its number of records.
     #[arg(long, value_name = "FILE|SIZE")]
     from: String,
@@ -62,16 +62,16 @@ pub(crate) struct CheckArguments {
 
 /// Proves that a record is in the log.
 pub(super) fn record(arguments: &RecordArguments) -> Result<(), Stop> {
-    let settings = super::load(&arguments.file)?;
-    recorded::reading(&settings, "audit.proved");
-    let proof = prove_seq(&settings.directory, arguments.seq).map_err(Failure::from)?;
+    let log = arguments.place.find()?;
+    log.reading("audit.proved");
+    let proof = prove_seq(&log.settings.directory, arguments.seq).map_err(Failure::from)?;
     write(&proof.to_string(), arguments.out.as_deref())
 }
 
 /// Proves that the log only grew.
 pub(super) fn growth(arguments: &GrowthArguments) -> Result<(), Stop> {
-    let settings = super::load(&arguments.file)?;
-    let directory = &settings.directory;
+    let log = arguments.place.find()?;
+    let directory = &log.settings.directory;
     let from = find(directory, &arguments.from)?;
     let to = match &arguments.to {
         Some(to) => find(directory, to)?,

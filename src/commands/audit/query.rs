@@ -12,10 +12,10 @@ use vspc_gateway::audit::read::POLL;
 use vspc_gateway::audit::{Action, Kind};
 use vspc_gateway::clock::Timestamp;
 
+use super::place::Place;
 use super::{Printer, READ, RecordFormat, Stop};
 use crate::commands::bar::Bar;
-use crate::commands::recorded;
-use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
+use crate::{BAD_USAGE, FAILED, Failure};
 
 /// What holds for the values of many options.
 pub(super) const VALUES: &str = "\
@@ -27,7 +27,7 @@ An option that is given several times takes the records that one of its values f
 #[command(next_help_heading = "Which records")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    file: ConfigFile,
+    place: Place,
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -240,9 +240,10 @@ impl Output {
 
 /// Runs the query.
 pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
-    let settings = super::load(&arguments.file)?;
+    let log = arguments.place.find()?;
+    let settings = &log.settings;
     let (mut query, output) = arguments.compile(settings.clock.now())?;
-    let own = recorded::reading(&settings, READ);
+    let own = log.reading(READ);
     // What is asked is what was there before it was asked.
     if let Some(before) = own.and_then(|own| own.checked_sub(1))
         && !output.follow
@@ -250,7 +251,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Stop> {
         let to = query.filter.to_seq.unwrap_or(u64::MAX);
         query.filter.to_seq = Some(to.min(before));
     }
-    if output.limit.is_none() {
+    if output.limit.is_none() && log.is_ours {
         index_files(&settings.directory, &query)?;
     }
     let mut scan = Scan::new(&settings.directory, query).map_err(Failure::from)?;

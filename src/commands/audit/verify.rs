@@ -23,7 +23,9 @@ use crate::{BAD_USAGE, ConfigFile, FAILED, Failure};
 pub(super) const KEYS: &str = "\
 Keys have the form <name>+<8 hex digits>+<base64>, or are in a file with one on each line. Without --key, the keys \
 beside the log are trusted, which proves less: whoever can rewrite the log can replace them, too. \
-`vspc-gateway audit key` prints the key; keep it elsewhere, with a checkpoint now and then for --since.";
+`vspc-gateway audit key` prints the key; keep it elsewhere, with a checkpoint now and then for --since. \
+Of several keys of the log, give the older ones first, as verifier.keys has them: each ends with the first checkpoint \
+of one that came after it.";
 
 /// The options of the verification.
 #[derive(Args)]
@@ -130,7 +132,7 @@ fn own_keys(directory: &Path) -> Result<Vec<VerifierKey>, Failure> {
             true => Err(Failure(
                 format!(
                     "{place} is missing, and no key is given: put it back, or give by --key each key \
-                     that the log was signed with, the older ones too"
+                     that the log was signed with, the older ones first"
                 ),
                 FAILED,
             )),

@@ -1,0 +1,102 @@
+//! What a sink refused, sent to it again.
+
+use super::super::{NotResent, resend, standings};
+use super::*;
+
+impl World {
+    /// A log that the writer wrote and signed, with so many records.
+    async fn real_log(&self, count: u64) {
+        let (auditor, writer) = open(self.folder.path());
+        for _ in 0..count {
+            let entry: Entry = auditor.begin().await.unwrap();
+            entry.close(crate::audit::Code::Ok);
+        }
+        writer.close().unwrap();
+        self.covered.send_replace(count);
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !condition(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        assert!(done.is_ok(), "{what}");
+    }
+
+    fn file(&self, suffix: &str) -> std::path::PathBuf {
+        self.folder.path().join(format!("sinks/s.{suffix}"))
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_is_sent_again_when_it_is_asked_for() {
+    let world = World::new();
+    world.real_log(6).await;
+    world.far.poison.lock().extend([2, 4]);
+    let task = world.run(From::Start, 0);
+    world
+        .until("all is offered", |it| it.refused() == [2, 4])
+        .await;
+    assert!(matches!(
+        resend(world.folder.path(), "t"),
+        Err(NotResent::Nothing)
+    ));
+    // One of them is refused once more, and put aside once more.
+    world.far.poison.lock().retain(|seq| *seq == 4);
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 2);
+    world
+        .until("it is sent", |it| {
+            it.far.records().len() == 5 && !it.file("resend").exists()
+        })
+        .await;
+    assert_eq!(world.refused(), [4]);
+    world.far.poison.lock().clear();
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 1);
+    world
+        .until("it is sent", |it| it.far.records().len() == 6)
+        .await;
+    world
+        .until("it ends", |it| !it.file("resend").exists())
+        .await;
+    assert_eq!(world.far.records(), [0, 1, 3, 5, 2, 4]);
+    world.stop.send_replace(true);
+    task.await.unwrap();
+    assert_eq!(world.stored(), "6\n");
+    let standings = standings(world.folder.path(), &["new".to_owned()]).unwrap();
+    let all = standings
+        .iter()
+        .map(|it| (&*it.name, it.configured, it.next, it.lag, it.refused));
+    assert_eq!(
+        all.collect::<Vec<_>>(),
+        [("new", true, None, 0, 0), ("s", false, Some(6), 0, 0)]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_that_was_not_signed_and_nothing_twice_at_once() {
+    let world = World::new();
+    world.real_log(6).await;
+    world.far.poison.lock().extend([1, 2, 3]);
+    world.run_out().await;
+    assert_eq!(world.refused(), [1, 2, 3]);
+    let text = fs::read_to_string(world.file("refused")).unwrap();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[0] = lines[0].replace("\"code\":\"ok\"", "\"code\":\"no\"");
+    lines[1] = "no line of ours".to_owned();
+    fs::write(world.file("refused"), lines.join("\n") + "\n").unwrap();
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 3);
+    fs::copy(world.file("resend"), world.file("refused")).unwrap();
+    assert!(matches!(
+        resend(world.folder.path(), "s"),
+        Err(NotResent::UnderWay(_))
+    ));
+    world.far.poison.lock().clear();
+    let task = world.run(From::Start, 0);
+    world
+        .until("it ends", |it| !it.file("resend").exists())
+        .await;
+    task.abort();
+    assert_eq!(world.far.records(), [0, 4, 5, 3]);
+}
