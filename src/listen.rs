@@ -4,6 +4,7 @@ pub mod descriptors;
 mod drain;
 mod frames;
 mod guard;
+mod http2;
 mod limits;
 mod protocol;
 mod proxied;
@@ -22,7 +23,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +43,12 @@ use crate::gateway::{AnswerBody, Gateway, Live};
 use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
-use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
-use protocol::{PONG, Protocol, Protocols, spoken};
+use protocol::{Protocol, Protocols};
+use replayed::{Replayed, Spoken};
 use tls::Tls;
-use unread::{Cord, Unread};
+use unread::Unread;
 
 /// Where callers connect, and how.
 #[derive(Clone, Debug)]
@@ -163,22 +164,26 @@ impl Connection {
             return;
         };
         let peer = Peer::plain(address);
-        let protocol = tokio::select! {
-            protocol = spoken(&stream, self.place.limits()) => protocol,
+        let mut stream = Replayed::new(stream);
+        let spoken = tokio::select! {
+            spoken = stream.spoken(self.place.limits()) => spoken,
             () = late(&mut self.draining) => None,
         };
+        let Some(Spoken { protocol, since }) = spoken else {
+            return;
+        };
+        let watched = |this: &Self, stream: Replayed<_>| stream.map(|stream| this.watched(stream));
         match protocol {
-            Some(Protocol::Http1) => self.serve_http1(stream, Self::watched, peer).await,
+            Protocol::Http1 => self.serve_http1(stream, watched, since, peer).await,
             // Boxed, so that the many connections of HTTP/1 have no room for its state.
-            Some(Protocol::Http2) => {
+            Protocol::Http2 => {
                 let watched = |this: &Self, stream| {
-                    let mut stream = this.watched(stream);
-                    let cord = stream.cord();
+                    let mut stream = watched(this, stream);
+                    let cord = stream.get_mut().cord();
                     (stream, cord)
                 };
-                Box::pin(self.serve_http2(stream, watched, peer)).await;
+                Box::pin(self.serve_http2(stream, watched, since, peer)).await;
             }
-            None => {}
         }
     }
 
@@ -203,8 +208,13 @@ impl Connection {
     }
 
     /// What stands above the stream is made here: a future keeps room for what was moved into it.
-    async fn serve_http1<T, S>(mut self, stream: T, over: impl FnOnce(&Self, T) -> S, peer: Peer)
-    where
+    async fn serve_http1<T, S>(
+        mut self,
+        stream: T,
+        over: impl FnOnce(&Self, T) -> S,
+        since: Instant,
+        peer: Peer,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = over(&self, stream);
@@ -219,7 +229,8 @@ impl Connection {
                 body: limits.body,
             }
         };
-        let guard = Guard::new(stream, bounds, self.place.limits(), Arc::clone(&readings));
+        let limits = self.place.limits();
+        let guard = Guard::new(stream, bounds, limits, since, Arc::clone(&readings));
         let asked = Notify::new();
         let service = service_fn(|request| {
             asked.notify_one();
@@ -243,55 +254,6 @@ impl Connection {
             // hyper leaves that to others where a request has asked for another protocol.
             let mut guard = connection.into_parts().io.into_inner();
             drop(guard.shutdown().await);
-        }
-    }
-
-    /// The same for HTTP/2; with the stream comes the cord of its socket.
-    async fn serve_http2<T, S>(
-        mut self,
-        stream: T,
-        over: impl FnOnce(&Self, T) -> (S, Cord),
-        peer: Peer,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (stream, cord) = over(&self, stream);
-        let telemetry = self.place.telemetry();
-        let (frames, watch) = Frames::new(stream, self.place.limits());
-        let asked = Notify::new();
-        let service = service_fn(|request| {
-            asked.notify_one();
-            let (gateway, watch) = (self.live.now(), watch.clone());
-            let peer = peer.clone();
-            async move {
-                let answer = answer(gateway, request, peer).await?;
-                Ok::<_, Infallible>(answer.map(|body| watch.over(body.with_end_asked_for())))
-            }
-        });
-        let connection = self
-            .protocols
-            .http2
-            .serve_connection(TokioIo::new(frames), service);
-        let connection = pin!(connection);
-        let address = peer.address;
-        let late = async {
-            let late = watch.late().await;
-            // The kernel is not to go on offering what nobody takes.
-            cord.pull();
-            late
-        };
-        tokio::select! {
-            _ = drive(connection, &mut self.draining, &asked, watch.idle(Duration::ZERO)) => {}
-            // It was told to end by then, and answers nothing.
-            () = watch.idle(PONG) => {}
-            late = late => {
-                telemetry.connection_dropped(late.label());
-                tracing::info!(%address, %late, "a connection was given up");
-            }
-        }
-        if let Some(excess) = watch.excess() {
-            telemetry.connection_dropped("excess");
-            tracing::info!(%address, %excess, "a connection had too much of something");
         }
     }
 }

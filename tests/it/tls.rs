@@ -9,14 +9,18 @@ mod reload;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, SignatureScheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use vspc_simulator::Simulator;
 
-use crate::harness::{ACME, World, configuration, ok, unsigned_settings, until_true_async};
+use crate::harness::{
+    ACME, World, configuration, ok, unsigned_settings, until_true, until_true_async,
+};
 use authority::Authority;
 use caller::{Caller, NAME};
 
@@ -119,6 +123,34 @@ async fn without_alpn_the_first_bytes_say_what_is_spoken() {
         assert!(!answer.starts_with(b"HTTP/1.1 2"), "{answer:?}");
     }
     assert_eq!(world.reached().len(), 1);
+}
+
+/// It might become HTTP/2 for as long as a head may take, and no longer.
+#[tokio::test]
+async fn a_preface_that_does_not_come_to_its_end_is_refused_like_any_head() {
+    let authority = Authority::new("ca");
+    let world = secure(PAIR, "head_timeout = \"1s\"", |folder| {
+        authority.server(&[NAME]).write(folder, "a");
+    })
+    .await;
+    for start in [&b"P"[..], b"PRI * HTTP/2.0"] {
+        let caller = Caller::new(&authority);
+        let mut stream = caller.connect(world.address, NAME).await.unwrap();
+        let began = Instant::now();
+        stream.write_all(start).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let took = began.elapsed();
+        assert!(took > Duration::from_millis(900) && took < Duration::from_secs(2));
+    }
+    let refused = || {
+        let mut records = world.records();
+        records.retain(|record| record["code"] == "request_timeout");
+        records.len()
+    };
+    until_true(|| refused() == 2).await;
+    assert_eq!(world.reached().len(), 0);
 }
 
 #[tokio::test]
