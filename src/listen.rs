@@ -48,7 +48,7 @@ use limits::Place;
 use protocol::{Protocol, Protocols};
 use replayed::{Replayed, Spoken};
 use tls::Tls;
-use unread::Unread;
+use unread::{Cord, Unread};
 
 /// Where callers connect, and how.
 #[derive(Clone, Debug)]
@@ -172,18 +172,15 @@ impl Connection {
         let Some(Spoken { protocol, since }) = spoken else {
             return;
         };
-        let watched = |this: &Self, stream: Replayed<_>| stream.map(|stream| this.watched(stream));
+        let watched = |this: &Self, stream: Replayed<_>| {
+            let mut stream = stream.map(|stream| this.watched(stream));
+            let cord = stream.get_mut().cord();
+            (stream, cord)
+        };
         match protocol {
             Protocol::Http1 => self.serve_http1(stream, watched, since, peer).await,
             // Boxed, so that the many connections of HTTP/1 have no room for its state.
-            Protocol::Http2 => {
-                let watched = |this: &Self, stream| {
-                    let mut stream = watched(this, stream);
-                    let cord = stream.get_mut().cord();
-                    (stream, cord)
-                };
-                Box::pin(self.serve_http2(stream, watched, since, peer)).await;
-            }
+            Protocol::Http2 => Box::pin(self.serve_http2(stream, watched, since, peer)).await,
         }
     }
 
@@ -207,17 +204,18 @@ impl Connection {
         Unread::new(stream, unread_timeout, self.place.telemetry().clone())
     }
 
-    /// What stands above the stream is made here: a future keeps room for what was moved into it.
+    /// With the stream comes the cord of its socket. What stands above the stream is made here: a
+    /// future keeps room for what was moved into it.
     async fn serve_http1<T, S>(
         mut self,
         stream: T,
-        over: impl FnOnce(&Self, T) -> S,
+        over: impl FnOnce(&Self, T) -> (S, Cord),
         since: Instant,
         peer: Peer,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = over(&self, stream);
+        let (stream, cord) = over(&self, stream);
         let readings = Arc::new(Readings::default());
         // For as long as the connection lasts: requests are held to the limits of their own
         // configuration beside, when they are read.
@@ -232,14 +230,11 @@ impl Connection {
         let limits = self.place.limits();
         let guard = Guard::new(stream, bounds, limits, since, Arc::clone(&readings));
         let asked = Notify::new();
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             asked.notify_one();
-            answer_read(
-                self.live.now(),
-                Arc::clone(&readings),
-                request,
-                peer.clone(),
-            )
+            let is_old = request.version() == Version::HTTP_10;
+            let read = (Arc::clone(&readings), is_old.then(|| cord.clone()));
+            answer_read(self.live.now(), read, request, peer.clone())
         });
         let http1 = &self.protocols.http1;
         let mut connection = http1.serve_connection(TokioIo::new(guard), service);
@@ -307,25 +302,26 @@ async fn answer(
     Ok(Box::pin(gateway.handle(request, peer)).await)
 }
 
-/// The same for HTTP/1: if the guard and hyper have read the same request.
+/// The same for HTTP/1: if the guard and hyper have read the same request. For one of HTTP/1.0 there is
+/// the cord of its connection.
 async fn answer_read(
     gateway: Arc<Gateway>,
-    readings: Arc<Readings>,
+    (readings, cord): (Arc<Readings>, Option<Cord>),
     request: Request<Incoming>,
     peer: Peer,
 ) -> Result<Response<Answered>, Infallible> {
     let (read, answering) = readings.next(&request);
-    let is_old = request.version() == Version::HTTP_10;
     let mut response = match read {
         Ok(()) => Box::pin(gateway.handle(request, peer)).await,
         Err(fault) => Box::pin(gateway.refuse(fault, peer)).await,
     };
-    if is_old {
-        // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-    }
-    Ok(response.map(|body| Answered::new(body, answering)))
+    let Some(cord) = cord else {
+        return Ok(response.map(|body| Answered::new(body, answering)));
+    };
+    // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    Ok(response.map(|body| Answered::new(body, answering).or_reset(cord)))
 }
 
 /// Without it small answers wait for the caller's acknowledgement.

@@ -53,16 +53,11 @@ impl Connection {
         let Some(Spoken { protocol, since }) = spoken else {
             return;
         };
+        let cord = stream.get_mut().get_mut().0.cord();
+        let with_cord = |_: &Self, stream| (stream, cord);
         match protocol {
-            Protocol::Http1 => {
-                self.serve_http1(stream, |_, stream| stream, since, peer)
-                    .await;
-            }
-            Protocol::Http2 => {
-                let cord = stream.get_mut().get_mut().0.cord();
-                let with_cord = |_: &Self, stream| (stream, cord);
-                Box::pin(self.serve_http2(stream, with_cord, since, peer)).await;
-            }
+            Protocol::Http1 => self.serve_http1(stream, with_cord, since, peer).await,
+            Protocol::Http2 => Box::pin(self.serve_http2(stream, with_cord, since, peer)).await,
         }
     }
 }

@@ -39,6 +39,11 @@ impl Cord {
     pub(super) fn pull(&self) {
         self.0.store(true, Relaxed);
     }
+
+    /// Takes that back.
+    pub(super) fn slacken(&self) {
+        self.0.store(false, Relaxed);
+    }
 }
 
 impl<S> Drop for Unread<S> {

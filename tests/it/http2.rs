@@ -746,6 +746,30 @@ async fn an_upload_that_is_given_up_is_never_completed() {
     assert!(whole.is_empty(), "completed: {whole:?}");
 }
 
+/// By a reset of the stream, and not by an end of it; the connection goes on.
+#[tokio::test]
+async fn an_answer_that_breaks_off_does_not_end_well() {
+    let (world, address) = world().await;
+    let mut raw = Raw::connect(address, &[]).await;
+    for (number, chunked) in [(0, true), (1, false)] {
+        let stream = stream(number);
+        // More than windows and buffers hold, so that it is not over yet.
+        let path = format!("/api/v3/_test/bytes?size=50000000&chunk=10000&chunked={chunked}");
+        raw.send(&get(stream, &path)).await;
+        let begun = |frame: &Frame| frame.stream == stream && frame.kind == DATA;
+        raw.until(|frames| frames.iter().any(begun)).await;
+        world.simulator.drop_connections();
+        let more = 100_000_000_u32.to_be_bytes();
+        let updates = [0, stream].map(|of| frame(WINDOW_UPDATE, 0, of, &more));
+        raw.send(&updates.concat()).await;
+        let reset = |frame: &Frame| frame.stream == stream && frame.kind == RESET;
+        raw.until(|frames| frames.iter().any(reset)).await;
+        assert!(!has_ended(&raw.frames(), stream));
+    }
+    assert!(raw.send(&get(stream(2), ECHO)).await);
+    raw.until(|frames| has_ended(frames, stream(2))).await;
+}
+
 /// One connection for everything: thousands of requests, some of which are given up, pings all the
 /// time, a large download, a large upload in small pieces.
 #[tokio::test(flavor = "multi_thread")]
