@@ -18,6 +18,7 @@ mod unread;
 pub use drain::{Drain, Draining};
 pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
+pub(crate) use unread::Unread;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -48,7 +49,7 @@ use limits::Place;
 use protocol::{Protocol, Protocols};
 use replayed::{Replayed, Spoken};
 use tls::Tls;
-use unread::{Cord, Unread};
+use unread::Cord;
 
 /// Where callers connect, and how.
 #[derive(Clone, Debug)]
