@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -31,6 +32,10 @@ impl Connection {
         let telemetry = self.place.telemetry();
         let (frames, watch) = Frames::new(stream, self.place.limits(), since);
         let asked = Notify::new();
+        let peer = Peer {
+            credit: Some(Arc::default()),
+            ..peer
+        };
         let service = service_fn(|request| {
             asked.notify_one();
             let (gateway, watch) = (self.live.now(), watch.clone());

@@ -39,6 +39,7 @@ impl Connection {
             address,
             scheme: "https",
             certificate,
+            credit: None,
         };
         let spoken = match protocol {
             Some(protocol) => Some(Spoken {

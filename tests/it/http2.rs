@@ -164,6 +164,71 @@ async fn streams_that_the_gateway_is_made_to_reset_end_their_connection() {
     }
 }
 
+/// Waves of requests of which none is given up before the whole wave is there.
+#[tokio::test]
+async fn of_a_wave_few_requests_reach_the_console_before_it_breaks() {
+    let (world, address) = world().await;
+    let slow = Fault::new(Action::Delay).delay(seconds(20));
+    world.simulator.fault(slow.under(ECHO).times(0));
+    let wave =
+        |kind: fn(u32) -> Vec<u8>| (0..100).flat_map(|number| kind(stream(number))).collect();
+    let asked: Vec<u8> = wave(|stream| get(stream, ECHO));
+    let reset = |stream| frame(RESET, 0, stream, &CANCEL);
+    let (mut sent, mut recorded) = (0, 0);
+    for at_once in [true, false] {
+        let mut raw = Raw::connect(address, &[]).await;
+        raw.send(&asked).await;
+        sent += 20;
+        until_true(|| reached(&world, ECHO) >= sent).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(reached(&world, ECHO), sent);
+        if at_once {
+            raw.send(&wave(reset)).await;
+        } else {
+            raw.flood(100, |number| reset(stream(number))).await;
+        }
+        raw.until_closed().await;
+        recorded += 100;
+        let records = settled(&world, ECHO).await;
+        assert_eq!(records.len(), recorded);
+        assert!(records.iter().all(|record| record["code"] == "aborted"));
+        assert_eq!(reached(&world, ECHO), sent, "none came after");
+    }
+}
+
+/// Who means what it asks for gets it: no console that takes its time makes the others wait for long.
+#[tokio::test]
+async fn a_wave_that_is_not_given_up_is_served() {
+    let (world, address) = world().await;
+    // Its first answers come when the credit of two seconds has been spent.
+    let slow = Fault::new(Action::Delay).delay(Duration::from_millis(2500));
+    world.simulator.fault(slow.under(ECHO).times(0));
+    let mut raw = Raw::connect(address, &[]).await;
+    let asked: Vec<u8> = (0..100)
+        .flat_map(|number| get(stream(number), ECHO))
+        .collect();
+    let began = Instant::now();
+    raw.send(&asked).await;
+    until_true(|| reached(&world, ECHO) == 100).await;
+    assert!(began.elapsed() > seconds(2));
+    assert!(began.elapsed() < seconds(4));
+    raw.until(|frames| (0..100).all(|number| has_ended(frames, stream(number))))
+        .await;
+    // It has its credit now.
+    world.simulator.clear_faults();
+    let began = Instant::now();
+    let more: Vec<u8> = (100..200)
+        .flat_map(|number| get(stream(number), ECHO))
+        .collect();
+    raw.send(&more).await;
+    raw.until(|frames| (100..200).all(|number| has_ended(frames, stream(number))))
+        .await;
+    assert!(began.elapsed() < seconds(2));
+    let records = settled(&world, ECHO).await;
+    assert!(records.iter().all(|record| record["code"] == "ok"));
+    assert_eq!(records.len(), 200);
+}
+
 #[tokio::test]
 async fn floods_end_their_connection() {
     let (world, address) = world().await;
