@@ -19,6 +19,7 @@ mod reply;
 mod subject;
 mod throttled;
 mod turn;
+mod unended;
 
 pub use actions::Actions;
 pub use answer::{AnswerBody, AnswerCut};

@@ -835,6 +835,42 @@ async fn an_answer_that_breaks_off_does_not_end_well() {
     raw.until(|frames| has_ended(frames, stream(2))).await;
 }
 
+/// A GET that is told to have ended only behind its head has no body, if it has none.
+#[tokio::test]
+async fn a_get_may_end_behind_its_head() {
+    let (world, address) = world().await;
+    let open = |stream| frame(HEADERS, END_HEADERS, stream, &head("GET", ECHO));
+    let codes = || {
+        let mut codes: Vec<_> = records(&world, ECHO)
+            .iter()
+            .map(|record| record["code"].clone())
+            .collect();
+        codes.sort_by_key(ToString::to_string);
+        codes
+    };
+    let mut raw = Raw::connect(address, &[]).await;
+    for (stream, rest) in [(1, &[][..]), (3, &[frame(DATA, 0, 3, b"")])] {
+        raw.send(&open(stream)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        raw.send(&rest.concat()).await;
+        raw.send(&frame(DATA, END_STREAM, stream, b"")).await;
+        raw.until(|frames| has_ended(frames, stream)).await;
+    }
+    assert_eq!(reached(&world, ECHO), 2);
+    until_true(|| codes() == ["ok", "ok"]).await;
+    // One that has one, one that is given up, and one that does not end.
+    raw.send(&[open(5), frame(DATA, END_STREAM, 5, b"x")].concat())
+        .await;
+    until_true(|| codes() == ["bad_request", "ok", "ok"]).await;
+    raw.send(&[open(7), frame(RESET, 0, 7, &CANCEL)].concat())
+        .await;
+    raw.send(&open(9)).await;
+    until_true(|| codes() == ["aborted", "bad_request", "ok", "ok", "request_timeout"]).await;
+    assert_eq!(reached(&world, ECHO), 2);
+    let seen = world.reached();
+    assert!(seen.iter().all(|seen| seen.body_length == 0));
+}
+
 /// One connection for everything: thousands of requests, some of which are given up, pings all the
 /// time, a large download, a large upload in small pieces.
 #[tokio::test(flavor = "multi_thread")]
