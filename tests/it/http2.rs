@@ -1,6 +1,7 @@
 //! Callers of HTTP/2 that break its rules, hold answers, or cost more than they ask for; and those
 //! that only ask for much.
 
+mod memory;
 mod raw;
 
 use std::net::SocketAddr;
