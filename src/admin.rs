@@ -32,10 +32,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::gateway::{Gateway, Live};
-use crate::listen::Drain;
+use crate::listen::{Drain, Unread};
 use crate::secret::Secret;
 use crate::token::RenewalLimit;
 
@@ -55,6 +56,10 @@ pub struct Admin {
     renewals: RenewalLimit,
     /// When it was last recorded that somebody may not operate.
     last_stranger: Mutex<Option<Instant>>,
+    /// For as many connections as there may be.
+    places: Semaphore,
+    /// When it was last logged that there was none.
+    last_crowd: Mutex<Option<Instant>>,
 }
 
 impl Admin {
@@ -74,6 +79,8 @@ impl Admin {
             drain,
             renewals: RenewalLimit::default(),
             last_stranger: Mutex::new(None),
+            places: Semaphore::new(CONNECTIONS),
+            last_crowd: Mutex::new(None),
         }
     }
 
@@ -94,23 +101,40 @@ impl Admin {
         self.live.now()
     }
 
-    /// Serves one connection.
+    /// Serves one connection, if there is a place for it.
     pub async fn serve<S>(self: Arc<Self>, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let service = service_fn(move |request: Request<Incoming>| {
+        let Ok(_place) = self.places.try_acquire() else {
+            return self.tell_of_crowd();
+        };
+        let stream = Unread::failing(stream, PATIENCE, self.gateway().telemetry.clone());
+        let service = service_fn(|request: Request<Incoming>| {
             let admin = Arc::clone(&self);
             async move { Ok::<_, Infallible>(admin.answer(request, peer).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(10))
+            // From the answer before, or the beginning.
+            .header_read_timeout(PATIENCE)
             .max_buf_size(16 * 1024)
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "an admin connection ended with an error");
+        }
+    }
+
+    /// Tells, from time to time, that a connection found no place.
+    fn tell_of_crowd(&self) {
+        let mut last = self.last_crowd.lock();
+        if last.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            *last = Some(Instant::now());
+            tracing::warn!(
+                most = CONNECTIONS,
+                "operators have too many connections: new ones are refused"
+            );
         }
     }
 
@@ -238,3 +262,12 @@ impl fmt::Debug for Admin {
         f.debug_struct("Admin").finish_non_exhaustive()
     }
 }
+
+/// The most connections at a time. Descriptors are kept for twice as many.
+const CONNECTIONS: usize = 64;
+
+/// The most time without a whole head, and the most in which nothing of an answer is taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is logged that there were too many.
+const TELL_EVERY: Duration = Duration::from_secs(10);

@@ -19,6 +19,7 @@ mod reply;
 mod subject;
 mod throttled;
 mod turn;
+mod unended;
 
 pub use actions::Actions;
 pub use answer::{AnswerBody, AnswerCut};
@@ -185,6 +186,7 @@ impl Gateway {
         self.refuse_frozen_tenant(&whom, &permit)?;
         self.claim_action(&head, &whom, &permit)?;
         self.meter_tenant(exchange, tool(&who), &whom)?;
+        exchange.spend().await;
 
         let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;
         self.refuse_stopped(&who, &whom, &permit)?;

@@ -4,6 +4,7 @@ pub mod descriptors;
 mod drain;
 mod frames;
 mod guard;
+mod http2;
 mod limits;
 mod protocol;
 mod proxied;
@@ -17,12 +18,13 @@ mod unread;
 pub use drain::{Drain, Draining};
 pub use limits::{Connections, Limits, Shortage, room};
 pub use socket::{BindError, take_or_bind};
+pub(crate) use unread::Unread;
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +44,12 @@ use crate::gateway::{AnswerBody, Gateway, Live};
 use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
-use frames::Frames;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
-use protocol::{PONG, Protocol, Protocols, spoken};
+use protocol::{Protocol, Protocols};
+use replayed::{Replayed, Spoken};
 use tls::Tls;
-use unread::{Cord, Unread};
+use unread::Cord;
 
 /// Where callers connect, and how.
 #[derive(Clone, Debug)]
@@ -163,22 +165,23 @@ impl Connection {
             return;
         };
         let peer = Peer::plain(address);
-        let protocol = tokio::select! {
-            protocol = spoken(&stream, self.place.limits()) => protocol,
+        let mut stream = Replayed::new(stream);
+        let spoken = tokio::select! {
+            spoken = stream.spoken(self.place.limits()) => spoken,
             () = late(&mut self.draining) => None,
         };
+        let Some(Spoken { protocol, since }) = spoken else {
+            return;
+        };
+        let watched = |this: &Self, stream: Replayed<_>| {
+            let mut stream = stream.map(|stream| this.watched(stream));
+            let cord = stream.get_mut().cord();
+            (stream, cord)
+        };
         match protocol {
-            Some(Protocol::Http1) => self.serve_http1(stream, Self::watched, peer).await,
+            Protocol::Http1 => self.serve_http1(stream, watched, since, peer).await,
             // Boxed, so that the many connections of HTTP/1 have no room for its state.
-            Some(Protocol::Http2) => {
-                let watched = |this: &Self, stream| {
-                    let mut stream = this.watched(stream);
-                    let cord = stream.cord();
-                    (stream, cord)
-                };
-                Box::pin(self.serve_http2(stream, watched, peer)).await;
-            }
-            None => {}
+            Protocol::Http2 => Box::pin(self.serve_http2(stream, watched, since, peer)).await,
         }
     }
 
@@ -202,12 +205,18 @@ impl Connection {
         Unread::new(stream, unread_timeout, self.place.telemetry().clone())
     }
 
-    /// What stands above the stream is made here: a future keeps room for what was moved into it.
-    async fn serve_http1<T, S>(mut self, stream: T, over: impl FnOnce(&Self, T) -> S, peer: Peer)
-    where
+    /// With the stream comes the cord of its socket. What stands above the stream is made here: a
+    /// future keeps room for what was moved into it.
+    async fn serve_http1<T, S>(
+        mut self,
+        stream: T,
+        over: impl FnOnce(&Self, T) -> (S, Cord),
+        since: Instant,
+        peer: Peer,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = over(&self, stream);
+        let (stream, cord) = over(&self, stream);
         let readings = Arc::new(Readings::default());
         // For as long as the connection lasts: requests are held to the limits of their own
         // configuration beside, when they are read.
@@ -219,16 +228,14 @@ impl Connection {
                 body: limits.body,
             }
         };
-        let guard = Guard::new(stream, bounds, self.place.limits(), Arc::clone(&readings));
+        let limits = self.place.limits();
+        let guard = Guard::new(stream, bounds, limits, since, Arc::clone(&readings));
         let asked = Notify::new();
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             asked.notify_one();
-            answer_read(
-                self.live.now(),
-                Arc::clone(&readings),
-                request,
-                peer.clone(),
-            )
+            let is_old = request.version() == Version::HTTP_10;
+            let read = (Arc::clone(&readings), is_old.then(|| cord.clone()));
+            answer_read(self.live.now(), read, request, peer.clone())
         });
         let http1 = &self.protocols.http1;
         let mut connection = http1.serve_connection(TokioIo::new(guard), service);
@@ -243,55 +250,6 @@ impl Connection {
             // hyper leaves that to others where a request has asked for another protocol.
             let mut guard = connection.into_parts().io.into_inner();
             drop(guard.shutdown().await);
-        }
-    }
-
-    /// The same for HTTP/2; with the stream comes the cord of its socket.
-    async fn serve_http2<T, S>(
-        mut self,
-        stream: T,
-        over: impl FnOnce(&Self, T) -> (S, Cord),
-        peer: Peer,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (stream, cord) = over(&self, stream);
-        let telemetry = self.place.telemetry();
-        let (frames, watch) = Frames::new(stream, self.place.limits());
-        let asked = Notify::new();
-        let service = service_fn(|request| {
-            asked.notify_one();
-            let (gateway, watch) = (self.live.now(), watch.clone());
-            let peer = peer.clone();
-            async move {
-                let answer = answer(gateway, request, peer).await?;
-                Ok::<_, Infallible>(answer.map(|body| watch.over(body.with_end_asked_for())))
-            }
-        });
-        let connection = self
-            .protocols
-            .http2
-            .serve_connection(TokioIo::new(frames), service);
-        let connection = pin!(connection);
-        let address = peer.address;
-        let late = async {
-            let late = watch.late().await;
-            // The kernel is not to go on offering what nobody takes.
-            cord.pull();
-            late
-        };
-        tokio::select! {
-            _ = drive(connection, &mut self.draining, &asked, watch.idle(Duration::ZERO)) => {}
-            // It was told to end by then, and answers nothing.
-            () = watch.idle(PONG) => {}
-            late = late => {
-                telemetry.connection_dropped(late.label());
-                tracing::info!(%address, %late, "a connection was given up");
-            }
-        }
-        if let Some(excess) = watch.excess() {
-            telemetry.connection_dropped("excess");
-            tracing::info!(%address, %excess, "a connection had too much of something");
         }
     }
 }
@@ -345,25 +303,26 @@ async fn answer(
     Ok(Box::pin(gateway.handle(request, peer)).await)
 }
 
-/// The same for HTTP/1: if the guard and hyper have read the same request.
+/// The same for HTTP/1: if the guard and hyper have read the same request. For one of HTTP/1.0 there is
+/// the cord of its connection.
 async fn answer_read(
     gateway: Arc<Gateway>,
-    readings: Arc<Readings>,
+    (readings, cord): (Arc<Readings>, Option<Cord>),
     request: Request<Incoming>,
     peer: Peer,
 ) -> Result<Response<Answered>, Infallible> {
     let (read, answering) = readings.next(&request);
-    let is_old = request.version() == Version::HTTP_10;
     let mut response = match read {
         Ok(()) => Box::pin(gateway.handle(request, peer)).await,
         Err(fault) => Box::pin(gateway.refuse(fault, peer)).await,
     };
-    if is_old {
-        // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-    }
-    Ok(response.map(|body| Answered::new(body, answering)))
+    let Some(cord) = cord else {
+        return Ok(response.map(|body| Answered::new(body, answering)));
+    };
+    // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    Ok(response.map(|body| Answered::new(body, answering).or_reset(cord)))
 }
 
 /// Without it small answers wait for the caller's acknowledgement.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Certificate;
+use super::{Certificate, Credit};
 
 /// The other end of the caller's connection.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Peer {
     pub scheme: &'static str,
     /// The certificate that it holds the key of, if it showed one.
     pub certificate: Option<Arc<Certificate>>,
+    /// What its connection may ask of consoles; `None` where that is one request at a time.
+    pub credit: Option<Arc<Credit>>,
 }
 
 impl Peer {
@@ -23,6 +25,7 @@ impl Peer {
             address,
             scheme: "http",
             certificate: None,
+            credit: None,
         }
     }
 }

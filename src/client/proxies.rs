@@ -55,6 +55,7 @@ impl Proxies {
                 true => None,
                 false => peer.certificate.clone(),
             },
+            credit: peer.credit.clone(),
         };
         Ok(Some(sender))
     }

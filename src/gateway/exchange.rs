@@ -19,7 +19,7 @@ use super::Gateway;
 use super::answer::{Answer, AnswerBody, ConsoleAnswer};
 use super::rejection::{Rejection, Shape};
 use crate::audit::{Code, Entry, Unavailable, redact_query};
-use crate::client::{Peer, Unidentified};
+use crate::client::{Credit, Peer, Unidentified};
 use crate::policy::Reason;
 use crate::quota;
 use crate::request::{Operation, RequestHead, RequestId, holds_key};
@@ -47,6 +47,8 @@ pub(super) struct Exchange {
     vspc_errors: bool,
     /// The places that it has at the door, until it ends.
     held: SmallVec<[quota::Permit; 2]>,
+    /// What its connection has spent on it, and gets back as it ends.
+    spent: Option<Arc<Credit>>,
 }
 
 impl Exchange {
@@ -81,6 +83,7 @@ impl Exchange {
             attempts: 0,
             vspc_errors: gateway.vspc_errors,
             held: SmallVec::new(),
+            spent: None,
         })
     }
 
@@ -104,6 +107,20 @@ impl Exchange {
     /// Keeps a place until the request has been answered, or has come to another end.
     pub(super) fn hold(&mut self, permit: quota::Permit) {
         self.held.push(permit);
+    }
+
+    /// Waits until the request's connection may have it sent.
+    pub(super) async fn spend(&mut self) {
+        let Some(credit) = &self.peer.credit else {
+            return;
+        };
+        if !credit.try_spend() {
+            let started = Instant::now();
+            // Boxed: else those who need not wait had room for it.
+            Box::pin(credit.spend()).await;
+            self.times.turn += started.elapsed();
+        }
+        self.spent = Some(Arc::clone(credit));
     }
 
     pub(super) fn saw_head(
@@ -304,6 +321,13 @@ impl Exchange {
     }
 
     fn complete(&self, entry: &mut Entry, code: Code, bytes_out: u64) {
+        if let Some(credit) = &self.spent {
+            match code {
+                Code::Ok => credit.answered(),
+                Code::Refused(_) | Code::Unknown | Code::UpstreamCut => credit.failed(),
+                Code::Aborted => {}
+            }
+        }
         self.telemetry.request_finished(code.as_str());
         let record = entry.record();
         if let Some(grant) = record.grant {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body as _;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -16,15 +15,13 @@ use super::answer::{Answer, ConsoleAnswer, ConsoleBody};
 use super::exchange::Exchange;
 use super::inject::inject;
 use super::throttled::Throttled;
-use super::{Gateway, Rejection, headers, location};
+use super::{Gateway, Rejection, headers, location, unended};
 use crate::client::{Caller, Peer, TokenFault};
 use crate::policy::{Acting, Bearer, Permit};
-use crate::request::{HeadFault, LoginsCall, Operation, RequestHead, needs_intent};
+use crate::request::{LoginsCall, Operation, RequestHead, needs_intent};
 use crate::tenant::Named;
 use crate::token::Lease;
-use crate::upstream::{
-    BodyFault, Console, Received, ReplayHandle, RequestBody, Turn, UpstreamError,
-};
+use crate::upstream::{Console, Received, ReplayHandle, RequestBody, Turn, UpstreamError};
 use crate::vspc::grant::Subject;
 
 impl Gateway {
@@ -104,22 +101,15 @@ impl<'a> Outbound<'a> {
         lease: Option<Lease>,
     ) -> Result<Answer, Rejection> {
         let Self { gateway, head, .. } = self;
-        if body.size_hint().exact().is_none() && matches!(*head.method, Method::GET | Method::HEAD)
-        {
-            return Err(HeadFault::Unannounced.into());
-        }
+        let version = self.parts.version;
+        let body = unended::settled(head.method, version, body).await?;
         // Of these calls the submitted key is to be recorded, whatever may be sent again.
         let hold = match head.operation {
             Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),
             _ => gateway.replay_limit,
         };
-        let body = if is_whole_if_empty(&body) {
-            body
-        } else {
-            Box::pin(ended(body)).await?
-        };
         let (limit, pace) = (gateway.limits.body, gateway.body_pace);
-        let (body, replay) = RequestBody::streaming(body, self.parts.version, hold, (limit, pace));
+        let (body, replay) = RequestBody::streaming(body, version, hold, (limit, pace));
         exchange.follow_body(&replay);
 
         let (mut response, turn) = self.ask(exchange, body, &replay, turn, lease).await?;
@@ -364,26 +354,6 @@ impl<'a> Outbound<'a> {
             request.headers_mut().insert(ACCEPT_ENCODING, identity);
         }
         Ok(request)
-    }
-}
-
-/// Whether a body that is told to be empty has ended: without one byte of it the request would be
-/// whole to the console.
-fn is_whole_if_empty(body: &Incoming) -> bool {
-    body.size_hint().exact() != Some(0) || body.is_end_stream()
-}
-
-/// Waits for the end of a body that is told to be empty.
-async fn ended(mut body: Incoming) -> Result<Incoming, UpstreamError> {
-    let fault = |fault| Err(UpstreamError::Body(fault));
-    let end = async { while let Some(Ok(_)) = body.frame().await {} };
-    if tokio::time::timeout(DRAIN_TIME, end).await.is_err() {
-        return fault(BodyFault::Stalled);
-    }
-    if body.is_end_stream() {
-        Ok(body)
-    } else {
-        fault(BodyFault::Aborted)
     }
 }
 

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::Limits;
 use budget::{Budget, Excess};
@@ -71,10 +72,10 @@ impl Watch {
 }
 
 impl<S> Frames<S> {
-    /// Takes a stream of which nothing has been read, and the watch that is to be awaited beside
-    /// what reads it.
-    pub(super) fn new(stream: S, limits: &Limits) -> (Self, Watch) {
-        let ledger = Arc::new(Ledger::new(limits));
+    /// Takes a stream of which nothing has been read, whose first byte came, or may have come, at
+    /// `since`. Beside what reads it the watch is to be awaited.
+    pub(super) fn new(stream: S, limits: &Limits, since: Instant) -> (Self, Watch) {
+        let ledger = Arc::new(Ledger::new(limits, since));
         let watch = Watch(Arc::clone(&ledger));
         let frames = Self {
             stream,

@@ -69,7 +69,14 @@ impl<S> Guard<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(stream: S, bounds: Bounds, limits: &Limits, readings: Arc<Readings>) -> Self {
+    /// Takes a stream of which the first byte came, or comes, at `since` or later.
+    pub(super) fn new(
+        stream: S,
+        bounds: Bounds,
+        limits: &Limits,
+        since: Instant,
+        readings: Arc<Readings>,
+    ) -> Self {
         Self {
             stream,
             idle_timeout: limits.idle_timeout,
@@ -79,7 +86,8 @@ where
             gate: Gate::default(),
             state: State::Reading,
             blocked: false,
-            due: None,
+            // It holds if a part of a head is there.
+            due: Some((Due::Head, since + limits.head_timeout)),
             timer: None,
         }
     }

@@ -1,11 +1,9 @@
 //! HTTP/1.1, and HTTP/2 with prior knowledge, on one port.
 
-use std::io;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpStream;
 
 use super::streams::Streams;
 use super::{Drain, Limits};
@@ -29,41 +27,6 @@ impl Protocols {
             http1: http1(),
             http2: http2(drain, limits),
         }
-    }
-}
-
-/// Waits for the first bytes of a connection and finds out what is spoken on it. `None` when they
-/// do not come, or not in time.
-///
-/// Nothing is taken from the stream.
-pub(super) async fn spoken(stream: &TcpStream, limits: &Limits) -> Option<Protocol> {
-    let mut first = [0; 1];
-    let some = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first)).await;
-    if !matches!(some, Ok(Ok(1))) {
-        return None;
-    }
-    match tokio::time::timeout(limits.head_timeout, begins_http2(stream)).await {
-        Ok(Ok(true)) => Some(Protocol::Http2),
-        Ok(Ok(false)) => Some(Protocol::Http1),
-        Ok(Err(_)) | Err(_) => None,
-    }
-}
-
-/// Whether a connection begins as HTTP/2 does with prior knowledge, which is how no request of
-/// HTTP/1 begins that is served.
-async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut buffer = [0; PREFACE.len()];
-    loop {
-        let length = stream.peek(&mut buffer).await?;
-        let start = buffer.get(..length).unwrap_or_default();
-        if start == PREFACE {
-            return Ok(true);
-        }
-        if start.is_empty() || !PREFACE.starts_with(start) {
-            return Ok(false);
-        }
-        // What was seen stays readable, so that there is no event to wait for.
-        tokio::time::sleep(PREFACE_PAUSE).await;
     }
 }
 
@@ -95,9 +58,6 @@ fn http2(drain: &Drain, limits: &Limits) -> http2::Builder<Streams> {
 
 /// The connection preface of HTTP/2 (RFC 9113, 3.4).
 pub(super) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long to wait for the rest of a preface that comes in pieces.
-const PREFACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The time that every caller has for the answer to a ping.
 pub(super) const PONG: Duration = Duration::from_secs(5);

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::protocol::Protocol;
+use super::replayed::Spoken;
 use super::tls::{Secured, Tls, shake};
 use super::{Connection, late, send_at_once};
 use crate::client::Peer;
@@ -37,22 +39,26 @@ impl Connection {
             address,
             scheme: "https",
             certificate,
+            credit: None,
         };
-        let protocol = match protocol {
-            Some(protocol) => Some(protocol),
+        let spoken = match protocol {
+            Some(protocol) => Some(Spoken {
+                protocol,
+                since: Instant::now(),
+            }),
             None => tokio::select! {
-                protocol = stream.spoken(self.place.limits()) => protocol,
+                spoken = stream.spoken(self.place.limits()) => spoken,
                 () = late(&mut self.draining) => None,
             },
         };
+        let Some(Spoken { protocol, since }) = spoken else {
+            return;
+        };
+        let cord = stream.get_mut().get_mut().0.cord();
+        let with_cord = |_: &Self, stream| (stream, cord);
         match protocol {
-            Some(Protocol::Http1) => self.serve_http1(stream, |_, stream| stream, peer).await,
-            Some(Protocol::Http2) => {
-                let cord = stream.get_mut().get_mut().0.cord();
-                let with_cord = |_: &Self, stream| (stream, cord);
-                Box::pin(self.serve_http2(stream, with_cord, peer)).await;
-            }
-            None => {}
+            Protocol::Http1 => self.serve_http1(stream, with_cord, since, peer).await,
+            Protocol::Http2 => Box::pin(self.serve_http2(stream, with_cord, since, peer)).await,
         }
     }
 }

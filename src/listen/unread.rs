@@ -18,7 +18,7 @@ use crate::telemetry::Telemetry;
 ///
 /// The answer that was being written is dropped with the connection, and with it the place at the
 /// console and in the log that a caller would keep who asks and does not read.
-pub(super) struct Unread<S> {
+pub(crate) struct Unread<S> {
     stream: S,
     timeout: Duration,
     telemetry: Telemetry,
@@ -38,6 +38,11 @@ pub(super) struct Cord(Arc<AtomicBool>);
 impl Cord {
     pub(super) fn pull(&self) {
         self.0.store(true, Relaxed);
+    }
+
+    /// Takes that back.
+    pub(super) fn slacken(&self) {
+        self.0.store(false, Relaxed);
     }
 }
 
@@ -65,6 +70,11 @@ impl Unread<TcpStream> {
 }
 
 impl<S> Unread<S> {
+    /// A stream that fails after `timeout` without progress.
+    pub(crate) fn failing(stream: S, timeout: Duration, telemetry: Telemetry) -> Self {
+        Self::with(stream, timeout, telemetry, |_| {})
+    }
+
     fn with(stream: S, timeout: Duration, telemetry: Telemetry, cut: fn(&S)) -> Self {
         Self {
             stream,
@@ -176,7 +186,7 @@ mod tests {
     fn pair() -> (Unread<DuplexStream>, DuplexStream) {
         let (near, far) = duplex(64);
         let telemetry = Telemetry::default();
-        (Unread::with(near, TIMEOUT, telemetry, |_| {}), far)
+        (Unread::failing(near, TIMEOUT, telemetry), far)
     }
 
     #[tokio::test(start_paused = true)]

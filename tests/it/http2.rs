@@ -1,6 +1,7 @@
 //! Callers of HTTP/2 that break its rules, hold answers, or cost more than they ask for; and those
 //! that only ask for much.
 
+mod memory;
 mod raw;
 
 use std::net::SocketAddr;
@@ -162,6 +163,71 @@ async fn streams_that_the_gateway_is_made_to_reset_end_their_connection() {
             "{name}: {records}, {reached}"
         );
     }
+}
+
+/// Waves of requests of which none is given up before the whole wave is there.
+#[tokio::test]
+async fn of_a_wave_few_requests_reach_the_console_before_it_breaks() {
+    let (world, address) = world().await;
+    let slow = Fault::new(Action::Delay).delay(seconds(20));
+    world.simulator.fault(slow.under(ECHO).times(0));
+    let wave =
+        |kind: fn(u32) -> Vec<u8>| (0..100).flat_map(|number| kind(stream(number))).collect();
+    let asked: Vec<u8> = wave(|stream| get(stream, ECHO));
+    let reset = |stream| frame(RESET, 0, stream, &CANCEL);
+    let (mut sent, mut recorded) = (0, 0);
+    for at_once in [true, false] {
+        let mut raw = Raw::connect(address, &[]).await;
+        raw.send(&asked).await;
+        sent += 20;
+        until_true(|| reached(&world, ECHO) >= sent).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(reached(&world, ECHO), sent);
+        if at_once {
+            raw.send(&wave(reset)).await;
+        } else {
+            raw.flood(100, |number| reset(stream(number))).await;
+        }
+        raw.until_closed().await;
+        recorded += 100;
+        let records = settled(&world, ECHO).await;
+        assert_eq!(records.len(), recorded);
+        assert!(records.iter().all(|record| record["code"] == "aborted"));
+        assert_eq!(reached(&world, ECHO), sent, "none came after");
+    }
+}
+
+/// Who means what it asks for gets it: no console that takes its time makes the others wait for long.
+#[tokio::test]
+async fn a_wave_that_is_not_given_up_is_served() {
+    let (world, address) = world().await;
+    // Its first answers come when the credit of two seconds has been spent.
+    let slow = Fault::new(Action::Delay).delay(Duration::from_millis(2500));
+    world.simulator.fault(slow.under(ECHO).times(0));
+    let mut raw = Raw::connect(address, &[]).await;
+    let asked: Vec<u8> = (0..100)
+        .flat_map(|number| get(stream(number), ECHO))
+        .collect();
+    let began = Instant::now();
+    raw.send(&asked).await;
+    until_true(|| reached(&world, ECHO) == 100).await;
+    assert!(began.elapsed() > seconds(2));
+    assert!(began.elapsed() < seconds(4));
+    raw.until(|frames| (0..100).all(|number| has_ended(frames, stream(number))))
+        .await;
+    // It has its credit now.
+    world.simulator.clear_faults();
+    let began = Instant::now();
+    let more: Vec<u8> = (100..200)
+        .flat_map(|number| get(stream(number), ECHO))
+        .collect();
+    raw.send(&more).await;
+    raw.until(|frames| (100..200).all(|number| has_ended(frames, stream(number))))
+        .await;
+    assert!(began.elapsed() < seconds(2));
+    let records = settled(&world, ECHO).await;
+    assert!(records.iter().all(|record| record["code"] == "ok"));
+    assert_eq!(records.len(), 200);
 }
 
 #[tokio::test]
@@ -744,6 +810,66 @@ async fn an_upload_that_is_given_up_is_never_completed() {
         .map(|seen| seen.header("x-code").unwrap().to_owned())
         .collect();
     assert!(whole.is_empty(), "completed: {whole:?}");
+}
+
+/// By a reset of the stream, and not by an end of it; the connection goes on.
+#[tokio::test]
+async fn an_answer_that_breaks_off_does_not_end_well() {
+    let (world, address) = world().await;
+    let mut raw = Raw::connect(address, &[]).await;
+    for (number, chunked) in [(0, true), (1, false)] {
+        let stream = stream(number);
+        // More than windows and buffers hold, so that it is not over yet.
+        let path = format!("/api/v3/_test/bytes?size=50000000&chunk=10000&chunked={chunked}");
+        raw.send(&get(stream, &path)).await;
+        let begun = |frame: &Frame| frame.stream == stream && frame.kind == DATA;
+        raw.until(|frames| frames.iter().any(begun)).await;
+        world.simulator.drop_connections();
+        let more = 100_000_000_u32.to_be_bytes();
+        let updates = [0, stream].map(|of| frame(WINDOW_UPDATE, 0, of, &more));
+        raw.send(&updates.concat()).await;
+        let reset = |frame: &Frame| frame.stream == stream && frame.kind == RESET;
+        raw.until(|frames| frames.iter().any(reset)).await;
+        assert!(!has_ended(&raw.frames(), stream));
+    }
+    assert!(raw.send(&get(stream(2), ECHO)).await);
+    raw.until(|frames| has_ended(frames, stream(2))).await;
+}
+
+/// A GET that is told to have ended only behind its head has no body, if it has none.
+#[tokio::test]
+async fn a_get_may_end_behind_its_head() {
+    let (world, address) = world().await;
+    let open = |stream| frame(HEADERS, END_HEADERS, stream, &head("GET", ECHO));
+    let codes = || {
+        let mut codes: Vec<_> = records(&world, ECHO)
+            .iter()
+            .map(|record| record["code"].clone())
+            .collect();
+        codes.sort_by_key(ToString::to_string);
+        codes
+    };
+    let mut raw = Raw::connect(address, &[]).await;
+    for (stream, rest) in [(1, &[][..]), (3, &[frame(DATA, 0, 3, b"")])] {
+        raw.send(&open(stream)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        raw.send(&rest.concat()).await;
+        raw.send(&frame(DATA, END_STREAM, stream, b"")).await;
+        raw.until(|frames| has_ended(frames, stream)).await;
+    }
+    assert_eq!(reached(&world, ECHO), 2);
+    until_true(|| codes() == ["ok", "ok"]).await;
+    // One that has one, one that is given up, and one that does not end.
+    raw.send(&[open(5), frame(DATA, END_STREAM, 5, b"x")].concat())
+        .await;
+    until_true(|| codes() == ["bad_request", "ok", "ok"]).await;
+    raw.send(&[open(7), frame(RESET, 0, 7, &CANCEL)].concat())
+        .await;
+    raw.send(&open(9)).await;
+    until_true(|| codes() == ["aborted", "bad_request", "ok", "ok", "request_timeout"]).await;
+    assert_eq!(reached(&world, ECHO), 2);
+    let seen = world.reached();
+    assert!(seen.iter().all(|seen| seen.body_length == 0));
 }
 
 /// One connection for everything: thousands of requests, some of which are given up, pings all the

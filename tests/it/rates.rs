@@ -1,5 +1,7 @@
 //! How much clients and tenants may use at the door, and how often a source may guess.
 
+mod apart;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,16 +7,21 @@ mod faults;
 mod proxied;
 mod reload;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, SignatureScheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use vspc_simulator::Simulator;
 
-use crate::harness::{ACME, World, configuration, ok, unsigned_settings, until_true_async};
+use crate::harness::{
+    ACME, BILLING, World, configuration, ok, unsigned_settings, until_true, until_true_async,
+};
 use authority::Authority;
 use caller::{Caller, NAME};
 
@@ -119,6 +124,79 @@ async fn without_alpn_the_first_bytes_say_what_is_spoken() {
         assert!(!answer.starts_with(b"HTTP/1.1 2"), "{answer:?}");
     }
     assert_eq!(world.reached().len(), 1);
+}
+
+/// It might become HTTP/2 for as long as a head may take, and no longer.
+#[tokio::test]
+async fn a_preface_that_does_not_come_to_its_end_is_refused_like_any_head() {
+    let authority = Authority::new("ca");
+    let world = secure(PAIR, "head_timeout = \"1s\"", |folder| {
+        authority.server(&[NAME]).write(folder, "a");
+    })
+    .await;
+    for start in [&b"P"[..], b"PRI * HTTP/2.0"] {
+        let caller = Caller::new(&authority);
+        let mut stream = caller.connect(world.address, NAME).await.unwrap();
+        let began = Instant::now();
+        stream.write_all(start).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let took = began.elapsed();
+        assert!(took > Duration::from_millis(900) && took < Duration::from_secs(2));
+    }
+    let refused = || {
+        let mut records = world.records();
+        records.retain(|record| record["code"] == "request_timeout");
+        records.len()
+    };
+    until_true(|| refused() == 2).await;
+    assert_eq!(world.reached().len(), 0);
+}
+
+/// No answer that was cut can be taken for a whole one, by whatever its caller knows the end.
+#[tokio::test]
+async fn an_answer_that_breaks_off_does_not_end_well() {
+    let authority = Authority::new("ca");
+    let world = secure(PAIR, "", |folder| {
+        authority.server(&[NAME]).write(folder, "a");
+    })
+    .await;
+    let large = "/api/v3/_test/bytes?size=50000000&chunk=10000";
+    for (version, chunked, expected) in [
+        ("1.0", true, ErrorKind::ConnectionReset),
+        ("1.0", false, ErrorKind::ConnectionReset),
+        // No word that this is the end, as TLS has one.
+        ("1.1", true, ErrorKind::UnexpectedEof),
+        ("1.1", false, ErrorKind::UnexpectedEof),
+    ] {
+        let caller = Caller::new(&authority).offering(&["http/1.1"]);
+        let mut stream = caller.connect(world.address, NAME).await.unwrap();
+        let head = format!(
+            "GET {large}&chunked={chunked} HTTP/{version}\r\nHost: {NAME}\r\n\
+             X-Api-Key: {BILLING}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 100_000];
+        stream.read_exact(&mut answer).await.unwrap();
+        let start = format!("HTTP/{version} 200 ");
+        assert!(answer.starts_with(start.as_bytes()), "{answer:?}");
+        world.simulator.drop_connections();
+        let error = stream.read_to_end(&mut answer).await.unwrap_err();
+        assert_eq!(error.kind(), expected, "{version}, {chunked}");
+        assert!(answer.len() < 50_000_000 && !answer.ends_with(b"0\r\n\r\n"));
+    }
+    // One that is whole ends well.
+    let caller = Caller::new(&authority).offering(&["http/1.1"]);
+    let mut stream = caller.connect(world.address, NAME).await.unwrap();
+    let target = large.replace("50000000", "50000");
+    let head = format!("GET {target}&chunked=true HTTP/1.0\r\nX-Api-Key: {BILLING}\r\n");
+    let head = format!("{head}Host: {NAME}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    assert_eq!(answer.len() - body.unwrap() - 4, 50_000);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ fn frame(kind: u8, flags: u8, stream: u32, carried: &[u8]) -> Vec<u8> {
 /// A connection whose caller is `far`.
 fn connection() -> (Frames<DuplexStream>, Watch, DuplexStream) {
     let (near, far) = duplex(4096);
-    let (frames, watch) = Frames::new(near, &Limits::default());
+    let (frames, watch) = Frames::new(near, &Limits::default(), Instant::now());
     (frames, watch, far)
 }
 

@@ -60,9 +60,10 @@ impl Late {
 }
 
 impl Ledger {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// The ledger of a connection that begins at `begun`.
+    pub(super) fn new(limits: &Limits, begun: Instant) -> Self {
         let ledger = Self {
-            begun: Instant::now(),
+            begun,
             limits: *limits,
             head: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -75,7 +76,7 @@ impl Ledger {
             excess: Mutex::new(None),
         };
         // The preface is due from the beginning.
-        ledger.head.store(ledger.now(), Relaxed);
+        ledger.head.store(1, Relaxed);
         ledger
     }
 

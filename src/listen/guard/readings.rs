@@ -10,6 +10,7 @@ use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
+use super::super::unread::Cord;
 use crate::gateway::{AnswerBody, AnswerCut};
 use crate::wire::{Fault, Framing, Head, Minor, What};
 
@@ -116,6 +117,8 @@ impl Drop for Answering {
 pub(in crate::listen) struct Answered {
     body: AnswerBody,
     _answering: Answering,
+    /// Pulled as long as the body has begun and not ended.
+    cord: Option<Cord>,
 }
 
 impl Answered {
@@ -123,6 +126,17 @@ impl Answered {
         Self {
             body,
             _answering: answering,
+            cord: None,
+        }
+    }
+
+    /// The same for a caller of HTTP/1.0. It takes the end of the connection for the end of the
+    /// answer, so that an answer that does not come to its end must end otherwise, whatever the
+    /// reason: the connection is reset.
+    pub(in crate::listen) fn or_reset(self, cord: Cord) -> Self {
+        Self {
+            cord: Some(cord),
+            ..self
         }
     }
 }
@@ -135,7 +149,20 @@ impl Body for Answered {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(cord) = &self.cord {
+            let has_ended = match &frame {
+                Poll::Ready(None) => true,
+                Poll::Ready(Some(Ok(_))) => self.body.is_end_stream(),
+                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            };
+            if has_ended {
+                cord.slacken();
+            } else {
+                cord.pull();
+            }
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

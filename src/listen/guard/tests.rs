@@ -25,7 +25,13 @@ const CHUNKED: &str =
 fn connect() -> (DuplexStream, Guard<DuplexStream>, Arc<Readings>) {
     let (near, far) = duplex(64 * 1024);
     let readings = Arc::new(Readings::default());
-    let guard = Guard::new(far, BOUNDS, &Limits::default(), Arc::clone(&readings));
+    let guard = Guard::new(
+        far,
+        BOUNDS,
+        &Limits::default(),
+        Instant::now(),
+        Arc::clone(&readings),
+    );
     (near, guard, readings)
 }
 
@@ -351,7 +357,7 @@ async fn a_caller_that_sends_without_end_is_lingered_for_no_longer_than_others()
     let readings = Arc::new(Readings::default());
     // There is always more to read.
     let stream = tokio::io::join(tokio::io::repeat(b'\0'), tokio::io::sink());
-    let mut guard = Guard::new(stream, BOUNDS, &Limits::default(), readings);
+    let mut guard = Guard::new(stream, BOUNDS, &Limits::default(), Instant::now(), readings);
     let mut room = [0; 1024];
     let mut buffer = ReadBuf::new(&mut room);
     poll_fn(|context| Pin::new(&mut guard).poll_read(context, &mut buffer))
@@ -394,7 +400,7 @@ fn served(size: usize, idle_timeout: Duration) -> DuplexStream {
         ..Limits::default()
     };
     let readings = Arc::new(Readings::default());
-    let guard = Guard::new(far, BOUNDS, &limits, Arc::clone(&readings));
+    let guard = Guard::new(far, BOUNDS, &limits, Instant::now(), Arc::clone(&readings));
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (read, answering) = readings.next(&request);
         read.unwrap();

@@ -106,11 +106,39 @@ pub(super) fn cases() -> Vec<Case> {
             );
         }
     }
+    cases.extend(to_old_callers());
     cases.extend(surplus());
     cases.extend(silence());
     cases.extend(relayed());
     cases.extend(interim());
     cases
+}
+
+/// To a caller of HTTP/1.0 the end of the connection is the end of an answer without a length: where
+/// it is not, the connection must not end like that.
+fn to_old_callers() -> Vec<Case> {
+    let old = b"GET /api/v3/{m} HTTP/1.0\r\n{auth}\r\n";
+    let without_length = BAD_BODIES
+        .iter()
+        .filter(|(_, lines, _)| lines.starts_with("Transfer-Encoding"));
+    let mut cases: Vec<Case> = without_length
+        .map(|(name, lines, body)| {
+            let bytes = [format!("HTTP/1.1 200 OK\r\n{lines}\r\n").as_bytes(), body].concat();
+            Case::new(74, format!("{name}, to HTTP/1.0"), old).console(Script::SaysAndCloses(bytes))
+        })
+        .collect();
+    let silent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    cases.extend([
+        Case::new(74, "no end, then a reset, to HTTP/1.0", old).console(Script::SaysAndResets(
+            b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\nhello".to_vec(),
+        )),
+        Case::new(77, "silent within chunks, to HTTP/1.0", old)
+            .console(Script::SaysEarly(silent.into())),
+    ]);
+    cases
+        .into_iter()
+        .map(|case| case.expecting(Expect::Torn))
+        .collect()
 }
 
 fn lacking(names: &[&str]) -> Gets {

@@ -1,6 +1,7 @@
 //! Rows 64 and 65: callers that take their time, against the times that a gateway has by default.
 
 use super::case::{Case, Expect, Step, chunks, get, get_with, post_with, sees};
+use super::frames::PREFACE;
 
 /// Longer than a head may take.
 const LONG: u64 = 9000;
@@ -16,7 +17,29 @@ pub(super) fn cases() -> Vec<Case> {
         Case::of_steps(65, name, steps).expecting(Expect::Cut(vec![(408, "request_timeout")]))
     };
     let lines = "X-A: 1\r\n".repeat(40).into_bytes();
-    vec![
+    // What might become HTTP/2 has no more time, and is no less a head.
+    let mut cases: Vec<Case> = [1, 2, 7, 15]
+        .into_iter()
+        .map(|length| {
+            let name = format!("{length} bytes of the preface of HTTP/2");
+            stalled(&name, then_silence(PREFACE[..length].to_vec()))
+        })
+        .collect();
+    // By then there is a line that can be read, and it is none of HTTP/1.
+    cases.extend([17, 20].map(|length| {
+        let name = format!("{length} bytes of the preface of HTTP/2");
+        let steps = then_silence(PREFACE[..length].to_vec());
+        Case::of_steps(64, name, steps).refused(400, "bad_request")
+    }));
+    cases.extend([
+        stalled(
+            "the preface of HTTP/2, one byte each 0.45 s",
+            vec![
+                Step::Send(PREFACE[..1].to_vec()),
+                Step::Drip(PREFACE[1..].to_vec(), 450),
+                Step::Idle(LONG),
+            ],
+        ),
         stalled(
             "half of a start line",
             then_silence(b"GET /api/v3/{m} HT".to_vec()),
@@ -84,5 +107,6 @@ pub(super) fn cases() -> Vec<Case> {
             ],
         )
         .passes(sees("POST", "/api/v3/{m}", "hello")),
-    ]
+    ]);
+    cases
 }

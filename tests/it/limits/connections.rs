@@ -11,7 +11,7 @@ use vspc_simulator::Simulator;
 
 use super::{metrics, world};
 use crate::child::{Caller, Gateway, Home, command, get, request, unsigned};
-use crate::harness::{Answer, ZABBIX, ok, until_true_async};
+use crate::harness::{Answer, ZABBIX, ok, until_true_async, until_true_within};
 
 const ME: &str = "/api/v3/users/me";
 const HEADERS: [(&str, &str); 2] = [("x-api-key", ZABBIX), ("x-tenant", "acme")];
@@ -46,6 +46,9 @@ const EVERY_REASON: [(&str, &[&str]); 2] = [
     ("dropped", &["unread", "head", "excess", "proxy_header"]),
 ];
 const OPEN: &str = "vspc_gateway_connections ";
+
+/// Longer than operators may be silent.
+const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_idle_connections_leave_the_others_and_operators_unharmed() {
@@ -187,6 +190,41 @@ async fn descriptors_that_are_used_up_are_waited_for_without_haste() {
     )
     .await;
     until_true_async(async || get(home.admin, "/livez", &[]).await.is_ok()).await;
+    gateway.assert_running();
+}
+
+/// Operators' connections are few, and short where nothing comes of them: however many somebody makes,
+/// the callers' descriptors are not among them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_have_no_more_connections_than_they_need() {
+    let simulator = Simulator::start(unsigned()).await.unwrap();
+    let home = Home::new(&simulator.url());
+    let mut gateway = home.start().await;
+    let files = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
+        open.count()
+    };
+    let before = files();
+    let mut many = crowd(home.admin, 300).await;
+    until_true_async(async || files() > before + 32).await;
+    let mut refused = 0;
+    for stream in &mut many[64..] {
+        refused += usize::from(is_closed(stream).await);
+    }
+    // Those of the test before may not have ended yet.
+    assert!(refused >= 236 - 8, "{refused}");
+    assert!(files() <= before + 64);
+    assert!(ok(&ask(&mut Caller::new(home.address)).await.unwrap()));
+    // Who sends nothing has its place for a while only.
+    until_true_within(LONG, async || get(home.admin, "/livez", &[]).await.is_ok()).await;
+    gateway.logged("operators have too many connections").await;
+
+    // Nor has whoever asks for much and takes nothing of it.
+    let mut greedy = TcpStream::connect(home.admin).await.unwrap();
+    let asked = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000);
+    timeout(LONG, greedy.write_all(asked.as_bytes())).await.ok();
+    let dropped = "vspc_gateway_connections_dropped_total{reason=\"unread\"}";
+    until_true_within(LONG, async || metric(&home, dropped).await == 1).await;
     gateway.assert_running();
 }
 
