@@ -248,7 +248,13 @@ async fn a_certificate_is_a_credential_and_one_that_names_nobody_is_none() {
         ("password", BILLING),
     ];
     let answer = token(&world, own, &form).await;
-    refused(&world, &answer, 400, "conflicting_credentials").await;
+    let record = refused(&world, &answer, 400, "conflicting_credentials").await;
+    let detail = format!(
+        "these do not name one client: the log-in: {} of billing; certificate:abababab of zabbix",
+        record["credential"].as_str().unwrap()
+    );
+    assert_eq!(record["detail"], detail);
+    assert!(!detail.contains(BILLING));
     assert_eq!(world.reached().len(), reached);
     // The stranger is in no valid key's way.
     let stranger = showing(0xcd, "stranger.example");
