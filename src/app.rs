@@ -246,7 +246,11 @@ fn assemble(
     let connected = connect(&mut settings, None)?;
     let codes = Codes::new(Arc::clone(&state), clock.clone());
     let store = SessionStore::sealed(state, clock.clone());
-    let issuer = Arc::new(VspcIssuer::new(connected.accounts.clone(), codes));
+    let issuer = Arc::new(VspcIssuer::new(
+        connected.accounts.clone(),
+        codes,
+        settings.refresh.expected(),
+    ));
     let told = (auditor, &telemetry);
     let issuers = issuers(&mut settings, told)?;
     let lasting = Lasting {
