@@ -41,6 +41,7 @@ use crate::vspc::login::Codes;
 use notes::{note, note_lifecycle};
 
 pub use reload::SetLevel;
+pub use signals::withstand_hangups;
 pub use succession::Next;
 
 use connect::{Connected, connect};
