@@ -41,6 +41,7 @@ use crate::vspc::login::Codes;
 use notes::{note, note_lifecycle};
 
 pub use reload::SetLevel;
+pub use signals::withstand_hangups;
 pub use succession::Next;
 
 use connect::{Connected, connect};
@@ -246,7 +247,11 @@ fn assemble(
     let connected = connect(&mut settings, None)?;
     let codes = Codes::new(Arc::clone(&state), clock.clone());
     let store = SessionStore::sealed(state, clock.clone());
-    let issuer = Arc::new(VspcIssuer::new(connected.accounts.clone(), codes));
+    let issuer = Arc::new(VspcIssuer::new(
+        connected.accounts.clone(),
+        codes,
+        settings.refresh.expected(),
+    ));
     let told = (auditor, &telemetry);
     let issuers = issuers(&mut settings, told)?;
     let lasting = Lasting {

@@ -8,6 +8,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
+mod warnings;
 
 pub use fault::{ConfigError, Fault, Faults};
 pub use outline::Differences;
@@ -25,7 +26,6 @@ use toml::de::DeTable;
 use crate::audit;
 use crate::client;
 use crate::client::Lifetimes;
-use crate::clock::{Clock, Timestamp};
 use crate::gateway::Forwarded;
 use crate::listen;
 use crate::policy::Policy;
@@ -159,24 +159,6 @@ impl Server {
             .filter_map(|listener| listener.tls.as_ref());
         tls.any(|tls| tls.asks_for_certificates())
     }
-
-    /// What an operator should know of it, though it is served.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<_> = self.shortages.iter().map(ToString::to_string).collect();
-        let now = Clock::System.now();
-        for tls in self
-            .listen
-            .iter()
-            .filter_map(|listener| listener.tls.as_ref())
-        {
-            for warning in tls.warnings(now) {
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-            }
-        }
-        warnings
-    }
 }
 
 /// The operators' listener.
@@ -278,18 +260,6 @@ impl Settings {
     /// Tells every fault of the file itself.
     pub fn load_alone(path: &Path) -> Result<Self, ConfigError> {
         read(path, reader::FaultList::alone(), compile::settings)
-    }
-
-    /// What is in order and yet ought to be known: limits of the machine that are too low, keys that
-    /// end, rules that cannot do what they say.
-    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
-        let asks = self.server.asks_for_certificates();
-        let server = self.server.warnings().into_iter();
-        server
-            .chain(self.clients.warnings(now, asks))
-            .chain(self.policy.warnings())
-            .chain(self.audit.tree.warning())
-            .collect()
     }
 
     /// Reads only where and how the audit log is kept: whoever may read the log need not be able to

@@ -23,7 +23,7 @@ pub(crate) use unread::Unread;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,10 +161,9 @@ struct Connection {
 impl Connection {
     async fn serve(mut self, mut stream: TcpStream, from: SocketAddr) {
         send_at_once(&stream);
-        let Some(address) = self.source(&mut stream, from).await else {
+        let Some(peer) = self.source(&mut stream, from).await else {
             return;
         };
-        let peer = Peer::plain(address);
         let mut stream = Replayed::new(stream);
         let spoken = tokio::select! {
             spoken = stream.spoken(self.place.limits()) => spoken,
@@ -185,16 +184,16 @@ impl Connection {
         }
     }
 
-    /// The address that counts for the connection, which what stands before all else may tell. None
+    /// Who counts as the other end of the connection, which what stands before all else may tell. None
     /// where the connection ends with that.
-    async fn source(&mut self, stream: &mut TcpStream, from: SocketAddr) -> Option<IpAddr> {
+    async fn source(&mut self, stream: &mut TcpStream, from: SocketAddr) -> Option<Peer> {
         let from = from.ip().to_canonical();
         if !self.proxy_protocol {
-            return Some(from);
+            return Some(Peer::plain(from));
         }
         tokio::select! {
             // Boxed, so that the many connections without it have no room for it.
-            address = Box::pin(proxied::source(stream, &mut self.place, from)) => address,
+            peer = Box::pin(proxied::source(stream, &mut self.place, from)) => peer,
             () = late(&mut self.draining) => None,
         }
     }

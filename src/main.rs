@@ -146,6 +146,7 @@ fn main() -> ExitCode {
 }
 
 fn run(file: &ConfigFile, upgrade: bool) -> Result<(), Failure> {
+    app::withstand_hangups()?;
     let settings = load(file)?;
     let set_level = start_logging(&settings.log);
     let start = if upgrade {

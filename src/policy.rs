@@ -16,7 +16,7 @@ pub use denied::Denied;
 pub use explain::{Effect, Finding, Unmet};
 pub use hours::{Hours, HoursFault};
 pub use pattern::{PathPattern, PatternFault};
-pub use reason::{NotAReason, REASON_LENGTH, Reason, ReasonFault, Reasons};
+pub use reason::{NotAReason, REASON_LENGTH, Reason, ReasonFault, Reasons, says_nothing};
 pub use road::Road;
 pub use rule::{Demand, Methods, OperationFault, OperationPattern, Rule, Rules};
 

@@ -15,6 +15,6 @@ mod form;
 
 mod throttle;
 
-pub use exchange::{Relayed, Verdict, exchange, relay};
+pub use exchange::{Expected, Manner, Relayed, Verdict, exchange, relay};
 pub use form::{FormFault, GrantType, TokenForm};
 pub use throttle::retry_after;

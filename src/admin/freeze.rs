@@ -16,6 +16,7 @@ use super::operator::Operator;
 use super::reply::{Refusal, as_json, parse};
 use crate::audit::{Kind, Record, Unavailable};
 use crate::freeze::{Freezer, Hold, Scope};
+use crate::policy::says_nothing;
 
 /// What is to be frozen or thawed: neither of them is everything.
 #[derive(Deserialize)]
@@ -191,9 +192,9 @@ fn unknown(what: &str, name: &str) -> String {
     format!("no {what} of the running configuration is called {name:?}")
 }
 
-/// A reason of bearable length; an empty one is none.
+/// A reason of bearable length; one of which nothing can be seen is none.
 pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
-    let reason = reason.filter(|reason| !reason.is_empty());
+    let reason = reason.filter(|reason| !says_nothing(reason));
     if reason.as_ref().is_some_and(|it| it.len() > LONGEST_REASON) {
         let message = format!("a reason may have {LONGEST_REASON} bytes");
         return Err(Refusal::bad_request(message));

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::reply::{as_json, no_such_console};
 use crate::audit::Health;
 use crate::gateway::{Gateway, Live};
 use crate::listen::Drain;
 use crate::roster::Report;
-use crate::token::SessionState;
+use crate::token::{SessionState, SurveyFilter, TokenKind, TokenState, TokenView};
 use crate::upstream::{AddressState, ConsoleId};
 
 /// Ready means: the process is not draining, not everything is frozen, audit works, and at least one
@@ -55,7 +55,7 @@ pub(super) fn answer(
     if !trusted {
         return as_json(status, &json!({"ready": ready}));
     }
-    let consoles: serde_json::Map<String, Value> = states
+    let consoles: Map<String, Value> = states
         .iter()
         .map(|(name, state)| (name.to_string(), tell(gateway, name, state)))
         .collect();
@@ -90,6 +90,9 @@ fn config(live: &Live, gateway: &Gateway) -> Value {
 
 fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {
     let mut told = describe(state);
+    if let Some(told) = told.as_object_mut() {
+        tell_sessions(gateway, name, told);
+    }
     if let (Some(report), Some(told)) = (gateway.roster.report(name), told.as_object_mut()) {
         told.insert("directory".to_owned(), directory(&report));
     }
@@ -104,6 +107,47 @@ fn tell(gateway: &Gateway, name: &ConsoleId, state: &SessionState) -> Value {
             let addresses = addresses.iter().map(address).collect::<Vec<_>>();
             told.insert("addresses".to_owned(), addresses.into());
         }
+    }
+    told
+}
+
+/// Why a session that works cannot be renewed, as after a new secret that the console refuses; and how
+/// it stands with the accounts of tenants that log in by themselves.
+fn tell_sessions(gateway: &Gateway, name: &ConsoleId, told: &mut Map<String, Value>) {
+    let filter = SurveyFilter {
+        console: Some(name.clone()),
+        kind: Some(TokenKind::Session),
+        ..SurveyFilter::default()
+    };
+    let mut views = gateway.broker.survey(&filter, usize::MAX);
+    if let Some(own) = views.iter().find(|view| view.tenant.is_none())
+        && let (Some(_), Some((error, retry_in))) = (&own.held, &own.trouble)
+    {
+        let renewal = json!({"error": error.to_string(), "retry_in_seconds": retry_in.max(&0)});
+        told.insert("renewal".to_owned(), renewal);
+    }
+    // Those that were removed from the configuration are not asked about any more.
+    let is_there = |tenant: &str| gateway.tenants.get(tenant).is_some();
+    views.retain(|view| view.tenant.as_deref().is_some_and(is_there));
+    if views.is_empty() {
+        return;
+    }
+    views.sort_by_key(|view| view.trouble.is_none());
+    let accounts: Vec<Value> = views.iter().take(MOST_ACCOUNTS).map(account).collect();
+    told.insert("accounts".to_owned(), accounts.into());
+}
+
+fn account(view: &TokenView) -> Value {
+    let session = match (&view.held, view.state) {
+        (Some(_), _) => "usable",
+        (None, TokenState::Acquiring) => "logging in",
+        (None, TokenState::CoolingOff) => "failed",
+        (None, _) => "none",
+    };
+    let mut told = json!({"tenant": view.tenant.as_deref(), "session": session});
+    if let (Some((error, retry_in)), Some(told)) = (&view.trouble, told.as_object_mut()) {
+        told.insert("error".to_owned(), error.to_string().into());
+        told.insert("retry_in_seconds".to_owned(), (*retry_in).max(0).into());
     }
     told
 }
@@ -145,3 +189,6 @@ fn directory(report: &Report) -> Value {
         "ambiguous": ambiguous,
     })
 }
+
+/// How many accounts of tenants are told of, those in trouble first.
+const MOST_ACCOUNTS: usize = 20;

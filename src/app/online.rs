@@ -22,6 +22,7 @@ use time::format_description::well_known::Rfc2822;
 use crate::clock::Clock;
 use crate::config;
 use crate::upstream::{Console, RequestBody, Settings, places};
+use crate::vspc::Expected;
 
 /// What was found at one console.
 #[derive(Debug)]
@@ -61,12 +62,13 @@ impl ConsoleReport {
     }
 }
 
-/// Tries all consoles out, at the same time.
-pub async fn check(consoles: &[config::Console], log_in: bool) -> Vec<ConsoleReport> {
+/// Tries all consoles out, at the same time; with `log_in` the gateway's accounts there, too, whose
+/// answers are to be as this says.
+pub async fn check(consoles: &[config::Console], log_in: Option<Expected>) -> Vec<ConsoleReport> {
     join_all(consoles.iter().map(|console| report(console, log_in))).await
 }
 
-async fn report(console: &config::Console, log_in: bool) -> ConsoleReport {
+async fn report(console: &config::Console, log_in: Option<Expected>) -> ConsoleReport {
     let settings = &console.upstream;
     let mut addresses = Vec::new();
     let led = places(settings).await;
@@ -75,12 +77,12 @@ async fn report(console: &config::Console, log_in: bool) -> ConsoleReport {
         addresses.extend(reports);
     }
     let findings = match (log_in, addresses.iter().any(AddressReport::works)) {
-        (true, true) => account::check(console).await,
-        (true, false) => vec![Finding::warning(
+        (Some(expected), true) => account::check(console, expected).await,
+        (Some(_), false) => vec![Finding::warning(
             "log-in",
             "was not tried: no address works",
         )],
-        (false, _) => Vec::new(),
+        (None, _) => Vec::new(),
     };
     ConsoleReport {
         name: settings.id.to_string(),

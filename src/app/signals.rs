@@ -16,6 +16,20 @@ use super::services::Shared;
 use crate::admin::{NotLoaded, Reloads};
 use crate::audit::{Auditor, Code, Kind, Record, Unavailable};
 
+/// Keeps the process from being ended by a SIGHUP that comes before it listens for it: that asks for
+/// no more than the configuration to be loaded, which is being done. To be called first of all.
+///
+/// # Errors
+/// Fails where the system gives no means to receive signals.
+pub fn withstand_hangups() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let _within = runtime.enter();
+    // What is installed here is the process's, and outlives this.
+    signal(SignalKind::hangup()).map(drop)
+}
+
 pub(super) struct Signals {
     pub(super) auditor: Auditor,
     pub(super) shared: Arc<Shared>,

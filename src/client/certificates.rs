@@ -112,6 +112,11 @@ impl Certificates {
         self.seen.clear();
     }
 
+    /// Whether a client has any.
+    pub(super) fn has_any(&self, client: &str) -> bool {
+        self.all.iter().any(|(known, _)| &*known.name == client)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -4,7 +4,7 @@
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::caller::Caller;
-use super::{API_KEY, Directory, Identified, Peer, Unidentified, Way};
+use super::{API_KEY, Client, Directory, Identified, Peer, Unidentified, Way};
 use crate::clock::Timestamp;
 
 impl Directory {
@@ -20,15 +20,19 @@ impl Directory {
             told.push(told_of(AUTHORIZATION.as_str(), found));
         }
         told.extend(self.told_of_certificate(peer, now));
-        let mut text = String::from("these do not name one client");
-        for (index, told) in told.iter().take(MOST).enumerate() {
-            text += if index == 0 { ": " } else { "; " };
-            text += told;
-        }
-        if let Some(more) = told.len().checked_sub(MOST).filter(|more| *more > 0) {
-            text += &format!("; {more} more");
-        }
-        text
+        disagree(&told)
+    }
+
+    /// The same of a log-in by a key of a client, which records name as `credential`.
+    pub fn contradiction_of_log_in(
+        &self,
+        client: &Client,
+        credential: &str,
+        (peer, now): (&Peer, Timestamp),
+    ) -> String {
+        let mut told = vec![format!("the log-in: {credential} of {}", client.name)];
+        told.extend(self.told_of_certificate(peer, now));
+        disagree(&told)
     }
 
     fn told_of_certificate(&self, peer: &Peer, now: Timestamp) -> Option<String> {
@@ -42,6 +46,19 @@ impl Directory {
             Err(_) => format!("{credential} of several clients"),
         })
     }
+}
+
+/// All of them, as far as there is room.
+fn disagree(told: &[String]) -> String {
+    let mut text = String::from("these do not name one client");
+    for (index, told) in told.iter().take(MOST).enumerate() {
+        text += if index == 0 { ": " } else { "; " };
+        text += told;
+    }
+    if let Some(more) = told.len().checked_sub(MOST).filter(|more| *more > 0) {
+        text += &format!("; {more} more");
+    }
+    text
 }
 
 /// A credential in a header.

@@ -112,6 +112,11 @@ impl Keys {
         self.by_digest.get(digest)
     }
 
+    /// Whether a client has any.
+    pub(super) fn has_any(&self, client: &str) -> bool {
+        self.by_id.keys().any(|(name, _)| &**name == client)
+    }
+
     pub(super) fn ends(&self) -> Vec<KeyEnd> {
         let ends = self.by_digest.values().filter_map(|known| {
             Some(KeyEnd {

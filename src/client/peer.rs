@@ -10,6 +10,8 @@ use super::{Certificate, Credit};
 pub struct Peer {
     /// Its address.
     pub address: IpAddr,
+    /// Whether a proxy has said that this connection is its own, and speaks for nobody else.
+    pub is_proxys_own: bool,
     /// `http` or `https`, as the caller sees it.
     pub scheme: &'static str,
     /// The certificate that it holds the key of, if it showed one.
@@ -23,6 +25,7 @@ impl Peer {
     pub const fn plain(address: IpAddr) -> Self {
         Self {
             address,
+            is_proxys_own: false,
             scheme: "http",
             certificate: None,
             credit: None,

@@ -43,12 +43,16 @@ impl Proxies {
     ///
     /// # Errors
     /// Refuses what has no such reading: nobody is to count as the proxy because of it.
+    ///
+    /// A connection of which the proxy said that it is its own has no other sender: the proxy passes
+    /// nobody's requests on there, so nothing that looks like that is its word.
     pub fn sender(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Peer>, Untraceable> {
-        if self.networks.is_empty() || !self.trusts(peer.address) {
+        if self.networks.is_empty() || peer.is_proxys_own || !self.trusts(peer.address) {
             return Ok(None);
         }
         let sender = Peer {
             address: self.walk(headers)?.unwrap_or(peer.address),
+            is_proxys_own: false,
             scheme: scheme(headers).unwrap_or(peer.scheme),
             // It is the proxy's, and says nothing about others.
             certificate: match headers.contains_key(&FORWARDED_FOR) {
@@ -273,6 +277,18 @@ mod tests {
         let peer = Peer::plain("10.0.0.1".parse().unwrap());
         let named = headers(&[("x-forwarded-for", "203.0.113.9")]);
         assert!(none.sender(&named, &peer).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_proxy_that_speaks_for_nobody_is_the_sender_itself() {
+        let own = Peer {
+            is_proxys_own: true,
+            ..Peer::plain("10.0.0.1".parse().unwrap())
+        };
+        for told in ["203.0.113.9", "10.0.0.2", "unknown"] {
+            let lines = headers(&[("x-forwarded-for", told), ("x-forwarded-proto", "https")]);
+            assert!(proxies().sender(&lines, &own).unwrap().is_none(), "{told}");
+        }
     }
 
     #[test]

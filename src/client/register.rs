@@ -67,6 +67,11 @@ impl Directory {
         Some(Caller::Client(identified))
     }
 
+    /// Whether a client has nothing to prove who it is with but tokens of an issuer.
+    pub fn has_only_tokens(&self, client: &Client) -> bool {
+        !self.keys.has_any(&client.name) && !self.certificates.has_any(&client.name)
+    }
+
     /// The names of all clients, in order.
     pub fn client_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.names.keys().map(AsRef::as_ref).collect();

@@ -12,6 +12,7 @@ use vspc_gateway::audit::read::visible;
 use vspc_gateway::clock::Clock;
 use vspc_gateway::config::Operations;
 use vspc_gateway::freeze::{Freezer, Hold, Scope};
+use vspc_gateway::policy::says_nothing;
 
 use super::admin_client::{AdminClient, NoAnswer, operations, operator};
 use super::audit::Format;
@@ -193,6 +194,7 @@ fn freeze_by_file(
     }
     let freezer = Freezer::open(directory)?;
     let by = format!("{} (by the file)", operator());
+    let reason = reason.filter(|reason| !says_nothing(reason));
     let hold = Hold::new(scope.clone(), Clock::System.now(), by, reason);
     let earlier = freezer.hold(hold);
     freezer.keep()?;

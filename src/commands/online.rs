@@ -22,6 +22,7 @@ pub(crate) fn run(settings: &Settings, log_in: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let log_in = log_in.then(|| settings.refresh.expected());
     let reports = runtime.block_on(online::check(&settings.consoles, log_in));
     // A look-up that hangs keeps nobody waiting.
     runtime.shutdown_background();

@@ -58,15 +58,13 @@ impl Differences {
             }
             return;
         }
-        let told = |value: Option<&Value>| match value {
-            Some(Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-            None => "default".to_owned(),
+        let lines = match [before, now].into_iter().flatten().any(is_list) {
+            true => entries_that_differ(path, before, now),
+            false => vec![format!("{path} ({} → {})", told(before), told(now))],
         };
-        let line = format!("{path} ({} → {})", told(before), told(now));
         match takes_restart(path) {
-            true => self.restarts.push(line),
-            false => self.changes.push(line),
+            true => self.restarts.extend(lines),
+            false => self.changes.extend(lines),
         }
     }
 
@@ -92,6 +90,61 @@ impl Differences {
                 _ => {}
             }
         }
+    }
+}
+
+/// A list of tables within a section, such as the rules of the mapping: which came, went and changed.
+/// One without a name is known by its place, and is the same wherever it stands.
+fn entries_that_differ(path: &str, before: Option<&Value>, now: Option<&Value>) -> Vec<String> {
+    let labelled = |list: Option<&Value>| -> Vec<(String, Value)> {
+        let tables = list.and_then(Value::as_array).into_iter().flatten();
+        let label = |(place, table): (usize, &Value)| {
+            let name = table.get("name").and_then(Value::as_str);
+            let label = match name {
+                Some(name) => format!("{path} {name}"),
+                None => format!("{path}[{place}]"),
+            };
+            (label, table.clone())
+        };
+        tables.enumerate().map(label).collect()
+    };
+    let (before, now) = (labelled(before), labelled(now));
+    let is_in = |list: &[(String, Value)], table: &Value| list.iter().any(|(_, it)| it == table);
+    let gone = before.iter().filter(|(_, table)| !is_in(&now, table));
+    let mut gone: Vec<_> = gone.collect();
+    let mut lines = Vec::new();
+    for (label, table) in now.iter().filter(|(_, table)| !is_in(&before, table)) {
+        let same = gone.iter().position(|(other, _)| other == label);
+        lines.push(match same.map(|place| gone.remove(place)) {
+            Some((_, before)) => format!("{label} changed: {}", keys_that_differ(before, table)),
+            None => format!("{label} added: {table}"),
+        });
+    }
+    let gone = gone.into_iter();
+    lines.extend(gone.map(|(label, table)| format!("{label} removed: {table}")));
+    if lines.is_empty() {
+        lines.push(format!("{path} (in another order)"));
+    }
+    lines
+}
+
+/// The keys of a table that are not as they were, with what they were and are.
+fn keys_that_differ(before: &Value, now: &Value) -> String {
+    let none = Table::new();
+    let [before, now] = [before, now].map(|value| value.as_table().unwrap_or(&none));
+    let keys = names(before, now).into_iter();
+    let lines = keys.filter_map(|key| {
+        let (before, now) = (before.get(key), now.get(key));
+        (before != now).then(|| format!("{key} ({} → {})", told(before), told(now)))
+    });
+    lines.collect::<Vec<_>>().join(", ")
+}
+
+fn told(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "default".to_owned(),
     }
 }
 
@@ -201,6 +254,49 @@ mod tests {
             ]
         );
         assert!(told.restarts.is_empty());
+    }
+
+    #[test]
+    fn which_rules_of_the_mapping_came_went_and_changed_is_told() {
+        let with = |rules: &str| format!("{BEFORE}[mapping]\nrules = [{rules}]\n");
+        let host = r#"{ header = "Host", value = "a.gw", tenant = "acme" }"#;
+        let site = r#"{ name = "site", header = "X-Site", value = "7", tenant = "acme" }"#;
+        let agent = r#"{ header = "User-Agent", value = "m", tenant = "acme" }"#;
+        let told = |before: &[&str], now: &[&str]| {
+            let told = between(&with(&before.join(", ")), &with(&now.join(", ")));
+            assert!(told.restarts.is_empty());
+            told.changes
+        };
+        let moved = told(&[host, site], &[agent, host, site]);
+        assert_eq!(moved.len(), 1, "{moved:?}");
+        assert!(
+            moved[0].starts_with("mapping.rules[0] added: { "),
+            "{moved:?}"
+        );
+        assert!(moved[0].contains("value = \"m\""), "{moved:?}");
+        let changed = told(
+            &[host, site],
+            &[&host.replace("a.gw", "b.gw"), &site.replace('7', "8")],
+        );
+        assert_eq!(
+            changed,
+            [
+                "mapping.rules[0] changed: value (a.gw → b.gw)",
+                "mapping.rules site changed: value (7 → 8)"
+            ]
+        );
+        let removed = told(&[host, site], &[host]);
+        assert_eq!(removed.len(), 1, "{removed:?}");
+        assert!(removed[0].starts_with("mapping.rules site removed: { "));
+        assert_eq!(
+            told(&[host, site], &[site, host]),
+            ["mapping.rules (in another order)"]
+        );
+        let first = between(BEFORE, &with(host)).changes;
+        assert!(
+            first[0].starts_with("mapping.rules[0] added: { "),
+            "{first:?}"
+        );
     }
 
     #[test]

@@ -769,6 +769,16 @@ fn faults_of_addresses_say_what_would_be_right() {
             "between 1 and 100",
         ),
         (
+            "connect_timeout = \"99ms\"",
+            "connect_timeout",
+            "at least 100ms",
+        ),
+        (
+            "first_byte_timeout = \"1ms\"",
+            "first_byte_timeout",
+            "at least 100ms: every other request",
+        ),
+        (
             "connect_timeout = \"301s\"",
             "connect_timeout",
             "at most 5m",
@@ -1421,4 +1431,114 @@ fn a_claim_may_name_the_tenant_in_place_of_a_header() {
     assert!(without(JWT)[0].contains("need [mapping] tenant_header"));
     let claimed = format!("{JWT}\ntenant_claim = \"tid_vspc\"");
     assert_eq!(without(&claimed), Vec::<String>::new());
+}
+
+/// What is warned of in [`GOOD`] after some changes.
+fn warned(changes: &[(&str, &str)]) -> Vec<String> {
+    let folder = folder();
+    let text = changes.iter().fold(GOOD.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    });
+    let settings = Settings::parse(&text, folder.path()).unwrap();
+    let warnings = settings.warnings(crate::clock::Timestamp(0)).into_iter();
+    // Of the second place of checkpoints, which it does not have.
+    warnings.filter(|it| !it.contains("checkpoints")).collect()
+}
+
+#[test]
+fn a_listener_that_others_reach_without_tls_is_warned_of() {
+    let listen = "listen = \"127.0.0.1:0\"";
+    assert_eq!(warned(&[]), [""; 0]);
+    assert_eq!(warned(&[(listen, "listen = \"[::1]:0\"")]), [""; 0]);
+    for address in ["0.0.0.0:0", "[::]:0", "10.0.0.5:0", "[2001:db8::1]:0"] {
+        let told = warned(&[(listen, &format!("listen = \"{address}\""))]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("in the clear"), "{told:?}");
+        assert!(told[0].contains(address), "{told:?}");
+        let behind = format!("listen = \"{address}\"\ntrusted_proxies = [\"10.0.0.7\"]");
+        assert_eq!(warned(&[(listen, &behind)]), [""; 0]);
+    }
+}
+
+#[test]
+fn a_tenant_with_the_console_s_own_account_is_warned_of() {
+    let impersonate = "impersonate = { user = \"b3ffc78b-7982-44f3-ae66-1384415f2bea\" }";
+    let login = |name: &str| {
+        format!(
+            "login = {{ grant = \"password\", username = '{name}', password = {{ file = \"password\" }} }}"
+        )
+    };
+    let told = warned(&[(impersonate, &login(r"d\U"))]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("tenants.acme.login is the account of console main: "));
+    assert_eq!(warned(&[(impersonate, &login(r"Acme\owner"))]), [""; 0]);
+}
+
+#[test]
+fn a_company_that_the_file_has_under_another_name_is_warned_of() {
+    let changes = |tenants: &'static str| {
+        [
+            (
+                "name = \"main\"",
+                "name = \"main\"\ntenants = \"directory\"",
+            ),
+            (
+                "impersonate = { user = \"b3ffc78b-7982-44f3-ae66-1384415f2bea\" }",
+                "impersonate = { company_name = \"Acme Corp\" }",
+            ),
+            ("tenants = [\"*\"]", tenants),
+        ]
+    };
+    assert_eq!(
+        warned(&changes("tenants = [\"Acme Corp\"]")),
+        [
+            "clients.zabbix.tenants names \"Acme Corp\", which is the company of tenant \"acme\" and nobody's by \
+          itself: write \"acme\""
+        ]
+    );
+    for fine in [
+        "tenants = [\"acme\"]",
+        "tenants = [\"acme\", \"Acme Corp\"]",
+        "tenants = [\"Globex\"]",
+        "tenants = [\"*\"]",
+    ] {
+        assert_eq!(warned(&changes(fine)), [""; 0], "{fine}");
+    }
+}
+
+#[test]
+fn times_that_no_token_endpoint_keeps_are_refused_with_the_reason() {
+    for (line, message) in [
+        (
+            "call_timeout = \"1ms\"",
+            "tokens.call_timeout: must be at least 1s: what a console does",
+        ),
+        (
+            "answer_timeout = \"999ms\"",
+            "tokens.answer_timeout: must be at least 1s: ",
+        ),
+        (
+            "assumed_life = \"9s\"",
+            "tokens.assumed_life: must be at least 10s: each token",
+        ),
+        (
+            "call_timeout = \"5s\"\nanswer_timeout = \"6s\"",
+            "answer_timeout must not be longer",
+        ),
+    ] {
+        let found = fault_of("[mapping]", &format!("[tokens]\n{line}\n[mapping]"));
+        assert!(found.contains(message), "{found}");
+    }
+    let shorter = GOOD.replace("[mapping]", "[tokens]\ncall_timeout = \"5s\"\n[mapping]");
+    assert_eq!(
+        faults(&shorter),
+        [""; 0],
+        "the answer is awaited no longer than the call"
+    );
+    let found = fault_of("[audit]", "token_wait = \"1ms\"\n[audit]");
+    assert!(
+        found.contains("server.token_wait: must be at least 100ms: no token"),
+        "{found}"
+    );
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::reader::{FromItem, Item};
+use super::reader::{FromItem, Item, Section};
 use crate::quota;
 use crate::secret::{Secret, SecretSource};
 use crate::upstream::share::Rate;
@@ -72,6 +72,21 @@ impl FromItem for Time {
             }
         })
     }
+}
+
+/// Reads a time that must not be shorter than `least`, for a reason.
+pub(super) fn at_least(
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: Duration,
+    (least, why): (Duration, &str),
+) -> Option<Duration> {
+    section.optional(key).map_or(Some(default), |item| {
+        item.read_with(|time: Duration| match time >= least {
+            true => Ok(time),
+            false => Err(format!("must be at least {least:?}: {why}")),
+        })
+    })
 }
 
 /// A number of bytes.

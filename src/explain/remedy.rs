@@ -6,6 +6,7 @@ mod rules;
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::{Plan, Question};
+use crate::client::jwt::JwtFault;
 use crate::client::{API_KEY, Client, KEY_LENGTH, Lack, Tenants, Unfit, Unidentified};
 use crate::freeze::{Scope, Stopped};
 use crate::gateway::Rejection;
@@ -143,11 +144,28 @@ impl Case<'_> {
                 vec!["send exactly one credential: these do not name the same client".to_owned()]
             }
             Unidentified::Bad => self.of_bad(),
+            Unidentified::Jwt(JwtFault::NoTenant) => self.of_tenant_claim(),
             // Tokens of identity providers are not read here.
             Unidentified::Jwt(_) | Unidentified::NoKeys { .. } => Vec::new(),
             Unidentified::Token(_) => vec!["log in again at /api/v3/token".to_owned()],
             Unidentified::Unfit(unfit) => self.of_unfit(unfit),
         }
+    }
+
+    /// A token that does not name its tenant.
+    fn of_tenant_claim(&self) -> Vec<String> {
+        let Some(client) = self.client else {
+            return Vec::new();
+        };
+        let claim = self.plan.settings.clients.tenant_claim(client);
+        let claim = claim.unwrap_or_default();
+        vec![
+            format!(
+                "have the issuer put the claim {claim} into its tokens: it is clients.{}.tenant_claim",
+                client.name
+            ),
+            format!("or ask with --claim {claim}=TENANT, as in a token that has it"),
+        ]
     }
 
     /// A credential that does not suffice.

@@ -10,6 +10,7 @@ use http::request::Parts;
 
 use super::told::{Outcome, Refusal, Told, Verdict};
 use super::{BadQuestion, Plan, Question, remedy};
+use crate::client::jwt::JwtFault;
 use crate::client::{Caller, Client, Identified, Peer, TenantClaim, Unidentified};
 use crate::gateway::Rejection;
 use crate::policy::{Denied, Moment, Permit};
@@ -90,6 +91,7 @@ impl<'a> Journey<'a> {
         };
         let who = who.ok_or(Unidentified::Missing)?;
         self.saw_caller(&who);
+        self.check_tenant_claim()?;
         self.check_source(&peer)?;
         if let Ok(freezer) = &plan.frozen {
             freezer.check_caller(self.client.as_ref().map(|client| &*client.name))?;
@@ -178,6 +180,27 @@ impl<'a> Journey<'a> {
             self.told.credential = Some(who.credential().to_string());
         }
         self.client = Some(Arc::clone(client));
+    }
+
+    /// A token of an identity provider must name its tenant, where its client has a claim for that.
+    fn check_tenant_claim(&self) -> Result<(), Rejection> {
+        let (Some(client), Some(_)) = (&self.client, &self.question.client) else {
+            return Ok(());
+        };
+        let clients = &self.plan.settings.clients;
+        let claims = &self.question.claims;
+        // Without claims it is a key that is supposed, where there may be one.
+        let is_token = !claims.is_empty() || clients.has_only_tokens(client);
+        match clients.tenant_claim(client).filter(|_| is_token) {
+            Some(claim)
+                if !claims
+                    .iter()
+                    .any(|(name, value)| name == claim && !value.is_empty()) =>
+            {
+                Err(Unidentified::Jwt(JwtFault::NoTenant).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_source(&mut self, peer: &Peer) -> Result<(), Rejection> {

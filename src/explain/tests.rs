@@ -507,3 +507,44 @@ fn a_named_client_may_claim_what_its_token_would() {
     question.target = "api/v3".to_owned();
     assert_eq!(plan.explain(&question).unwrap_err(), BadQuestion::Path);
 }
+
+/// What is advised is done, and the question asked again.
+#[test]
+fn a_rule_that_is_advised_for_a_path_outside_the_api_opens_it() {
+    let (plan, _folder) = plan();
+    let ask = |plan: &Plan, path: &str| {
+        let headers = [("x-api-key", OTHER), ("x-tenant", "acme")];
+        plan.explain(&question("GET", path, &headers)).unwrap()
+    };
+    let (head, tail) = text()
+        .rsplit_once("allow = [")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    for path in [
+        "/uiapi/x/7",
+        "/uiapi",
+        "/UiApi/x",
+        "/7/x",
+        "/b3ffc78b-7982-44f3-ae66-1384415f2bea",
+        "/api/swagger/ui",
+        "/api/7",
+        "/api/v2/users",
+        "/proxy/7/x",
+        "/proxy",
+    ] {
+        let told = ask(&plan, path);
+        assert_eq!(told.code(), "operation_denied", "{path}");
+        let changes = changes(&told);
+        let rule = changes.split_once("add { ").expect(path).1;
+        let rule = rule.split_once(" } to clients.all.allow").expect(path).0;
+        let text = format!("{head}allow = [{{ {rule} }}, {tail}");
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse_alone(&text, folder.path());
+        let opened = ask(&Plan::new(settings.expect(path)), path);
+        assert_eq!(opened.code(), "ok", "{path}: {changes}");
+    }
+    for path in ["/", "/api"] {
+        let told = ask(&plan, path);
+        assert!(changes(&told).contains("no rule can open it"), "{told}");
+    }
+}

@@ -44,8 +44,8 @@ impl Gateway {
     }
 
     /// Counts a refusal if it was of a wrong credential. What is told instead after too many does not
-    /// say whether it was.
-    pub(super) fn note_guess(&self, exchange: &Exchange, refused: Rejection) -> Rejection {
+    /// say whether it was; the record does.
+    pub(super) fn note_guess(&self, exchange: &mut Exchange, refused: Rejection) -> Rejection {
         let Some(guesses) = &self.quotas.guesses else {
             return refused;
         };
@@ -54,7 +54,12 @@ impl Gateway {
         }
         match guesses.wrong(exchange.peer.address) {
             Ok(()) => refused,
-            Err(wait) => self.too_many_guesses(wait),
+            Err(wait) => {
+                if let Rejection::Unidentified(Unidentified::Unfit(unfit)) = &refused {
+                    exchange.saw_unfit(unfit);
+                }
+                self.too_many_guesses(wait, refused.detail())
+            }
         }
     }
 
@@ -71,12 +76,13 @@ impl Gateway {
         let attempt = guesses.attempt(exchange.peer.address, account);
         attempt
             .map(Some)
-            .map_err(|wait| self.too_many_guesses(wait))
+            .map_err(|wait| self.too_many_guesses(wait, None))
     }
 
-    fn too_many_guesses(&self, retry_after: Duration) -> Rejection {
+    /// `what` is what was wrong with the last of them, as far as it is known.
+    fn too_many_guesses(&self, retry_after: Duration, what: Option<String>) -> Rejection {
         self.telemetry.limit_met("", "failed_auth");
-        Rejection::Guessing { retry_after }
+        Rejection::Guessing { retry_after, what }
     }
 
     /// Lets a request of a client in, if it has not had its share; it keeps its place until it has
@@ -132,8 +138,10 @@ pub(super) fn tool<'a>(who: &'a Caller<'_>) -> Option<&'a Client> {
     }
 }
 
-/// Whether a refusal is of a credential that was never right. One that was, and has ended, is shown
-/// by whoever has not noticed yet, and must not be kept from noticing.
+/// Whether a refusal is of a credential that was never right. A token that was, and has ended, is
+/// shown by whoever has not noticed yet, and must not be kept from noticing. A key that has ended, or
+/// lacks its certificate, is one more that does not open: were it told apart from those that nobody
+/// has, a guesser who is made to wait would learn which it was.
 fn is_guess(refused: &Rejection) -> bool {
     match refused {
         Rejection::Unidentified(unidentified) => match unidentified {
@@ -144,10 +152,8 @@ fn is_guess(refused: &Rejection) -> bool {
                 fault,
                 JwtFault::Expired | JwtFault::Future | JwtFault::NotYet
             ),
-            Unidentified::Missing
-            | Unidentified::NoKeys { .. }
-            | Unidentified::Token(_)
-            | Unidentified::Unfit(_) => false,
+            Unidentified::Unfit(unfit) => !unfit.is_missing(),
+            Unidentified::Missing | Unidentified::NoKeys { .. } | Unidentified::Token(_) => false,
         },
         _ => false,
     }

@@ -267,6 +267,9 @@ impl Exchange {
         let status = response.status();
         stamp(response.headers_mut(), self.id);
         self.measure();
+        if let Rejection::Unidentified(Unidentified::Unfit(unfit)) = rejection {
+            self.saw_unfit(unfit);
+        }
         let Some(entry) = &mut self.entry else {
             return response;
         };
@@ -276,10 +279,6 @@ impl Exchange {
         }
         if let Some(rule) = rejection.rule() {
             record.rule = Some(rule);
-        }
-        if let Rejection::Unidentified(Unidentified::Unfit(unfit)) = rejection {
-            record.client.clone_from(&unfit.client);
-            record.credential = Some(Arc::clone(&unfit.credential));
         }
         // Some are refused before it is looked for keys in them.
         if rejection.hides_target() || record.path.as_deref().is_some_and(holds_key) {

@@ -220,8 +220,14 @@ impl Gateway {
         let credential: Arc<str> = Arc::from(format!("{way}:{shown}"));
         exchange.saw_login_of(client, &credential);
         let on = (&exchange.peer, self.clock.now());
-        let credential = || Arc::clone(&credential);
-        self.clients.check_log_in(client, key, credential, on)?;
+        let named = || Arc::clone(&credential);
+        if let Err(why) = self.clients.check_log_in(client, key, named, on) {
+            if why == Unidentified::Conflicting {
+                let told = (self.clients).contradiction_of_log_in(client, &credential, on);
+                exchange.saw_detail(told);
+            }
+            return Err(why.into());
+        }
         refuse_source_of(client, &exchange.peer)?;
         self.freezer.check_caller(Some(&client.name))?;
         self.meter(exchange, Some(client))

@@ -67,6 +67,8 @@ pub enum Rejection {
     Guessing {
         /// When the next may be tried.
         retry_after: Duration,
+        /// What was wrong with this one, for the operator.
+        what: Option<String>,
     },
     /// The request itself is malformed or not served.
     #[error(transparent)]
@@ -257,6 +259,9 @@ impl Rejection {
             Self::Denied(denied) => Some(denied.detail()),
             Self::Frozen(Stopped(hold)) => Some(format!("frozen: {hold}")),
             Self::NoTurn(none) => Some(none.to_string()),
+            Self::Guessing {
+                what: Some(what), ..
+            } => Some(format!("{self}: {what}")),
             Self::Directory { .. }
             | Self::Exceeded(_)
             | Self::Guessing { .. }
@@ -277,7 +282,7 @@ impl Rejection {
         match self {
             Self::Audit(_) | Self::Denied(Denied::NotYet) => Some(1),
             Self::Directory { retry_after }
-            | Self::Guessing { retry_after }
+            | Self::Guessing { retry_after, .. }
             | Self::Unidentified(Unidentified::NoKeys { retry_after }) => {
                 Some(whole_seconds(*retry_after))
             }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::Listener;
 use super::limits::{Connections, Limits, Place};
-use crate::client::Proxies;
+use crate::client::{Peer, Proxies};
 
 use header::{LINE, Look, Malformed, look};
 
@@ -54,16 +54,19 @@ pub(super) fn admit(
     connections.place(address)
 }
 
-/// The address that counts for a connection from `address`, which begins with a PROXY header: what
-/// that says. None where it does not say it as it should, or its source has too many connections.
+/// The other end of a connection from `address`, which begins with a PROXY header: what that says.
+/// None where it does not say it as it should, or its source has too many connections.
 pub(super) async fn source(
     stream: &mut TcpStream,
     place: &mut Place,
     address: IpAddr,
-) -> Option<IpAddr> {
+) -> Option<Peer> {
     match read(stream, place.limits()).await {
-        Ok(Some(source)) => place.is_of(source).then_some(source),
-        Ok(None) => Some(address),
+        Ok(Some(source)) => place.is_of(source).then(|| Peer::plain(source)),
+        Ok(None) => Some(Peer {
+            is_proxys_own: true,
+            ..Peer::plain(address)
+        }),
         Err(Fault::Absent) => None,
         Err(fault) => {
             place.telemetry().connection_dropped("proxy_header");

@@ -16,14 +16,14 @@ impl Connection {
     /// Serves a connection with TLS.
     pub(super) async fn secure(mut self, mut stream: TcpStream, from: SocketAddr, tls: Arc<Tls>) {
         send_at_once(&stream);
-        let Some(address) = self.source(&mut stream, from).await else {
+        let Some(peer) = self.source(&mut stream, from).await else {
             return;
         };
         let socket = self.watched(stream);
         let (limits, telemetry) = (self.place.limits(), self.place.telemetry());
         // Boxed, so that nothing of it is kept for as long as the connection lives.
         let shaken = tokio::select! {
-            shaken = Box::pin(shake(&tls, socket, address, limits, telemetry)) => shaken,
+            shaken = Box::pin(shake(&tls, socket, peer.address, limits, telemetry)) => shaken,
             () = late(&mut self.draining) => None,
         };
         drop(tls);
@@ -36,10 +36,9 @@ impl Connection {
             return;
         };
         let peer = Peer {
-            address,
             scheme: "https",
             certificate,
-            credit: None,
+            ..peer
         };
         let spoken = match protocol {
             Some(protocol) => Some(Spoken {

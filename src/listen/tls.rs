@@ -225,7 +225,10 @@ impl Tls {
             }
             let present = self.present.load_full();
             if !Arc::ptr_eq(&present, &told) {
-                tracing::info!(listener = %self.listener, "new certificates are served");
+                // A configuration that was loaded anew brings those that were there, most often.
+                if present.material.digest != told.material.digest {
+                    tracing::info!(listener = %self.listener, "new certificates are served");
+                }
                 self.tell_ends(telemetry, Some(&told), &present);
                 told = present;
                 for warning in self.warnings(Clock::System.now()) {

@@ -96,7 +96,7 @@ impl Reasons {
 
     fn judge<'t>(&self, line: &'t [u8]) -> Result<&'t str, NotAReason> {
         let text = std::str::from_utf8(line).map_err(|_| NotAReason::NotText)?;
-        if text.trim().is_empty() || text.contains(is_unseen) {
+        if says_nothing(text) || text.contains(is_unseen) {
             return Err(NotAReason::NotText);
         }
         if text.len() > REASON_BYTES || text.chars().nth(REASON_LENGTH).is_some() {
@@ -156,12 +156,37 @@ impl fmt::Display for ReasonFault {
     }
 }
 
-/// Whether a reader of the log would not see a character, or see something else.
+/// Whether a reader of the log would see nothing of a text.
+pub fn says_nothing(text: &str) -> bool {
+    text.chars().all(|c| is_unseen(c) || is_blank(c))
+}
+
+/// Whether a reader of the log would not see a character, or see something else: controls, ends of
+/// lines and format characters (Unicode's Cf and what else it says to ignore).
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}'
+        )
+        || matches!(c, '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}')
+        || matches!(c, '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || c == '\u{feff}'
+        || matches!(
+            c,
+            '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        )
+        || matches!(c, '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}')
+        || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a character is seen only by the room that it takes, or by what it does to the one before
+/// it: fine between others, and nothing by itself.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
+        || matches!(c, '\u{2800}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 /// The most memory of a compiled pattern.
@@ -208,12 +233,42 @@ mod tests {
             "a\u{2028}b".as_bytes(),
             "a\u{202e}b".as_bytes(),
             "a\u{200b}b".as_bytes(),
+            "a\u{ad}b".as_bytes(),
+            "a\u{e0041}b".as_bytes(),
         ] {
             assert_eq!(read(None, &[bad]), Err(NotAReason::NotText), "{bad:?}");
         }
         for long in ["x".repeat(REASON_LENGTH + 1), "\u{10348}".repeat(129)] {
             let read = read(None, &[long.as_bytes()]);
             assert_eq!(read, Err(NotAReason::TooLong));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_no_reason() {
+        for blank in [
+            "\u{3164}",
+            "\u{2800}\u{2800}",
+            "\u{a0}\u{3000}",
+            "\u{115f}\u{1160}\u{ffa0}",
+            "\u{fe0f}",
+            "\u{200b}\u{200d}\u{feff}",
+            "\u{ad}",
+            "\u{34f}",
+            "\u{61c}",
+            "\u{180e}",
+            "\u{e0020}",
+            " \u{3164} ",
+        ] {
+            assert!(says_nothing(blank), "{blank:?}");
+            let read = read(None, &[blank.as_bytes()]);
+            assert_eq!(read, Err(NotAReason::NotText), "{blank:?}");
+        }
+        assert!(says_nothing(""));
+        // Between what can be seen they are.
+        for seen in ["\u{26a0}\u{fe0f} broken", "a\u{a0}b", "\u{1112}\u{1160}"] {
+            assert!(!says_nothing(seen), "{seen:?}");
+            assert!(read(None, &[seen.as_bytes()]).is_ok(), "{seen:?}");
         }
     }
 

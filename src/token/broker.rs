@@ -17,6 +17,7 @@ use super::slot::Slot;
 use super::store::{Doomed, SessionStore};
 use super::{Cause, ConsoleId, GivenUp, TokenError, TokenIssuer, TokenKey, TokenObserver};
 use crate::tenant::AccountKey;
+use crate::vspc::Expected;
 use crate::vspc::grant::{IssueError, Subject};
 
 /// The keeper of all sessions and leases. A clone is another handle to the same keeper.
@@ -70,6 +71,11 @@ impl Broker {
         store: SessionStore,
     ) -> Self {
         Self(Arc::new(Shared::new(issuer, policy, observer, store)))
+    }
+
+    /// What is expected of the answers of token endpoints.
+    pub fn expected(&self) -> Expected {
+        self.0.policy().expected()
     }
 
     /// Says how many tenants there are: room is kept for the tokens of all of them and of some more

@@ -14,9 +14,9 @@ use super::TokenIssuer;
 use crate::secret::Secret;
 use crate::tenant::IdentityId;
 use crate::upstream::{Console, ConsoleId};
-use crate::vspc::exchange;
 use crate::vspc::grant::{Access, Grant, IssueError, Issued, Outage, Subject};
 use crate::vspc::login::{Codes, log_in};
+use crate::vspc::{Expected, Manner, exchange};
 
 /// A console and the gateway's account there.
 #[derive(Debug)]
@@ -60,15 +60,17 @@ impl Accounts {
 pub struct VspcIssuer {
     accounts: ArcSwap<Accounts>,
     codes: Codes,
+    expected: Expected,
 }
 
 impl VspcIssuer {
     /// An issuer for these consoles, and for the tenants that log in by themselves. No code of a
     /// second factor is sent that `codes` knows of.
-    pub fn new(accounts: Accounts, codes: Codes) -> Self {
+    pub fn new(accounts: Accounts, codes: Codes, expected: Expected) -> Self {
         Self {
             accounts: ArcSwap::from_pointee(accounts),
             codes,
+            expected,
         }
     }
 
@@ -96,7 +98,14 @@ impl VspcIssuer {
 
     async fn exchange(&self, console: &ConsoleId, grant: Grant<'_>) -> Result<Issued, IssueError> {
         let account = self.account(console)?;
-        exchange(&account.console, &grant, account.client_version.as_ref()).await
+        exchange(&account.console, &grant, self.manner(&account)).await
+    }
+
+    fn manner<'a>(&self, account: &'a Account) -> Manner<'a> {
+        Manner {
+            client_version: account.client_version.as_ref(),
+            expected: self.expected,
+        }
     }
 }
 
@@ -104,8 +113,8 @@ impl VspcIssuer {
 impl TokenIssuer for VspcIssuer {
     async fn login(&self, identity: &IdentityId) -> Result<Issued, IssueError> {
         let account = self.account(identity.console())?;
-        let version = account.client_version.as_ref();
-        let log_in = async |login| log_in(&account.console, login, version, &self.codes).await;
+        let manner = self.manner(&account);
+        let log_in = async |login| log_in(&account.console, login, manner, &self.codes).await;
         match identity.tenant() {
             None => log_in(&account.login).await,
             Some(_) => log_in(&*self.tenants_login(identity)?).await,

@@ -5,11 +5,14 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use tokio::time::Instant;
 
+use crate::vspc::Expected;
 use crate::vspc::grant::IssueError;
 
 /// The numbers that a [`RefreshPolicy`] is made from.
 #[derive(Clone, Debug)]
 pub struct RefreshSettings {
+    /// What is expected of the answers of token endpoints.
+    pub expected: Expected,
     /// A call to the token endpoint that takes longer is given up.
     pub call_limit: Duration,
     /// How long a failure is remembered after its cooldown, for the next one to be longer.
@@ -59,6 +62,7 @@ pub struct RefreshSettings {
 impl Default for RefreshSettings {
     fn default() -> Self {
         Self {
+            expected: Expected::default(),
             call_limit: Duration::from_secs(60),
             forget_after: Duration::from_secs(600),
             forced_gap: Duration::from_secs(5),
@@ -92,6 +96,9 @@ pub struct RefreshPolicy(RefreshSettings);
 /// Why settings make no policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PolicyError {
+    /// One answer may take longer than all of a call.
+    #[error("answer_timeout must not be longer than call_timeout")]
+    Answer,
     /// A cooldown is zero, or its first value is above its last.
     #[error("a cooldown must be above zero and start below its maximum")]
     Cooldown,
@@ -141,6 +148,8 @@ impl RefreshPolicy {
         }
         let times = [
             s.call_limit,
+            s.expected.life,
+            s.expected.within,
             s.follower_wait,
             s.breaker_pause,
             s.chain_lifetime,
@@ -163,7 +172,15 @@ impl RefreshPolicy {
         {
             return Err(PolicyError::Zero);
         }
+        if s.expected.within > s.call_limit {
+            return Err(PolicyError::Answer);
+        }
         Ok(Self(settings))
+    }
+
+    /// What is expected of the answers of token endpoints.
+    pub fn expected(&self) -> Expected {
+        self.0.expected
     }
 
     /// The numbers.
@@ -471,6 +488,10 @@ mod tests {
         assert_eq!(
             with(|s| s.follower_wait = Duration::ZERO),
             Some(PolicyError::Zero)
+        );
+        assert_eq!(
+            with(|s| s.expected.within = s.call_limit + Duration::from_secs(1)),
+            Some(PolicyError::Answer)
         );
         assert_eq!(with(|s| s.calls = 0), Some(PolicyError::Zero));
         assert_eq!(with(|s| s.calls = 5000), Some(PolicyError::TooMany));

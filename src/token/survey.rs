@@ -197,6 +197,8 @@ impl Broker {
             let accounts: Vec<_> = accounts.map(|cell| Arc::clone(&cell)).collect();
             let accounts = accounts.iter();
             views.extend(filter.of(accounts.map(|cell| view_account(cell, shared, now))));
+        }
+        if filter.target.is_none() && filter.kind.is_none_or(|kind| kind == TokenKind::Login) {
             let logins = shared.sessions().all().into_iter();
             views.extend(filter.of(logins.map(|cell| view_login(&cell, shared, now))));
         }

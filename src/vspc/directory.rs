@@ -217,7 +217,8 @@ impl fmt::Debug for Asker<'_> {
 /// The same seconds, found in the same places, as when the token endpoint throttles.
 fn throttled(header: Option<&HeaderValue>, body: &[u8]) -> DirectoryError {
     let header = header.and_then(|value| value.to_str().ok());
-    match parse_answer(429, None, header, body) {
+    // No token comes with it, so nothing is assumed of one.
+    match parse_answer(429, None, header, body, Duration::ZERO) {
         Err(IssueError::Throttled { retry_after }) => DirectoryError::Throttled { retry_after },
         _ => DirectoryError::Status(StatusCode::TOO_MANY_REQUESTS),
     }

@@ -20,19 +20,44 @@ use super::grant::{
 use crate::secret::Secret;
 use crate::upstream::{Console, RequestBody, UpstreamError};
 
+/// How a token endpoint is asked, and what is made of its answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// Sent as `X-Client-Version`, which fixes the shape of VSPC's answers.
+    pub client_version: Option<&'a HeaderValue>,
+    /// What is expected of the answers.
+    pub expected: Expected,
+}
+
+/// What is expected of the answers of token endpoints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expected {
+    /// How long an access token lives whose answer does not say.
+    pub life: Duration,
+    /// The most time until an answer is there: connecting, asking and reading it.
+    pub within: Duration,
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self {
+            life: Duration::from_secs(300),
+            within: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Asks a console for a token.
-///
-/// `client_version` is sent as `X-Client-Version`, which fixes the shape of VSPC's answers.
 ///
 /// # Errors
 /// Tells apart who is at fault, so that the caller knows when asking again makes sense.
 pub async fn exchange(
     console: &Console,
     grant: &Grant<'_>,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
 ) -> Result<Issued, IssueError> {
-    let deadline = Instant::now() + TOTAL_TIMEOUT;
-    ask(console, grant, client_version, deadline).await?.parse()
+    let deadline = Instant::now() + manner.expected.within;
+    ask(console, grant, manner, deadline).await?.parse()
 }
 
 /// What the answer to the first step of a log-in is.
@@ -54,10 +79,10 @@ pub(super) enum FirstStep {
 pub(super) async fn begin(
     console: &Console,
     grant: &Grant<'_>,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
 ) -> Result<FirstStep, IssueError> {
-    let deadline = Instant::now() + TOTAL_TIMEOUT;
-    let relayed = ask(console, grant, client_version, deadline).await?;
+    let deadline = Instant::now() + manner.expected.within;
+    let relayed = ask(console, grant, manner, deadline).await?;
     match relayed.parse() {
         Ok(issued) => Ok(FirstStep::Issued(issued)),
         Err(error @ IssueError::Challenge(_)) => {
@@ -74,19 +99,19 @@ pub(super) async fn begin(
 pub(super) async fn exchange_until(
     console: &Console,
     grant: &Grant<'_>,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
     deadline: Instant,
 ) -> Result<Issued, IssueError> {
-    ask(console, grant, client_version, deadline).await?.parse()
+    ask(console, grant, manner, deadline).await?.parse()
 }
 
 async fn ask(
     console: &Console,
     grant: &Grant<'_>,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
     deadline: Instant,
 ) -> Result<Relayed, IssueError> {
-    let sent = send(console, wiped(grant.form()), client_version);
+    let sent = send(console, wiped(grant.form()), manner);
     let answer = tokio::time::timeout_at(deadline, sent).await;
     answer
         .unwrap_or(Err(UpstreamError::Timeout))
@@ -114,6 +139,8 @@ pub struct Relayed {
     pub retry_after: Option<HeaderValue>,
     /// When it was made, by the console's clock, in seconds since the Unix epoch.
     date: Option<i64>,
+    /// How long its token lives, where it does not say.
+    assumed_life: Duration,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -141,10 +168,10 @@ pub enum Verdict {
 pub async fn relay(
     console: &Console,
     form: Zeroizing<Vec<u8>>,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
 ) -> Result<Relayed, UpstreamError> {
-    let sent = send(console, Bytes::from_owner(form), client_version);
-    tokio::time::timeout(TOTAL_TIMEOUT, sent)
+    let sent = send(console, Bytes::from_owner(form), manner);
+    tokio::time::timeout(manner.expected.within, sent)
         .await
         .unwrap_or(Err(UpstreamError::Timeout))
 }
@@ -152,7 +179,7 @@ pub async fn relay(
 async fn send(
     console: &Console,
     form: Bytes,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
 ) -> Result<Relayed, UpstreamError> {
     let uri = console
         .uri(PathAndQuery::from_static("/api/v3/token"))
@@ -165,7 +192,7 @@ async fn send(
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
     headers.insert(CONTENT_TYPE, form_type);
-    if let Some(version) = client_version {
+    if let Some(version) = manner.client_version {
         headers.insert(HeaderName::from_static("x-client-version"), version.clone());
     }
     let answer = console.send(request, None).await?;
@@ -187,6 +214,7 @@ async fn send(
         content_type,
         retry_after,
         date,
+        assumed_life: manner.expected.life,
         // Its own memory, where nobody else holds it.
         body: Zeroizing::new(Vec::from(body)),
     })
@@ -245,6 +273,7 @@ impl Relayed {
             text(&self.content_type).as_deref(),
             text(&self.retry_after).as_deref(),
             &self.body,
+            self.assumed_life,
         )
     }
 }
@@ -280,9 +309,6 @@ fn outage(error: &UpstreamError) -> IssueError {
 
 /// More than any answer of the token endpoint has.
 const ANSWER_LIMIT: usize = 64 * 1024;
-
-/// Connecting, asking and reading the answer.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,9 @@ pub use totp::{Totp, TotpFault};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::exchange::{FirstStep, begin, exchange, exchange_until};
+use super::exchange::{FirstStep, Manner, begin, exchange, exchange_until};
 use super::grant::{Access, Grant, IssueError, Issued, Outage, is_token};
 use crate::secret::{Secret, SecretSource};
 use crate::upstream::Console;
@@ -95,7 +94,7 @@ impl Login {
     }
 }
 
-/// Logs in, in as many steps as it takes. `client_version` is sent as `X-Client-Version` with each.
+/// Logs in, in as many steps as it takes.
 ///
 /// A code of a second factor that was sent already is not sent again: then this waits for the next
 /// one, half a minute at most.
@@ -105,12 +104,12 @@ impl Login {
 pub async fn log_in(
     console: &Console,
     login: &Login,
-    client_version: Option<&HeaderValue>,
+    manner: Manner<'_>,
     codes: &Codes,
 ) -> Result<Issued, IssueError> {
     let attempt = Attempt {
         console,
-        client_version,
+        manner,
         access: login.access,
     };
     match &login.credentials {
@@ -146,7 +145,7 @@ pub async fn log_in(
 /// One login.
 struct Attempt<'a> {
     console: &'a Console,
-    client_version: Option<&'a HeaderValue>,
+    manner: Manner<'a>,
     access: Access,
 }
 
@@ -180,7 +179,7 @@ impl Attempt<'_> {
             password,
             access,
         };
-        let (error, step, date) = match begin(self.console, &grant, self.client_version).await? {
+        let (error, step, date) = match begin(self.console, &grant, self.manner).await? {
             FirstStep::Issued(issued) => return Ok(issued),
             FirstStep::Challenge { error, step, date } => (error, step, date),
         };
@@ -193,7 +192,7 @@ impl Attempt<'_> {
             code: &code,
             access,
         };
-        exchange(self.console, &grant, self.client_version).await
+        exchange(self.console, &grant, self.manner).await
     }
 
     async fn by_key(
@@ -210,7 +209,7 @@ impl Attempt<'_> {
             key: &public,
             access,
         };
-        let (error, step) = match begin(self.console, &grant, self.client_version).await? {
+        let (error, step) = match begin(self.console, &grant, self.manner).await? {
             FirstStep::Issued(issued) => return Ok(issued),
             FirstStep::Challenge { error, step, .. } => (error, step),
         };
@@ -224,7 +223,7 @@ impl Attempt<'_> {
             ))?;
         let code = &code;
         let grant = Grant::AuthorizationCode { code, access };
-        exchange_until(self.console, &grant, self.client_version, deadline).await
+        exchange_until(self.console, &grant, self.manner, deadline).await
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use vspc_simulator::{Settings, Simulator, Switches, seed};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use vspc_gateway::token::Which;
+use vspc_simulator::{Action, Fault, Settings, Simulator, Switches, seed};
 
 use crate::harness::{ADMIN, World, configuration, ok, unsigned, until_true, write_secret};
 use crate::own_logins::api_key;
@@ -59,7 +62,7 @@ async fn a_tenant_with_an_account_of_its_own_acts_as_itself() {
     assert_eq!(world.grants("as"), (0, 0), "nobody is impersonated");
     let record = world.outcome(&answer).await;
     assert_eq!(record["tenant"], "initech");
-    assert!(record.get("target").is_none_or(serde_json::Value::is_null));
+    assert!(record.get("target").is_none_or(Value::is_null));
     let login = world
         .record(|it| it["kind"] == "token" && it["operation"] == "login")
         .await;
@@ -113,6 +116,49 @@ async fn tokens_of_accounts_are_renewed_before_anybody_waits_and_kept_over_a_res
     assert!(ok(&world.get(ADMIN, "initech", ME).await));
     assert_eq!(world.grants("password"), (1, 0));
     assert_eq!(unauthorized(&world), 0);
+}
+
+#[tokio::test]
+async fn readyz_tells_of_accounts_and_of_what_is_refused_while_a_session_lasts() {
+    let world = start(unsigned()).await;
+    assert!(ok(&world.get(ADMIN, "initech", ME).await));
+    assert!(ok(&world.get(ADMIN, "acme", ME).await));
+    let main = async || world.readyz().await.json()["consoles"]["main"].clone();
+    let told = main().await;
+    let usable = json!({"tenant": "initech", "session": "usable"});
+    assert_eq!(told["accounts"], json!([usable]));
+    assert_eq!(told.get("renewal"), None, "{told}");
+    for grant in ["password", "refresh_token"] {
+        let body = json!({"error": "invalid_grant", "error_description": "locked out"});
+        let refuse = Action::Answer {
+            status: 400,
+            body: Some(body.to_string()),
+            content_type: None,
+            headers: Vec::new(),
+        };
+        let refuse = Fault::new(refuse).under("/api/v3/token").grant(grant);
+        world.simulator.fault(refuse.times(0));
+    }
+    let gateway = world.gateway();
+    let console = gateway.consoles.keys().next().unwrap().clone();
+    let renewal = gateway.broker.to_renew(&Which::Session(console));
+    renewal
+        .renew(Instant::now() + Duration::from_secs(20))
+        .await;
+    assert_ne!(world.get(ADMIN, "watched", ME).await.status, 200);
+    let told = main().await;
+    assert_eq!(told["session"], "usable", "{told}");
+    let said = |value: &Value| value["error"].as_str().unwrap().contains("locked out");
+    assert!(said(&told["renewal"]), "{told}");
+    assert!(told["renewal"]["retry_in_seconds"].as_i64().unwrap() > 0);
+    let failed = &told["accounts"][0];
+    assert_eq!(
+        (&failed["tenant"], &failed["session"]),
+        (&json!("watched"), &json!("failed"))
+    );
+    assert!(said(failed), "{told}");
+    assert_eq!(told["accounts"][1], usable);
+    assert!(ok(&world.get(ADMIN, "acme", ME).await));
 }
 
 #[tokio::test]

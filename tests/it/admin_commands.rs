@@ -228,13 +228,15 @@ async fn a_frozen_tenant_is_stopped_at_once_and_until_it_is_thawed() {
     assert_eq!(world.requests(), before, "the console was asked");
     assert_eq!(world.call(ADMIN, "globex").await.status, 200);
     // Whoever may not act for the tenant does not learn that it is frozen.
-    assert!(world.run(&["freeze", "--tenant", "globex"]).await.code == Some(0));
+    let unsaid = ["freeze", "--tenant", "globex", "--reason", "\u{3164}"];
+    assert!(world.run(&unsaid).await.code == Some(0));
     assert_eq!(world.call(BILLING, "globex").await.code(), "tenant_denied");
 
     let record = world.uses("freeze", 2).await[0].clone();
     assert_says_who(&record);
     assert_eq!(record["tenant"], "acme");
     assert_eq!(record["reason"], "ticket 7");
+    assert_eq!(world.uses("freeze", 2).await[1].get("reason"), None);
     stop(gateway).await;
 
     let gateway = world.home.start().await;

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use vspc_gateway::client::{Certificate, Peer, SubjectName};
 use vspc_gateway::clock::{Clock, Timestamp};
 use vspc_gateway::gateway::Gateway;
+use vspc_gateway::quota;
 use vspc_gateway::secret::KeyDigest;
 use vspc_gateway::upstream::Fingerprint256;
 use vspc_simulator::Simulator;
@@ -187,6 +190,34 @@ async fn an_expired_key_is_answered_as_an_unknown_one_and_recorded_as_what_it_is
     assert!(metrics.contains(line), "{metrics}");
 }
 
+/// Whoever guesses and is made to wait does not learn that a key was somebody's.
+#[tokio::test]
+async fn after_too_many_guesses_a_key_that_has_ended_is_told_like_an_unknown_one() {
+    let old = table(ZABBIX, "2026-Q3", "2020-01-01T00:00:00Z");
+    let guesses = quota::Rate::new(NonZeroU32::MIN, Duration::from_secs(3600)).unwrap();
+    let guesses = guesses.with_burst(NonZeroU32::new(2).unwrap());
+    let world = world(&format!("api_keys = [{old}]"), |gateway| {
+        gateway.quotas.guesses = Some(Arc::new(quota::Guesses::new(guesses)));
+    })
+    .await;
+    let wrong = "x".repeat(40);
+    for key in [ZABBIX, &wrong] {
+        let answer = world.get(key, "acme", ME).await;
+        refused(&world, &answer, 401, "bad_credentials").await;
+    }
+    let unknown = world.get(&wrong, "acme", ME).await;
+    refused(&world, &unknown, 429, "rate_limited").await;
+    let ended = world.get(ZABBIX, "acme", ME).await;
+    let record = refused(&world, &ended, 429, "rate_limited").await;
+    let told = |answer: &Answer| answer.text_at("/errors/0/message");
+    assert_eq!(told(&ended), told(&unknown));
+    assert_eq!(record["client"], "zabbix");
+    let detail = record["detail"].as_str().unwrap();
+    assert!(detail.ends_with(": key 2026-Q3 expired"), "{detail}");
+    let log_in = world.log_in("acme\\zabbix", ZABBIX).await;
+    assert_eq!((log_in.status, log_in.code()), (429, "rate_limited"));
+}
+
 #[tokio::test]
 async fn tokens_end_with_the_key_that_they_were_issued_for() {
     let time = Arc::new(AtomicI64::new(Clock::System.now().0));
@@ -248,7 +279,13 @@ async fn a_certificate_is_a_credential_and_one_that_names_nobody_is_none() {
         ("password", BILLING),
     ];
     let answer = token(&world, own, &form).await;
-    refused(&world, &answer, 400, "conflicting_credentials").await;
+    let record = refused(&world, &answer, 400, "conflicting_credentials").await;
+    let detail = format!(
+        "these do not name one client: the log-in: {} of billing; certificate:abababab of zabbix",
+        record["credential"].as_str().unwrap()
+    );
+    assert_eq!(record["detail"], detail);
+    assert!(!detail.contains(BILLING));
     assert_eq!(world.reached().len(), reached);
     // The stranger is in no valid key's way.
     let stranger = showing(0xcd, "stranger.example");

@@ -18,6 +18,7 @@ use vspc_gateway::token::Which;
 use vspc_gateway::upstream::{Console, ConsoleId, HttpVersions, Settings as Upstream, Tls};
 use vspc_gateway::vspc::grant::Access;
 use vspc_gateway::vspc::login::{Codes, Credentials, KeyForm, Login, Padding, log_in};
+use vspc_gateway::vspc::{Expected, Manner};
 use vspc_simulator::{
     ChallengePadding, PublicKeyForm, SeenRequest, Settings, Simulator, Switches, public_key_xml,
     seed,
@@ -137,6 +138,13 @@ async fn assert_fails(world: &World, code: &str, grants: &[&str], recorded: &str
     assert_eq!(asked(&world.simulator), grants);
     assert_eq!(told(world, 1).await, lines(&[("login", recorded)]));
     assert_eq!(world.grants("as"), (0, 0));
+}
+
+fn manner(client_version: Option<&HeaderValue>) -> Manner<'_> {
+    Manner {
+        client_version,
+        expected: Expected::default(),
+    }
 }
 
 #[tokio::test]
@@ -382,7 +390,7 @@ async fn every_login_can_be_one_that_only_reads() {
             credentials,
             access: Access::ReadOnly,
         };
-        let issued = log_in(&console(&simulator), &login, Some(&version), &codes).await;
+        let issued = log_in(&console(&simulator), &login, manner(Some(&version)), &codes).await;
         let bearer = format!("Bearer {}", issued.unwrap().access.expose());
         let seen = token_requests(&simulator);
         assert_eq!(seen.len(), steps);
@@ -412,7 +420,7 @@ async fn a_codes_step_is_that_of_a_console_whose_clock_differs() {
     let slow = Clock::System.now().0 - 120_000_000;
     let slow = Clock::Manual(std::sync::Arc::new(slow.into()));
     let codes = Codes::new(State::in_memory().unwrap().into(), slow);
-    let issued = log_in(&console(&simulator), &login, None, &codes).await;
+    let issued = log_in(&console(&simulator), &login, manner(None), &codes).await;
     assert!(issued.is_ok(), "{issued:?}");
     assert_eq!(asked(&simulator), ["password", "mfa"]);
     let count = simulator.state().grant("mfa");

@@ -297,6 +297,10 @@ async fn a_reason_that_is_required_must_be_there_and_is_recorded() {
             "does not have the form that is asked for",
         ),
         (&[(REASON, "")], "is empty, or not one line of UTF-8 text"),
+        (
+            &[(REASON, "\u{3164}\u{2800}")],
+            "is empty, or not one line of UTF-8 text",
+        ),
         (&[(REASON, "INC1234"), (REASON, "INC1234")], "comes twice"),
         (
             &[(REASON, &long)],

@@ -34,6 +34,35 @@ use crate::harness::{
 
 const AS_ACME: [(&str, &str); 2] = [("x-api-key", BILLING), ("x-tenant", "acme")];
 
+/// A SIGHUP that comes while the file is read first ends nothing.
+#[tokio::test]
+async fn a_hang_up_before_the_start_is_done_does_not_end_the_process() {
+    let simulator = simulator().await;
+    let home = Home::new(&simulator.url());
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    std::fs::remove_file(home.config()).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(home.config())
+        .status();
+    assert!(made.unwrap().success());
+    let mut gateway = home.run(&[]);
+    // Opened when the process reads it.
+    let path = home.config();
+    let opening = tokio::task::spawn_blocking(move || std::fs::File::create(path));
+    let opened = tokio::time::timeout(Duration::from_secs(60), opening).await;
+    let mut pipe = opened.expect("the file is not read").unwrap().unwrap();
+    gateway.signal("HUP");
+    // From then on it is a file like any other.
+    std::fs::remove_file(home.config()).unwrap();
+    std::fs::write(home.config(), &text).unwrap();
+    pipe.write_all(text.as_bytes()).unwrap();
+    drop(pipe);
+    home.ready(&mut gateway).await;
+    gateway.assert_running();
+    gateway.signal("TERM");
+    assert!(gateway.exit().await.success());
+}
+
 /// A console on an address of its own choice.
 async fn simulator() -> Simulator {
     Simulator::start(unsigned()).await.unwrap()

@@ -287,6 +287,33 @@ async fn a_proxy_header_comes_before_everything_and_tells_the_source() {
     assert_eq!(world.reached().len(), 16);
 }
 
+/// A balancer's own connection, such as a health check, passes nobody's requests on.
+#[tokio::test]
+async fn what_a_proxy_sends_for_itself_has_no_other_source() {
+    let world = world(PROXIED).await;
+    let headers = [
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(), "127.0.0.1"),
+        // One that speaks for another trusted proxy, which speaks for somebody.
+        (line("127.0.0.1"), "203.0.113.9"),
+    ];
+    for (index, (header, source)) in headers.iter().enumerate() {
+        let path = format!("/api/v3/users/me?offset={index}");
+        let request = request(&path, &format!("X-Forwarded-For: 203.0.113.9\r\n{CLOSE}"));
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream
+            .write_all(&[header.as_slice(), &request].concat())
+            .await
+            .unwrap();
+        let answer = all(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let is_it = |record: &serde_json::Value| {
+            record["kind"] == "request" && record["query"] == format!("offset={index}")
+        };
+        assert_eq!(world.record(is_it).await["source"], *source, "{index}");
+    }
+}
+
 #[tokio::test]
 async fn http2_follows_a_proxy_header_too() {
     let world = world(PROXIED).await;

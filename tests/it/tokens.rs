@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use vspc_simulator::{Action, Fault, Switches};
+use vspc_simulator::{Action, Fault, Simulator, Switches};
 
 use crate::harness::{
-    ACME, ADMIN, Answer, BILLING, World, ZABBIX, ok, unsigned, until_true, write_secret,
+    ACME, ADMIN, Answer, BILLING, World, ZABBIX, configuration, ok, unsigned, unsigned_settings,
+    until_true, write_secret,
 };
 
 const ME: &str = "/api/v3/users/me";
@@ -138,6 +139,34 @@ async fn a_body_too_large_to_be_held_gets_an_honest_answer_and_a_renewed_token()
         .call("POST", "/api/v3/_test/sink", &headers, body)
         .await));
     assert_eq!(world.grants("as"), (2, 0));
+}
+
+/// A console that does not say how long its tokens live, and one that takes its time to give them.
+#[tokio::test]
+async fn what_is_assumed_of_token_answers_is_set() {
+    let simulator = Simulator::start(unsigned_settings()).await.unwrap();
+    let unsaid = json!({"access_token": "x".repeat(40), "refresh_token": "y".repeat(40)});
+    let body = unsaid.to_string();
+    let of_login = |action| Fault::new(action).under("/api/v3/token").grant("password");
+    let mut late = of_login(Action::TokenBody { body: body.clone() });
+    late.delay_ms = 8000;
+    simulator.fault(late);
+    simulator.fault(of_login(Action::TokenBody { body }).times(0));
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(folder.path(), &simulator.url(), "", "127.0.0.1:0");
+    let tokens =
+        "[tokens]\nanswer_timeout = \"1s\"\nassumed_life = \"7m\"\noutage_pause = \"1ms\"\n";
+    let text = text.replace("[mapping]", &format!("{tokens}[mapping]"));
+    let world = World::start_in(simulator, folder, &text, |_| {}).await;
+    let login = |code: &'static str| {
+        move |record: &Value| record["operation"] == "login" && record["code"] == code
+    };
+    world.get(ZABBIX, "acme", ME).await;
+    let late = world.record(login("unavailable")).await;
+    let took = late["duration_us"].as_u64().unwrap();
+    assert!((1_000_000..6_000_000).contains(&took), "{late}");
+    world.get(ZABBIX, "acme", ME).await;
+    assert_eq!(world.record(login("ok")).await["detail"], "good for 420 s");
 }
 
 #[tokio::test]

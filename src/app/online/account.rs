@@ -12,9 +12,10 @@ use crate::upstream::{Console, Settings};
 use crate::vspc::directory::{Asker, DirectoryError, Me};
 use crate::vspc::grant::{Challenge, IssueError, Outage};
 use crate::vspc::login::{Codes, log_in};
+use crate::vspc::{Expected, Manner};
 
 /// Logs in once, and asks whose token that gave.
-pub(super) async fn check(configured: &config::Console) -> Vec<Finding> {
+pub(super) async fn check(configured: &config::Console, expected: Expected) -> Vec<Finding> {
     let failed = |why: String| vec![Finding::failed("log-in", why)];
     let settings = Settings {
         checks: None,
@@ -31,7 +32,11 @@ pub(super) async fn check(configured: &config::Console) -> Vec<Finding> {
     };
     let codes = Codes::new(state, Clock::System);
     let version = configured.client_version.as_ref();
-    let issued = match log_in(&console, &configured.login, version, &codes).await {
+    let manner = Manner {
+        client_version: version,
+        expected,
+    };
+    let issued = match log_in(&console, &configured.login, manner, &codes).await {
         Ok(issued) => issued,
         Err(error) => return vec![refused(&error)],
     };

@@ -11,7 +11,7 @@ use super::conditions::Whose;
 use super::login::login;
 use super::{addresses, console_tls, rules, shares};
 use crate::config::reader::{Item, Section};
-use crate::config::value::Time;
+use crate::config::value::{Time, at_least};
 use crate::config::{Console, Passthrough};
 use crate::policy::{PathPattern, Rule, Rules};
 use crate::roster::{self, RestAccess};
@@ -247,13 +247,15 @@ fn timeouts(section: &mut Section<'_>) -> Option<[Duration; 3]> {
             .optional("connect_timeout")
             .map_or(Some(Time(Duration::from_secs(5))), |item| {
                 item.read_with(|time: Time| match time.0 {
+                    connect if connect < ANSWERED.0 => Err("must be at least 100ms"),
                     connect if connect <= LONGEST_CONNECT => Ok(time),
                     _ => Err("must be at most 5m"),
                 })
             });
-    let first_byte = section.or("first_byte_timeout", Time(Duration::from_secs(60)));
-    let idle = section.or("idle_timeout", Time(Duration::from_secs(90)));
-    Some([connect?.0, first_byte?.0, idle?.0])
+    let (first_byte, idle) = (Duration::from_secs(60), Duration::from_secs(90));
+    let first_byte = at_least(section, "first_byte_timeout", first_byte, ANSWERED);
+    let idle = at_least(section, "idle_timeout", idle, ANSWERED);
+    Some([connect?.0, first_byte?, idle?])
 }
 
 fn version(item: &Item<'_>) -> Option<http::HeaderValue> {
@@ -312,3 +314,7 @@ pub(in crate::config) fn name(text: String) -> Result<String, &'static str> {
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_CONNECT: Duration = Duration::from_secs(5 * 60);
+const ANSWERED: (Duration, &str) = (
+    Duration::from_millis(100),
+    "every other request would be given up while the console works on it",
+);

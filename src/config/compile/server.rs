@@ -8,7 +8,7 @@ use super::listeners::listeners;
 use super::{connections, quotas};
 use crate::client::Lifetimes;
 use crate::config::reader::{Item, Section};
-use crate::config::value::{Size, Time, path, secret};
+use crate::config::value::{Size, Time, at_least, path, secret};
 use crate::config::{AdminAddress, AdminListener, Console, Log, LogFormat, Server};
 use crate::request::Limits;
 use crate::secret::SecretSource;
@@ -29,7 +29,8 @@ pub(super) fn server(
     });
     let workers = section.or("workers", default_workers());
     let replay_limit = section.or("replay_limit", Size(64 * 1024));
-    let token_wait = section.or("token_wait", Time(Duration::from_secs(10)));
+    let token_wait = Duration::from_secs(10);
+    let token_wait = at_least(&mut section, "token_wait", token_wait, TOKEN);
     let lifetimes = lifetimes(&mut section);
     let vspc_errors = section.or("vspc_errors", false);
     let connections = connections::connections(&mut section, consoles);
@@ -60,7 +61,7 @@ pub(super) fn server(
         forwarded: forwarded?,
         guesses,
         replay_limit: usize::try_from(replay_limit?.0).ok()?,
-        token_wait: token_wait?.0,
+        token_wait: token_wait?,
         lifetimes: lifetimes?,
         vspc_errors: vspc_errors?,
         public_url: public_url?,
@@ -312,6 +313,12 @@ fn origin(text: &str) -> Result<String, &'static str> {
 fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
+
+/// How long a request waits for a token at least.
+const TOKEN: (Duration, &str) = (
+    Duration::from_millis(100),
+    "no token is obtained sooner, so each request that needs one would be refused",
+);
 
 /// The longest target, where no other is written.
 const TARGET: u64 = 16 * 1024;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::reader::Section;
-use crate::config::value::Time;
+use crate::config::value::{Time, at_least};
 use crate::token::{RefreshPolicy, RefreshSettings};
 
 /// `wait` is the most time a request waits for a token.
@@ -39,6 +39,7 @@ fn lives(section: &mut Section<'_>, settings: &mut RefreshSettings) -> Option<()
     let keep_alive = section.or("keep_alive_percent", s.keep_alive_percent);
     let refresh = section.or("refresh_lifetime", Time(s.chain_lifetime));
     let most = section.or("most_lifetime", Time(s.most_lifetime));
+    let assumed = at_least(section, "assumed_life", s.expected.life, ASSUMED);
     s.renew_percent = renew?;
     s.jitter_percent = jitter?;
     s.pacing_percent = early?;
@@ -47,19 +48,23 @@ fn lives(section: &mut Section<'_>, settings: &mut RefreshSettings) -> Option<()
     s.keep_alive_percent = keep_alive?;
     s.chain_lifetime = refresh?.0;
     s.most_lifetime = most?.0;
+    s.expected.life = assumed?;
     Some(())
 }
 
 fn pauses(section: &mut Section<'_>, settings: &mut RefreshSettings) -> Option<()> {
     let s = settings;
-    let call = section.or("call_timeout", Time(s.call_limit));
+    let call = at_least(section, "call_timeout", s.call_limit, ANSWERED);
+    let answer = s.expected.within.min(call.unwrap_or(s.call_limit));
+    let answer = at_least(section, "answer_timeout", answer, ANSWERED);
     let refused = section.or("refused_pause", Time(s.refused_first));
     let refused_most = section.or("refused_pause_most", Time(s.refused_most));
     let outage = section.or("outage_pause", Time(s.unavailable_first));
     let outage_most = section.or("outage_pause_most", Time(s.unavailable_most));
     let forced = section.or("forced_gap", s.forced_gap);
     let pause = section.or("breaker_pause", Time(s.breaker_pause));
-    s.call_limit = call?.0;
+    s.call_limit = call?;
+    s.expected.within = answer?;
     s.refused_first = refused?.0;
     s.refused_most = refused_most?.0;
     s.unavailable_first = outage?.0;
@@ -83,3 +88,15 @@ fn counts(section: &mut Section<'_>, settings: &mut RefreshSettings) -> Option<(
     s.spare_tokens = spare?;
     Some(())
 }
+
+/// No answer is there sooner.
+const ANSWERED: (Duration, &str) = (
+    Duration::from_secs(1),
+    "what a console does whose answer is not awaited is lost, and the refresh token with it",
+);
+
+/// A token whose life is thought shorter is renewed all the time.
+const ASSUMED: (Duration, &str) = (
+    Duration::from_secs(10),
+    "each token would be replaced as soon as it is there",
+);

@@ -235,7 +235,7 @@ fn what_the_reader_takes_the_schema_takes() {
         ),
         (
             "[mapping]",
-            "[tokens]\nmargin = \"10s\"\ncalls = 8\n[mapping]",
+            "[tokens]\nmargin = \"10s\"\ncalls = 8\nassumed_life = \"1m\"\nanswer_timeout = \"3s\"\n[mapping]",
         ),
         (
             "[mapping]",

@@ -42,10 +42,10 @@ impl Case<'_> {
             }
             Unmet::Path => format!("add the path to {rule}"),
             Unmet::Reading => format!("take read_only out of {rule}"),
-            Unmet::Road(road) => format!(
-                "name the road in {rule}: add {:?} to its paths",
-                self.spelled(road)
-            ),
+            Unmet::Road(road) => match self.spelled(road) {
+                Some(path) => format!("name the road in {rule}: add {path:?} to its paths"),
+                None => NONE.to_owned(),
+            },
             Unmet::Targets => format!("add the user to the targets of {rule}"),
             Unmet::Tenants => match self.tenant {
                 Some(tenant) => format!("add {:?} to the tenants of {rule}", tenant.name),
@@ -82,41 +82,57 @@ impl Case<'_> {
     fn new_rule(&self, road: Option<&'static Road>) -> String {
         let client = self.client.map_or("", |client| &client.name);
         let method = &self.question.method;
-        let path = road.map_or_else(|| self.general(), |road| self.spelled(road));
+        let Some(path) = road.map_or_else(|| self.general(), |road| self.spelled(road)) else {
+            return NONE.to_owned();
+        };
         format!(
             "add {{ methods = [\"{method}\"], paths = [\"{path}\"] }} to clients.{client}.allow"
         )
     }
 
-    /// The path as a rule would have it: with a wildcard for each id.
-    fn general(&self) -> String {
+    /// The path as a rule would have it: with a wildcard for each id, but where a closed road is to
+    /// be spelled out. None where no rule can.
+    fn general(&self) -> Option<String> {
+        let segments = self.segments();
+        let spelled = self.to_be_spelled(&segments)?;
         let mut pattern = String::new();
-        for segment in self.segments() {
+        for (place, segment) in segments.iter().enumerate() {
             pattern.push('/');
-            let is_id = uuid::Uuid::try_parse(&segment).is_ok()
+            let is_id = uuid::Uuid::try_parse(segment).is_ok()
                 || segment.bytes().all(|byte| byte.is_ascii_digit());
-            pattern.push_str(if is_id { "*" } else { &segment });
+            pattern.push_str(if is_id && place >= spelled {
+                "*"
+            } else {
+                segment
+            });
         }
-        pattern
+        Some(pattern)
     }
 
-    /// A pattern that names a closed road.
-    fn spelled(&self, road: &'static Road) -> String {
+    /// How many segments of a path a rule must spell out; none where the path has fewer, so that no
+    /// rule opens it.
+    fn to_be_spelled(&self, segments: &[String]) -> Option<usize> {
+        let count = match segments {
+            [api, v3, ..] if api == "api" && v3 == "v3" => 0,
+            [api, ..] if api == "api" => 2,
+            _ => 1,
+        };
+        (segments.len() >= count).then_some(count)
+    }
+
+    /// A pattern that names a closed road; none where no rule can.
+    fn spelled(&self, road: &'static Road) -> Option<String> {
         match road.road {
             "a path outside /api/v3" => {
                 let segments = self.segments();
-                let count = if segments.first().is_some_and(|it| it == "api") {
-                    2
-                } else {
-                    1
-                };
+                let count = self.to_be_spelled(&segments)?;
                 let first: Vec<_> = segments.into_iter().take(count).collect();
-                format!("/{}/**", first.join("/"))
+                Some(format!("/{}/**", first.join("/")))
             }
-            written => match written.split_once(' ') {
+            written => Some(match written.split_once(' ') {
                 Some((_, path)) => path.to_owned(),
                 None => written.to_owned(),
-            },
+            }),
         }
     }
 
@@ -128,3 +144,6 @@ impl Case<'_> {
         segments.map(str::to_owned).collect()
     }
 }
+
+/// What is said of a path that is too short to be spelled out.
+const NONE: &str = "no rule can open it: it has no segment by which a rule could name it";

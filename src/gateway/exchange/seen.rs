@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Exchange;
 use crate::audit::Target;
-use crate::client::{Caller, Client, LoginId, Peer};
+use crate::client::{Caller, Client, LoginId, Peer, Unfit};
 use crate::policy::{Acting, Bearer, Permit};
 use crate::roster::Roster;
 use crate::tenant::{Named, Resolved};
@@ -51,6 +51,14 @@ impl Exchange {
         let record = entry.record();
         record.client = Some(Arc::clone(&client.name));
         record.credential = Some(Arc::clone(credential));
+    }
+
+    /// A credential that is known, and does not suffice.
+    pub(in crate::gateway) fn saw_unfit(&mut self, unfit: &Unfit) {
+        let Some(entry) = &mut self.entry else { return };
+        let record = entry.record();
+        record.client.clone_from(&unfit.client);
+        record.credential = Some(Arc::clone(&unfit.credential));
     }
 
     /// A client's name that came without a key of it.

@@ -16,7 +16,7 @@ use crate::request::KEY_START;
 use crate::token::{Given, Known, Logins, Place, TokenError, Turn};
 use crate::upstream::{Console, UpstreamError};
 use crate::vspc::grant::{Access, Issued};
-use crate::vspc::{FormFault, Relayed, Verdict, relay};
+use crate::vspc::{FormFault, Manner, Relayed, Verdict, relay};
 
 /// The console whose own users may log in through the gateway.
 #[derive(Debug)]
@@ -236,11 +236,16 @@ impl Gateway {
         let started = Instant::now();
         let (console, logins) = (Arc::clone(console), Arc::clone(logins));
         let version = passthrough.client_version.clone();
+        let expected = self.broker.expected();
         let form = log_in.form.written();
         // Goes on when the caller goes away: what the console says is remembered all the same, or
         // an impatient tool would lock its user out. The turns are over when the call is.
         let asked = tokio::spawn(async move {
-            let answer = Arc::new(relay(&console, form, version.as_ref()).await?);
+            let manner = Manner {
+                client_version: version.as_ref(),
+                expected,
+            };
+            let answer = Arc::new(relay(&console, form, manner).await?);
             drop(visit);
             match (answer.read(), &place) {
                 (Verdict::Throttled(so_long), _) => logins.pause(Arc::clone(&answer), so_long),

@@ -22,7 +22,8 @@ pub struct Issued {
 
 /// Reads an answer of the token endpoint.
 ///
-/// `retry_after` is the value of the `Retry-After` header; the seconds in the body go before it.
+/// `retry_after` is the value of the `Retry-After` header; the seconds in the body go before it. A
+/// token lives for `assumed_life` where the answer does not say how long.
 ///
 /// # Errors
 /// Says why no token was issued; see [`IssueError`]. No error carries anything of a token.
@@ -31,9 +32,10 @@ pub fn parse_answer(
     content_type: Option<&str>,
     retry_after: Option<&str>,
     body: &[u8],
+    assumed_life: Duration,
 ) -> Result<Issued, IssueError> {
     match status {
-        200 => issued(content_type, body),
+        200 => issued(content_type, body, assumed_life),
         // A 400 whose body cannot be read still cools off as a refusal: trying a password again
         // too soon can lock the account.
         400 | 401 | 403 => Err(refused(body)),
@@ -43,7 +45,11 @@ pub fn parse_answer(
     }
 }
 
-fn issued(content_type: Option<&str>, body: &[u8]) -> Result<Issued, IssueError> {
+fn issued(
+    content_type: Option<&str>,
+    body: &[u8],
+    assumed_life: Duration,
+) -> Result<Issued, IssueError> {
     if !content_type.is_none_or(is_json) {
         return Err(IssueError::Malformed("not JSON by its content type"));
     }
@@ -74,7 +80,7 @@ fn issued(content_type: Option<&str>, body: &[u8]) -> Result<Issued, IssueError>
         Some(_) => return Err(IssueError::Malformed("a refresh token that is not text")),
     };
     let lifetime = match answer.expires_in {
-        None => DEFAULT_LIFETIME,
+        None => assumed_life.min(MAX_LIFETIME),
         Some(value) => lifetime(&value).ok_or(IssueError::Malformed("no usable lifetime"))?,
     };
     Ok(Issued {
@@ -299,7 +305,6 @@ fn is_invisible(sign: char) -> bool {
         )
 }
 
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 const DEFAULT_RETRY: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 64 * 1024;
 const MAX_CODE: usize = 64;

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Where an answer does not say.
+const LIFE: Duration = Duration::from_secs(300);
 const JSON: Option<&str> = Some("application/json; charset=utf-8");
 const TARGET: Subject = Subject(Uuid::from_u128(0xb3ff_c78b_7982_44f3_ae66_1384_415f_2bea));
 
@@ -20,7 +22,7 @@ fn parse_back(form: &Secret) -> Vec<(String, String)> {
 }
 
 fn read(body: &str) -> Result<Issued, IssueError> {
-    parse_answer(200, JSON, None, body.as_bytes())
+    parse_answer(200, JSON, None, body.as_bytes(), LIFE)
 }
 
 fn malformed(body: &str) -> bool {
@@ -150,7 +152,7 @@ proptest! {
     fn no_answer_makes_the_reader_panic_or_leak(status in 100_u16..600, body in ".{0,200}") {
         let canary = "canary-".repeat(8);
         let body = format!(r#"{{"access_token":1,"error":"{canary}","error_description":"{canary} {body}"}}"#);
-        if let Err(error) = parse_answer(status, JSON, None, body.as_bytes()) {
+        if let Err(error) = parse_answer(status, JSON, None, body.as_bytes(), LIFE) {
             let shown = format!("{error} {error:?}");
             prop_assert!(!shown.contains("canary"));
         }
@@ -256,7 +258,7 @@ fn answers_that_are_not_strict_json_objects_are_malformed() {
 #[test]
 fn another_content_type_or_status_is_malformed() {
     let body = br#"{"access_token":"a"}"#;
-    let with = |status, kind| parse_answer(status, kind, None, body);
+    let with = |status, kind| parse_answer(status, kind, None, body, LIFE);
     assert!(with(200, None).is_ok());
     assert!(with(200, Some("APPLICATION/JSON")).is_ok());
     for kind in ["text/html", "application/jsonp", ""] {
@@ -286,7 +288,8 @@ fn a_challenge_is_not_a_token() {
 
 #[test]
 fn a_refusal_keeps_the_code_and_cleans_the_words() {
-    let refusal = |status, body: &str| match parse_answer(status, JSON, None, body.as_bytes()) {
+    let refusal = |status, body: &str| match parse_answer(status, JSON, None, body.as_bytes(), LIFE)
+    {
         Err(IssueError::Refused { error, description }) => {
             (error.to_string(), description.to_string())
         }
@@ -322,7 +325,7 @@ fn a_refusal_keeps_the_code_and_cleans_the_words() {
 
 #[test]
 fn throttling_obeys_the_body_then_the_header_then_a_default() {
-    let wait = |header, body: &str| match parse_answer(429, JSON, header, body.as_bytes()) {
+    let wait = |header, body: &str| match parse_answer(429, JSON, header, body.as_bytes(), LIFE) {
         Err(IssueError::Throttled { retry_after }) => retry_after.as_secs(),
         other => panic!("{other:?}"),
     };
@@ -340,7 +343,7 @@ fn throttling_obeys_the_body_then_the_header_then_a_default() {
 #[test]
 fn server_errors_are_outages() {
     for status in [408, 500, 502, 503, 520, 599] {
-        let error = parse_answer(status, None, None, b"").unwrap_err();
+        let error = parse_answer(status, None, None, b"", LIFE).unwrap_err();
         assert_eq!(error, IssueError::Unavailable(Outage::Status(status)));
     }
 }

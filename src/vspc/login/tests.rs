@@ -9,6 +9,15 @@ use super::*;
 use crate::clock::Clock;
 use crate::state::State;
 use crate::upstream::{ConsoleId, HttpVersions, Settings, Tls};
+use crate::vspc::Expected;
+
+const MANNER: Manner<'static> = Manner {
+    client_version: None,
+    expected: Expected {
+        life: Duration::from_secs(300),
+        within: Duration::from_secs(10),
+    },
+};
 
 fn file(folder: &Path, name: &str, text: &str) -> SecretSource {
     let path = folder.join(name);
@@ -104,17 +113,19 @@ async fn an_api_key_is_its_own_token_and_nobody_is_asked() {
     let (listener, console) = silent().await;
     let codes = Codes::new(Arc::new(State::in_memory().unwrap()), Clock::System);
     let by = |text| login(Credentials::ApiKey(file(folder.path(), "key", text)));
-    let issued = log_in(&console, &by("k-1\n"), None, &codes).await.unwrap();
+    let issued = log_in(&console, &by("k-1\n"), MANNER, &codes)
+        .await
+        .unwrap();
     assert_eq!(issued.access.expose(), "k-1");
     assert!(issued.refresh.is_none());
     assert_eq!(issued.lifetime, Duration::from_secs(24 * 60 * 60));
-    let unfit = log_in(&console, &by("k\r\nX: y"), None, &codes).await;
+    let unfit = log_in(&console, &by("k\r\nX: y"), MANNER, &codes).await;
     assert!(matches!(unfit, Err(IssueError::Malformed(_))), "{unfit:?}");
     std::fs::remove_file(folder.path().join("key")).unwrap();
     let gone = login(Credentials::ApiKey(SecretSource::File(
         folder.path().join("key"),
     )));
-    let gone = log_in(&console, &gone, None, &codes).await.unwrap_err();
+    let gone = log_in(&console, &gone, MANNER, &codes).await.unwrap_err();
     assert_eq!(gone, IssueError::Unavailable(Outage::Internal));
     let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept());
     assert!(accepted.await.is_err());
@@ -129,6 +140,6 @@ async fn the_second_half_of_a_login_is_given_up_when_its_challenge_is_over() {
         access: Access::Full,
     };
     let deadline = Instant::now() + Duration::from_millis(50);
-    let late = exchange_until(&console, &grant, None, deadline).await;
+    let late = exchange_until(&console, &grant, MANNER, deadline).await;
     assert_eq!(late.unwrap_err(), IssueError::Unavailable(Outage::TimedOut));
 }
