@@ -189,11 +189,12 @@ impl Auditor {
     /// The refusal is counted; it cannot be recorded: see [`Auditor::report_unrecorded`].
     pub async fn begin(&self) -> Result<Entry, Unavailable> {
         let started = Instant::now();
-        self.shared.take_place().await?;
+        let waited = self.shared.take_place().await?;
         Ok(Entry {
             shared: Arc::clone(&self.shared),
             durability: self.durability,
             started,
+            waited,
             record: Box::default(),
             slot: None,
             intended: false,
@@ -289,6 +290,7 @@ pub struct Entry {
     shared: Arc<Shared>,
     durability: Durability,
     started: Instant,
+    waited: Duration,
     record: Box<Record>,
     /// Where it is noted in the flight recorder, once it is.
     slot: Option<Slot>,
@@ -305,6 +307,11 @@ impl Entry {
     /// When it was opened.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// How long it waited for its place; nothing where there was one.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Notes in the flight recorder that the request, as it is known now, is about to be sent: if

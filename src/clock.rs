@@ -1,5 +1,6 @@
 //! Wall time for stamps; deadlines use tokio's clock so that tests can pause it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -13,16 +14,18 @@ impl Timestamp {
 
     /// Writes the stamp as RFC 3339 in UTC with microseconds, e.g. `2026-03-04T05:06:07.000089Z`.
     pub fn text(self) -> [u8; Self::TEXT_LEN] {
-        let micros = self.0.rem_euclid(1_000_000);
-        let at = time::OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000_000))
-            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        put(&mut text, 0, 4, i64::from(at.year()));
-        put(&mut text, 5, 2, i64::from(u8::from(at.month())));
-        put(&mut text, 8, 2, i64::from(at.day()));
-        put(&mut text, 11, 2, i64::from(at.hour()));
-        put(&mut text, 14, 2, i64::from(at.minute()));
-        put(&mut text, 17, 2, i64::from(at.second()));
+        thread_local! {
+            // Each record has a stamp: its date is written once a second.
+            static LAST: Cell<(i64, [u8; Timestamp::TEXT_LEN])> =
+                const { Cell::new((0, *b"1970-01-01T00:00:00.000000Z")) };
+        }
+        let second = self.0.div_euclid(1_000_000);
+        let micros = u32::try_from(self.0.rem_euclid(1_000_000)).unwrap_or(0);
+        let (of, mut text) = LAST.get();
+        if of != second {
+            text = whole(second);
+            LAST.set((second, text));
+        }
         put(&mut text, 20, 6, micros);
         text
     }
@@ -83,8 +86,24 @@ fn system_now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn put(text: &mut [u8], start: usize, width: usize, mut value: i64) {
-    for slot in text.iter_mut().skip(start).take(width).rev() {
+/// The stamp of a second.
+fn whole(second: i64) -> [u8; Timestamp::TEXT_LEN] {
+    let at = time::OffsetDateTime::from_unix_timestamp(second)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    put(&mut text, 0, 4, u32::try_from(at.year()).unwrap_or(0));
+    put(&mut text, 5, 2, u8::from(at.month()).into());
+    put(&mut text, 8, 2, at.day().into());
+    put(&mut text, 11, 2, at.hour().into());
+    put(&mut text, 14, 2, at.minute().into());
+    put(&mut text, 17, 2, at.second().into());
+    text
+}
+
+#[inline]
+fn put(text: &mut [u8; Timestamp::TEXT_LEN], start: usize, width: usize, mut value: u32) {
+    let digits = text.get_mut(start..start + width).unwrap_or_default();
+    for slot in digits.iter_mut().rev() {
         *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
         value /= 10;
     }
@@ -101,6 +120,20 @@ mod tests {
         assert_eq!(text(1_772_600_767_000_089), "2026-03-04T05:06:07.000089Z");
         assert_eq!(text(-1), "1969-12-31T23:59:59.999999Z");
         assert_eq!(text(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn a_stamp_does_not_depend_on_the_one_before() {
+        let text = |micros| String::from_utf8(Timestamp(micros).text().to_vec()).unwrap();
+        for (micros, expected) in [
+            (1_772_600_767_999_999, "2026-03-04T05:06:07.999999Z"),
+            (1_772_600_767_000_001, "2026-03-04T05:06:07.000001Z"),
+            (1_772_600_768_000_000, "2026-03-04T05:06:08.000000Z"),
+            (7, "1970-01-01T00:00:00.000007Z"),
+            (1_772_600_767_000_001, "2026-03-04T05:06:07.000001Z"),
+        ] {
+            assert_eq!(text(micros), expected);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod issuers;
 mod latency;
+mod requests;
 mod tls;
 
 pub use latency::Latency;
@@ -18,6 +19,7 @@ use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
 use issuers::IssuerKeys;
+use requests::Requests;
 
 /// The counters of the process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +27,7 @@ pub struct Telemetry(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    requests: Family<CodeLabel, Counter>,
+    requests: Requests,
     total: Latency,
     ours: Latency,
     token: Latency,
@@ -46,11 +48,6 @@ struct Inner {
     readings: Family<ReadingLabels, Counter>,
     keys: IssuerKeys,
     tls: tls::Tls,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct CodeLabel {
-    code: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -100,11 +97,7 @@ impl Telemetry {
     /// Names every counter for `/metrics`.
     pub fn register(&self, registry: &mut Registry) {
         let inner = &self.0;
-        registry.register(
-            "requests",
-            "Requests by outcome: ok, a refusal code, aborted or upstream_cut",
-            inner.requests.clone(),
-        );
+        inner.requests.register(registry);
         self.register_times(registry);
         registry.register(
             "token_exchanges",
@@ -248,7 +241,7 @@ impl Telemetry {
 
     /// Counts a finished request.
     pub fn request_finished(&self, code: &'static str) {
-        self.0.requests.get_or_create(&CodeLabel { code }).inc();
+        self.0.requests.count(code);
     }
 
     /// Counts a finished call of the gateway's own `/token`.
@@ -278,9 +271,7 @@ impl Telemetry {
         if !times.upstream.is_zero() {
             inner.upstream.observe(times.upstream);
         }
-        if !times.audit.is_zero() {
-            inner.audit.observe(times.audit);
-        }
+        inner.audit.observe(times.audit);
     }
 
     /// Counts a request that got no turn at its console.

@@ -63,7 +63,8 @@ impl Recorder {
 
     /// Notes a request that is about to be sent.
     pub(super) fn note(&self, record: &Record, now: Timestamp) -> Result<Slot, Unavailable> {
-        let note = Note::of(record, now);
+        let mut note = Note::new(now);
+        note.put_record(record);
         let slot = self.free.lock().pop().ok_or(Unavailable::QueueFull)?;
         let own = self.own.read();
         own.write(slot, &note);

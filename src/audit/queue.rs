@@ -162,8 +162,9 @@ impl Shared {
         }
     }
 
-    /// Takes a place for one record, to be given back by the writer.
-    pub(super) async fn take_place(&self) -> Result<(), Unavailable> {
+    /// Takes a place for one record, to be given back by the writer. Says how long that took, where
+    /// there was none.
+    pub(super) async fn take_place(&self) -> Result<Duration, Unavailable> {
         let result = self.try_take_place().await;
         if result.is_err() {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -171,24 +172,30 @@ impl Shared {
         result
     }
 
-    async fn try_take_place(&self) -> Result<(), Unavailable> {
+    async fn try_take_place(&self) -> Result<Duration, Unavailable> {
         if self.is_failing() {
             return Err(Unavailable::Disk);
         }
+        let mut waited = Duration::ZERO;
         let permit = match self.places.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => match tokio::time::timeout(self.admission, self.places.acquire()).await {
-                Ok(Ok(permit)) => permit,
-                _ if self.is_failing() => return Err(Unavailable::Disk),
-                Ok(Err(_)) => return Err(Unavailable::Closed),
-                Err(_) => return Err(Unavailable::QueueFull),
-            },
+            Err(_) => {
+                let started = Instant::now();
+                let taken = tokio::time::timeout(self.admission, self.places.acquire()).await;
+                waited = started.elapsed();
+                match taken {
+                    Ok(Ok(permit)) => permit,
+                    _ if self.is_failing() => return Err(Unavailable::Disk),
+                    Ok(Err(_)) => return Err(Unavailable::Closed),
+                    Err(_) => return Err(Unavailable::QueueFull),
+                }
+            }
         };
         if self.is_failing() {
             return Err(Unavailable::Disk);
         }
         permit.forget();
-        Ok(())
+        Ok(waited)
     }
 
     /// Queues a record that nobody waits for.

@@ -285,12 +285,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_full_record_has_the_contract_s_members() {
-        let id = RequestId::new(Timestamp(0));
+    fn full() -> Record {
         let lease = Secret::new("token".to_owned()).fingerprint();
-        let record = Record {
-            request_id: Some(id),
+        Record {
+            request_id: Some(RequestId::new(Timestamp(0))),
             config: Some("3".into()),
             client: Some("zabbix".into()),
             credential: Some("api_key:12345678".into()),
@@ -341,7 +339,56 @@ mod tests {
             })),
             range: Some(3..9),
             detail: Some("more".into()),
+        }
+    }
+
+    #[test]
+    fn a_line_has_its_members_in_this_order_and_no_more_bytes() {
+        let mut record = full();
+        let time = Timestamp(1_772_600_767_000_089);
+        let line = |record: &Record, kind| {
+            String::from_utf8(record.body(kind, time, Some("present"))).unwrap()
         };
+        let (id, lease) = (record.request_id.unwrap(), record.lease.unwrap());
+        let subject = "{\"action\":\"created\",\"user_uid\":\"u2\",\"login_id\":9,\"provider\":\"AK\",\
+            \"scopes\":[\"rest\",\"ui\"],\"read_only\":true,\"description\":\"d\",\
+            \"key_fingerprint\":\"ff\",\"status\":\"enabled\",\"count\":2,\"login_ids\":[9,10],\
+            \"remembered\":true}";
+        let expected = format!(
+            "\"time\":\"2026-03-04T05:06:07.000089Z\",\"kind\":\"request\",\"request_id\":\"{}\",\
+             \"config\":\"3\",\"client\":\"zabbix\",\"credential\":\"api_key:12345678\",\
+             \"certificate\":\"sha256:00\",\"principal\":\"entra|5c0e\",\
+             \"session\":\"00000000-0000-0000-0000-000000000003\",\"user\":\"ACME\\\\ann\",\
+             \"source\":\"10.0.0.1\",\"operator\":\"ann@host\",\"peer\":\"uid 0, pid 7\",\
+             \"tenant\":\"acme\",\"mapping\":\"mapping.rules[3]\",\"console\":\"main\",\
+             \"target\":{{\"uid\":\"00000000-0000-0000-0000-000000000001\",\"name\":\"ann\",\
+             \"role\":\"CompanyOwner\"}},\"access\":\"full\",\"operation\":\"plain\",\
+             \"grant\":\"password\",\"cause\":\"ahead\",\"method\":\"GET\",\
+             \"path\":\"/api/v3/a\",\"query\":\"limit=5&filter\",\"rule\":\"allow[0]\",\
+             \"reason\":\"ticket 7\",\"code\":\"ok\",\"status\":200,\"bytes_in\":0,\
+             \"bytes_out\":12,\"duration_us\":34,\"attempts\":1,\"lease\":\"{lease}\",\
+             \"subject\":{subject},\"range\":{{\"first\":3,\"next\":9}},\"detail\":\"more\"}}\n",
+            id.as_str()
+        );
+        assert_eq!(line(&record, Kind::Request), expected);
+        record = Record {
+            target: Some(Target {
+                uid: None,
+                ..record.target.unwrap()
+            }),
+            ..Record::default()
+        };
+        assert_eq!(
+            line(&record, Kind::Token),
+            "\"time\":\"2026-03-04T05:06:07.000089Z\",\"kind\":\"token\",\"config\":\"present\",\
+             \"target\":{\"name\":\"ann\",\"role\":\"CompanyOwner\"}}\n"
+        );
+    }
+
+    #[test]
+    fn a_full_record_has_the_contract_s_members() {
+        let record = full();
+        let (id, lease) = (record.request_id.unwrap(), record.lease.unwrap());
         let target = json!({"uid": "00000000-0000-0000-0000-000000000001", "name": "ann",
                 "role": "CompanyOwner"});
         let subject = json!({"action": "created", "user_uid": "u2", "login_id": 9, "provider": "AK",

@@ -14,7 +14,7 @@ use super::queue::{Batch, Health, Queue, Shared, Unavailable, Waiter};
 use super::record::{Kind, Record};
 
 /// How long records that nobody waits for may gather before they are written.
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(4);
 /// How long written records may be without a sync, and how often an idle log is looked after.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How many bytes may be without a sync.

@@ -61,7 +61,7 @@ impl Exchange {
         let mut entry = gateway.auditor.begin().await?;
         let started = entry.started();
         let times = Times {
-            audit: started.elapsed(),
+            audit: entry.waited(),
             ..Times::default()
         };
         let record = entry.record();

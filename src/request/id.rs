@@ -28,6 +28,11 @@ impl RequestId {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// The id as the ASCII bytes of its text.
+    pub fn as_bytes(&self) -> &[u8; 26] {
+        &self.0
+    }
+
     fn encode(bits: u128) -> Self {
         let mut text = [b'0'; 26];
         for (place, slot) in text.iter_mut().rev().enumerate() {

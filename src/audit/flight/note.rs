@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::audit::json;
 use crate::audit::record::{Code, Kind, Record, put_subject};
 use crate::clock::Timestamp;
-use crate::request::RequestId;
 
 /// The bytes that members have in a note.
 pub(super) const ROOM: usize = 1000;
@@ -16,6 +15,8 @@ pub(super) const ROOM: usize = 1000;
 const TEXT: usize = 160;
 const LONG_TEXT: usize = 240;
 const PATH: usize = 400;
+/// Where members end: the last three bytes are for the mark that something has no room.
+const LAST: usize = ROOM - 3;
 /// What the mark of a cut text takes at most.
 const MARK: usize = 48;
 /// Starts a member that stands for those without room.
@@ -73,21 +74,24 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Notes what a record says so far. What is not needed to know the request comes last, where
-    /// the room may end.
-    pub(super) fn of(record: &Record, began: Timestamp) -> Self {
-        let mut note = Self {
+    /// A note that says nothing yet.
+    pub(super) fn new(began: Timestamp) -> Self {
+        Self {
             began,
             len: 0,
             bytes: [0; ROOM],
             more: false,
-        };
-        note.put_who(record);
-        note.put_what(record);
-        if note.more {
-            note.put(MORE, &[]);
         }
-        note
+    }
+
+    /// Notes what a record says so far. What is not needed to know the request comes last, where
+    /// the room may end.
+    pub(super) fn put_record(&mut self, record: &Record) {
+        self.put_who(record);
+        self.put_what(record);
+        if self.more {
+            self.put(MORE, &[]);
+        }
     }
 
     /// The bytes of the members.
@@ -96,8 +100,9 @@ impl Note {
     }
 
     fn put_who(&mut self, record: &Record) {
-        let id = record.request_id.as_ref();
-        self.text(Member::RequestId, id.map(RequestId::as_str), TEXT);
+        if let Some(id) = &record.request_id {
+            self.put(Member::RequestId as u8, id.as_bytes());
+        }
         self.text(Member::Client, record.client.as_deref(), TEXT);
         self.text(Member::Tenant, record.tenant.as_deref(), TEXT);
         self.text(Member::Console, record.console.as_deref(), TEXT);
@@ -150,12 +155,19 @@ impl Note {
     }
 
     /// Notes a text, or the start of one and the mark that records have for it.
+    #[inline]
     fn text(&mut self, member: Member, text: Option<&str>, limit: usize) {
-        let Some(text) = text else { return };
-        let room = (ROOM - self.len).saturating_sub(6);
-        if text.len() <= limit && text.len() <= room {
-            return self.put(member as u8, text.as_bytes());
+        if let Some(text) = text {
+            let whole = text.len() <= limit && self.try_put(member as u8, text.as_bytes(), LAST);
+            if !whole {
+                self.put_cut(member, text, limit);
+            }
         }
+    }
+
+    #[cold]
+    fn put_cut(&mut self, member: Member, text: &str, limit: usize) {
+        let room = (ROOM - self.len).saturating_sub(6);
         let kept = limit.min(room.saturating_sub(MARK));
         if kept == 0 {
             self.more = true;
@@ -166,19 +178,25 @@ impl Note {
     }
 
     fn put(&mut self, member: u8, value: &[u8]) {
-        let end = self.len + 3 + value.len();
-        // The last three bytes are for the mark that something has no room.
-        let limit = if member == MORE { ROOM } else { ROOM - 3 };
-        let (true, Some([kind, low, high, rest @ ..])) =
-            (end <= limit, self.bytes.get_mut(self.len..end))
-        else {
-            self.more = true;
-            return;
+        let end = if member == MORE { ROOM } else { LAST };
+        self.more |= !self.try_put(member, value, end);
+    }
+
+    /// Notes a member, if it ends before `limit`.
+    fn try_put(&mut self, member: u8, value: &[u8], limit: usize) -> bool {
+        let space = self.bytes.get_mut(self.len..limit);
+        let Some([kind, low, high, rest @ ..]) = space else {
+            return false;
         };
-        let [first, second] = u16::try_from(value.len()).unwrap_or(0).to_le_bytes();
-        (*kind, *low, *high) = (member, first, second);
-        rest.copy_from_slice(value);
-        self.len = end;
+        let (Some(space), Ok(len)) = (rest.get_mut(..value.len()), u16::try_from(value.len()))
+        else {
+            return false;
+        };
+        space.copy_from_slice(value);
+        [*low, *high] = len.to_le_bytes();
+        *kind = member;
+        self.len += 3 + value.len();
+        true
     }
 }
 
@@ -333,6 +351,7 @@ mod tests {
     use super::*;
     use crate::audit::{Action, Subject, Target, redact_query};
     use crate::client::LoginId;
+    use crate::request::RequestId;
     use crate::secret::Secret;
 
     const NOW: Timestamp = Timestamp(1_772_600_767_000_089);
@@ -377,7 +396,8 @@ mod tests {
     }
 
     fn noted(record: &Record) -> (Vec<u8>, Value) {
-        let note = Note::of(record, NOW);
+        let mut note = Note::new(NOW);
+        note.put_record(record);
         let noted = Noted::read(note.began, note.bytes()).unwrap();
         let id = record.request_id.as_ref().map(RequestId::as_str);
         assert_eq!(noted.request_id(), id);

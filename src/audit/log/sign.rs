@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(super) struct Signing {
     pub(super) latest: Checkpoint,
     /// The file of the newest checkpoints, by the segment's first record, and its bytes that we know.
     pub(super) seen: (u64, u64),
+    /// The path of the file that was looked at last: each commit looks at it.
+    looked_at: Option<(u64, Arc<Path>)>,
     pub(super) second: Option<SecondPlace>,
     /// The latest note, if it was not told yet.
     untold: Option<String>,
@@ -65,6 +68,7 @@ impl Signing {
             keys,
             latest,
             seen: (0, 0),
+            looked_at: None,
             second,
             untold: None,
             told: None,
@@ -228,7 +232,7 @@ impl Log {
     /// Reads what is new in the file of checkpoints that belongs to a segment.
     fn read_notes_of(&mut self, first: u64) -> Result<(), Fault> {
         let (_, known) = self.signing.seen;
-        let path = notes_path(&self.directory, first);
+        let path = self.notes_path(first);
         let len = match fs::metadata(&path) {
             Ok(file) => file.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -248,6 +252,17 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    fn notes_path(&mut self, first: u64) -> Arc<Path> {
+        match &self.signing.looked_at {
+            Some((of, path)) if *of == first => Arc::clone(path),
+            _ => {
+                let path = Arc::from(notes_path(&self.directory, first));
+                self.signing.looked_at = Some((first, Arc::clone(&path)));
+                path
+            }
+        }
     }
 
     /// Whether another process has taken for records what a failed write of ours left in the file,

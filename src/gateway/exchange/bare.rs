@@ -43,7 +43,7 @@ pub(super) fn without_body(response: Response<AnswerBody>) -> Response<AnswerBod
 
 pub(super) fn stamp(headers: &mut HeaderMap, id: RequestId) {
     // The id is ASCII by construction.
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+    if let Ok(value) = HeaderValue::from_bytes(id.as_bytes()) {
         headers.insert(REQUEST_ID, value);
     }
 }
