@@ -99,7 +99,10 @@ impl Warm {
 async fn warm(gateway: &Gateway, tenant: usize) {
     let parts = request(0, tenant);
     let head = RequestHead::parse(&parts, &gateway.limits).unwrap();
-    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
+    let who = gateway
+        .clients
+        .identify_by(&head.lines, &PEER, NOW)
+        .unwrap();
     let (mapping, tenants) = (&gateway.mapping, &gateway.tenants);
     let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway
@@ -118,7 +121,10 @@ fn count_allocations(name: &str, warm: &Warm) {
         println!("allocations/{name}/{step}: {count} ({bytes} bytes)");
     };
     let head = RequestHead::parse(parts, limits).unwrap();
-    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
+    let who = gateway
+        .clients
+        .identify_by(&head.lines, &PEER, NOW)
+        .unwrap();
     let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway
         .policy
@@ -131,7 +137,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     );
     count(
         "identify",
-        counting::during(|| gateway.clients.identify(head.headers, &PEER, NOW)),
+        counting::during(|| gateway.clients.identify_by(&head.lines, &PEER, NOW)),
     );
     count(
         "resolve_authorize",
@@ -150,7 +156,7 @@ fn count_allocations(name: &str, warm: &Warm) {
     );
     count(
         "inject",
-        counting::during(|| inject(head.headers, &gateway.owned, Some(&lease))),
+        counting::during(|| inject(&head.lines, &gateway.owned, Some(&lease))),
     );
     let (console, party) = share(warm);
     count("turn", counting::during(|| console.try_turn(&party)));
@@ -161,7 +167,10 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
     let Warm { gateway, parts, .. } = warm;
     let (limits, mapping, tenants) = (&gateway.limits, &gateway.mapping, &gateway.tenants);
     let head = RequestHead::parse(parts, limits).unwrap();
-    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
+    let who = gateway
+        .clients
+        .identify_by(&head.lines, &PEER, NOW)
+        .unwrap();
     let whom = mapping.resolve(&head, &who, tenants).unwrap();
     let permit = gateway
         .policy
@@ -180,7 +189,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
         bencher.iter(|| {
             gateway
                 .clients
-                .identify(black_box(head.headers), &PEER, NOW)
+                .identify_by(black_box(&head.lines), &PEER, NOW)
         });
     });
     group.bench_function("resolve_authorize", |bencher| {
@@ -202,7 +211,7 @@ fn measure(criterion: &mut Criterion, name: &str, warm: &Warm) {
         bencher.iter(|| console.try_turn(black_box(&party)).unwrap().is_some());
     });
     group.bench_function("inject", |bencher| {
-        bencher.iter(|| inject(black_box(head.headers), &gateway.owned, Some(&lease)));
+        bencher.iter(|| inject(black_box(&head.lines), &gateway.owned, Some(&lease)));
     });
     group.finish();
 }
@@ -235,7 +244,10 @@ fn request(client: usize, tenant: usize) -> Parts {
 /// The decision on a request: who, for whom, may they, by which token, and what the console gets.
 fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
     let head = RequestHead::parse(parts, &gateway.limits).unwrap();
-    let who = gateway.clients.identify(head.headers, &PEER, NOW).unwrap();
+    let who = gateway
+        .clients
+        .identify_by(&head.lines, &PEER, NOW)
+        .unwrap();
     let whom = gateway
         .mapping
         .resolve(&head, &who, &gateway.tenants)
@@ -245,7 +257,7 @@ fn decide(gateway: &Gateway, parts: &Parts) -> HeaderMap {
         .authorize(&who, &whom, &head, WHENEVER)
         .unwrap();
     let lease = gateway.broker.try_lease(&permit).unwrap();
-    inject(&parts.headers, &gateway.owned, Some(&lease))
+    inject(&head.lines, &gateway.owned, Some(&lease))
 }
 
 /// The same request with a token of the gateway in place of a key, and what a log-in adds.

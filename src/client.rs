@@ -48,10 +48,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+use crate::request::{Line, Lines};
 use crate::secret::KeyDigest;
 use crate::upstream::ConsoleId;
 use caller::{ClientToken, Proof, Verified, VerifiedHolder, agree};
@@ -61,7 +62,7 @@ use keys::Keys;
 use remembered::Remembered;
 
 /// The header that carries an API key.
-pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub const API_KEY: HeaderName = HeaderName::from_static(Line::ApiKey.name());
 
 /// The fewest characters of a key; a shorter one is nobody's, whatever the configuration says.
 pub const KEY_LENGTH: usize = 32;
@@ -119,10 +120,23 @@ impl Directory {
         peer: &Peer,
         now: Timestamp,
     ) -> Result<Caller<'_>, Unidentified> {
+        self.identify_by(&Lines::of(headers), peer, now)
+    }
+
+    /// As [`Self::identify`], where the headers that count have been looked for.
+    ///
+    /// # Errors
+    /// As [`Self::identify`].
+    pub fn identify_by(
+        &self,
+        lines: &Lines<'_>,
+        peer: &Peer,
+        now: Timestamp,
+    ) -> Result<Caller<'_>, Unidentified> {
         let mut found: Option<Caller<'_>> = None;
         let mut presented = 0_usize;
         let mut fault = Unidentified::Bad;
-        for value in headers.get_all(API_KEY) {
+        for value in lines.all(Line::ApiKey) {
             presented += 1;
             let identified = self.look_up(value.as_bytes(), Way::ApiKey, now);
             let identified = identified.map_err(|why| fault = why).ok();
@@ -130,7 +144,7 @@ impl Directory {
         }
         let has_key = found.is_some();
         let mut authorizations = 0_usize;
-        for value in headers.get_all(AUTHORIZATION) {
+        for value in lines.all(Line::Authorization) {
             authorizations += 1;
             presented += 1;
             let read = self.read_authorization(value.as_bytes(), now);

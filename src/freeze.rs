@@ -14,6 +14,7 @@ pub use hold::{Hold, Scope};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -38,6 +39,8 @@ pub enum Seen {
 #[derive(Debug)]
 pub struct Freezer {
     in_force: ArcSwap<InForce>,
+    /// Whether anything is in force. Most often nothing is, and a look at this is enough.
+    is_any: AtomicBool,
     known: Mutex<Known>,
     /// Held by whoever works on the file: which file it was that was last read. Never needed to
     /// freeze, since a disk may hang.
@@ -98,6 +101,7 @@ impl Freezer {
     pub fn nowhere() -> Self {
         Self {
             in_force: ArcSwap::default(),
+            is_any: AtomicBool::new(false),
             known: Mutex::default(),
             disk: Mutex::new(None),
             file: None,
@@ -109,6 +113,9 @@ impl Freezer {
     /// # Errors
     /// Says what stops it.
     pub fn check_caller(&self, client: Option<&str>) -> Result<(), Stopped> {
+        if !self.stops_any() {
+            return Ok(());
+        }
         let in_force = self.in_force.load();
         let of_client = || in_force.clients.get(client?);
         stopped(in_force.everything.as_ref().or_else(of_client))
@@ -119,6 +126,9 @@ impl Freezer {
     /// # Errors
     /// Says what stops it.
     pub fn check_tenant(&self, tenant: &str) -> Result<(), Stopped> {
+        if !self.stops_any() {
+            return Ok(());
+        }
         let in_force = self.in_force.load();
         let of_tenant = || in_force.tenants.get(tenant);
         stopped(in_force.everything.as_ref().or_else(of_tenant))
@@ -126,7 +136,11 @@ impl Freezer {
 
     /// Whether any tenant is frozen.
     pub fn stops_tenants(&self) -> bool {
-        !self.in_force.load().tenants.is_empty()
+        self.stops_any() && !self.in_force.load().tenants.is_empty()
+    }
+
+    fn stops_any(&self) -> bool {
+        self.is_any.load(Ordering::Acquire)
     }
 
     /// All that is in force.
@@ -354,7 +368,11 @@ impl Freezer {
             }
             in_force.count += 1;
         }
+        // In this order: whoever sees that there is something finds it. No other publishes meanwhile,
+        // as what is known is locked.
+        let is_any = in_force.count > 0;
         self.in_force.store(Arc::new(in_force));
+        self.is_any.store(is_any, Ordering::Release);
     }
 }
 

@@ -32,11 +32,15 @@ pub use login::Passthrough;
 pub use rejection::Rejection;
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use foldhash::fast::RandomState;
+use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
@@ -65,6 +69,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id
 
 /// The header that tells the caller which refusal it is.
 pub const GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
+
+/// The consoles by their names. No stranger makes those up: a fast hash will do.
+pub type Consoles = HashMap<ConsoleId, Arc<Console>, RandomState>;
 
 /// Everything a request passes on its way.
 #[derive(Debug)]
@@ -110,7 +117,7 @@ pub struct Gateway {
     /// The headers that callers cannot set.
     pub owned: OwnedHeaders,
     /// Where requests go.
-    pub consoles: HashMap<ConsoleId, Arc<Console>>,
+    pub consoles: Consoles,
     /// Compares what is recorded with what the consoles have logged.
     pub reconciler: Reconciler,
     /// Where everything is recorded.
@@ -142,7 +149,9 @@ impl Gateway {
             }
         };
         exchange.saw_request(&request);
-        match guarded(self.pass(&mut exchange, request)).await {
+        let (parts, body) = request.into_parts();
+        let passed = guarded(pin!(self.pass(&mut exchange, &parts, body))).await;
+        match passed {
             Ok(answer) => exchange.answer(answer),
             Err(rejection) => exchange.refuse(&rejection),
         }
@@ -163,20 +172,20 @@ impl Gateway {
     async fn pass(
         &self,
         exchange: &mut Exchange,
-        request: Request<Incoming>,
+        parts: &Parts,
+        body: Incoming,
     ) -> Result<Answer, Rejection> {
-        let (parts, body) = request.into_parts();
         let traced = self.trace(exchange, &parts.headers);
-        let head = RequestHead::parse(&parts, &self.limits)?;
+        let head = RequestHead::parse(parts, &self.limits)?;
         exchange.saw_head(&head, parts.uri.query(), &self.identities);
         traced?;
         let reason = self.policy.reason(head.headers);
         exchange.saw_reason(reason);
 
         if head.operation == Operation::Token {
-            return Box::pin(self.log_in(exchange, &head, &parts, body)).await;
+            return Box::pin(self.log_in(exchange, &head, parts, body)).await;
         }
-        let who = self.identify(exchange, head.headers)?;
+        let who = self.identify(exchange, &head)?;
         exchange.saw_caller(&who, &self.broker);
         refuse_source(&who, &exchange.peer)?;
         self.refuse_frozen(&who)?;
@@ -194,7 +203,7 @@ impl Gateway {
         if needs_intent(head.method, &head.operation) {
             exchange.intend().await?;
         }
-        let outbound = Outbound::new(self, &head, &parts, (&who, &whom, &permit))?;
+        let outbound = Outbound::new(self, &head, parts, (&who, &whom, &permit))?;
         outbound.forward(exchange, body, turn, lease).await
     }
 }
@@ -215,14 +224,14 @@ fn refuse_source_of(client: &Client, peer: &Peer) -> Result<(), Rejection> {
     }
 }
 
-/// Turns a panic on the road into a refusal, which is answered and recorded like any other. Not an
-/// `async fn`: that would have room for the road twice.
+/// Turns a panic on the road into a refusal, which is answered and recorded like any other.
 fn guarded<T>(
-    road: impl Future<Output = Result<T, Rejection>>,
+    mut road: Pin<&mut impl Future<Output = Result<T, Rejection>>>,
 ) -> impl Future<Output = Result<T, Rejection>> {
-    AssertUnwindSafe(road)
-        .catch_unwind()
-        .map(|caught| caught.unwrap_or(Err(Rejection::Internal)))
+    poll_fn(move |context| {
+        let step = AssertUnwindSafe(|| road.as_mut().poll(context));
+        catch_unwind(step).unwrap_or(Poll::Ready(Err(Rejection::Internal)))
+    })
 }
 
 #[cfg(test)]
@@ -232,9 +241,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_on_the_road_is_a_refusal() {
         let panicking = async { panic!("a fault of the gateway") };
-        let refused = guarded::<()>(panicking).await.unwrap_err();
+        let refused = guarded::<()>(pin!(panicking)).await.unwrap_err();
         assert_eq!(refused.code().0, "internal_error");
-        assert!(guarded(async { Ok(()) }).await.is_ok());
+        assert!(guarded(pin!(async { Ok(()) })).await.is_ok());
     }
 
     /// A future is boxed for each request. One of more than 7168 bytes would come from jemalloc's

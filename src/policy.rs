@@ -172,7 +172,7 @@ impl Policy {
         moment: Moment<'_>,
     ) -> Result<Permit<'a>, Denied> {
         let named = &whom.named;
-        let (acting, book) = self.acts(caller, whom)?;
+        let (Own { acting, is_own }, book) = self.acts(caller, whom)?;
         if head.operation == Operation::Token {
             return Err(Denied::Token);
         }
@@ -195,7 +195,7 @@ impl Policy {
             | Operation::Token => Bearer::Target,
         };
         Ok(Permit {
-            is_own: is_own(named, &acting),
+            is_own,
             acting,
             rule: &rule.name,
             bearer,
@@ -212,22 +212,26 @@ impl Policy {
         head: &RequestHead<'_>,
         now: Timestamp,
     ) -> Vec<Finding> {
-        let Ok((acting, book)) = self.acts(caller, whom) else {
+        let Ok((own, book)) = self.acts(caller, whom) else {
             return Vec::new();
         };
-        let (facts, road) = facts(&acting, &whom.named, head, now);
+        let (facts, road) = facts(&own.acting, &whom.named, head, now);
         book.explain(&facts, road)
     }
 
     /// As whom a caller acts, and by which rules.
-    fn acts(&self, caller: &Caller<'_>, whom: &Resolved) -> Result<(Acting, &Book), Denied> {
+    fn acts(&self, caller: &Caller<'_>, whom: &Resolved) -> Result<(Own, &Book), Denied> {
         match caller {
             Caller::Client(who) => {
                 let acting = acting(who.client(), &whom.named, whom.aim, who.access())?;
                 let book = self.clients.get(who.client().index);
                 Ok((acting, book.ok_or(Denied::Operation(None))?))
             }
-            Caller::Login(_, session) => Ok((Acting::Itself(session.clone()), &self.logins)),
+            Caller::Login(_, session) => {
+                let acting = Acting::Itself(session.clone());
+                let is_own = false;
+                Ok((Own { acting, is_own }, &self.logins))
+            }
         }
     }
 
@@ -241,10 +245,9 @@ impl Policy {
         whom: &Resolved,
         access: Access,
     ) -> Result<Permit<'a>, Denied> {
-        let named = &whom.named;
-        let acting = acting(client, named, whom.aim, access)?;
+        let Own { acting, is_own } = acting(client, &whom.named, whom.aim, access)?;
         Ok(Permit {
-            is_own: is_own(named, &acting),
+            is_own,
             acting,
             rule: &self.log_in,
             bearer: Bearer::Target,
@@ -262,8 +265,15 @@ impl Policy {
     }
 }
 
+/// As whom a request acts, and whether that is the tenant's own user or account, whatever its token
+/// may do.
+struct Own {
+    acting: Acting,
+    is_own: bool,
+}
+
 /// Whose token acts for a tenant, if the client may act for it, and as that user.
-fn acting(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Acting, Denied> {
+fn acting(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Own, Denied> {
     let Named::Known(tenant) = named else {
         return Err(Denied::UnknownTenant);
     };
@@ -271,7 +281,11 @@ fn acting(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Ac
         return Err(Denied::ForeignTenant(Arc::clone(&tenant.name)));
     }
     let own = match &**tenant.target() {
-        Target::Account(own) => return account(own, aim, access),
+        Target::Account(own) => {
+            let acting = account(own, aim, access)?;
+            let is_own = true;
+            return Ok(Own { acting, is_own });
+        }
         Target::Known(own) => Arc::clone(own),
         Target::Gone(gone) => return Err(Denied::Gone(*gone)),
         Target::NotYet => return Err(Denied::NotYet),
@@ -284,25 +298,18 @@ fn acting(client: &Client, named: &Named, aim: Aim, access: Access) -> Result<Ac
         Aim::Was(_) => return Err(Denied::Moved),
     };
     let access = own.access.max(access);
-    if target == own.target && access == own.access {
-        return Ok(Acting::For(own));
-    }
-    Ok(Acting::For(Arc::new(TokenKey {
-        console: own.console.clone(),
-        target,
-        access,
-    })))
-}
-
-/// Whether it is the tenant's own user or account, whatever its token may do.
-fn is_own(named: &Named, acting: &Acting) -> bool {
-    match (acting, named) {
-        (Acting::Account(..), _) => true,
-        (Acting::For(key), Named::Known(tenant)) => {
-            matches!(&**tenant.target(), Target::Known(own) if own.target == key.target)
-        }
-        (Acting::For(_) | Acting::Itself(_), _) => false,
-    }
+    let is_own = target == own.target;
+    let key = if is_own && access == own.access {
+        own
+    } else {
+        Arc::new(TokenKey {
+            console: own.console.clone(),
+            target,
+            access,
+        })
+    };
+    let acting = Acting::For(key);
+    Ok(Own { acting, is_own })
 }
 
 /// A tenant's own account impersonates nobody, whoever asks.

@@ -4,16 +4,18 @@
 //! here, so that policy, the token broker and the console all speak of the same request.
 
 mod id;
+mod lines;
 mod operation;
 mod path;
 #[cfg(test)]
 mod tests;
 
 pub use id::RequestId;
+pub use lines::{Line, Lines};
 pub use operation::{LoginsCall, Operation, needs_intent};
 pub use path::{CanonicalPath, PathFault};
 
-use http::header::{EXPECT, HOST, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -57,6 +59,8 @@ pub struct RequestHead<'a> {
     pub operation: Operation,
     /// The headers as they came.
     pub headers: &'a HeaderMap,
+    /// Those of them that are looked for at every request.
+    pub lines: Lines<'a>,
     /// The host the caller asked for, with its port.
     pub host: &'a str,
 }
@@ -77,27 +81,27 @@ impl<'a> RequestHead<'a> {
         if raw.len() > limits.target {
             return Err(HeadFault::TargetTooLong);
         }
-        let lines = parts.headers.len();
-        if lines > usize::from(wire::LINES) || head_size(&parts.headers) > limits.head {
+        if parts.headers.len() > usize::from(wire::LINES) {
             return Err(HeadFault::HeadTooLarge);
         }
-        if parts.headers.values().any(has_outer_blank) {
+        let lines = Lines::of(&parts.headers);
+        // hyper's own limit is one of buffers, and lets through what came in one piece.
+        if lines.size > limits.head {
+            return Err(HeadFault::HeadTooLarge);
+        }
+        if lines.has_outer_blank {
             return Err(HeadFault::Blank);
         }
-        let host = host(parts)?;
+        let host = host(parts, &lines)?;
         if !limits.names.is_empty() && !limits.names.iter().any(|name| same_host(host, name)) {
             return Err(HeadFault::WrongHost);
         }
         let path = CanonicalPath::parse(parts.uri.path())?;
-        if parts.uri.query().is_some_and(carries_key)
-            || path
-                .segment_bytes()
-                .any(|segment| is_credential(segment.iter().copied()))
-        {
+        if parts.uri.query().is_some_and(carries_key) || path.segment_bytes().any(is_plain_key) {
             return Err(HeadFault::KeyInQuery);
         }
-        check_expect(&parts.headers)?;
-        if declared_length(&parts.headers)?.is_some_and(|length| length > limits.body) {
+        check_expect(&lines)?;
+        if declared_length(&lines)?.is_some_and(|length| length > limits.body) {
             return Err(HeadFault::BodyTooLarge);
         }
         let operation = Operation::of(&parts.method, &path);
@@ -106,6 +110,7 @@ impl<'a> RequestHead<'a> {
             path,
             operation,
             headers: &parts.headers,
+            lines,
             host,
         })
     }
@@ -187,19 +192,6 @@ impl From<PathFault> for HeadFault {
     }
 }
 
-fn has_outer_blank(value: &HeaderValue) -> bool {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
-}
-
-/// hyper's own limit is one of buffers, and lets through what came in one piece.
-fn head_size(headers: &HeaderMap) -> usize {
-    let sizes = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4);
-    sizes.sum()
-}
-
 fn served(method: &Method) -> bool {
     matches!(
         *method,
@@ -215,15 +207,11 @@ fn served(method: &Method) -> bool {
 
 /// The one host of a request: `Host`, or the authority of an HTTP/2 or absolute-form target. Where
 /// both are there they must agree.
-fn host(parts: &Parts) -> Result<&str, HeadFault> {
-    let mut lines = parts.headers.get_all(HOST).iter();
-    let line = lines
-        .next()
+fn host<'a>(parts: &'a Parts, lines: &Lines<'a>) -> Result<&'a str, HeadFault> {
+    let line = lines.only(Line::Host).map_err(|_| HeadFault::Host)?;
+    let line = line
         .map(|value| value.to_str().map_err(|_| HeadFault::Host))
         .transpose()?;
-    if lines.next().is_some() {
-        return Err(HeadFault::Host);
-    }
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     if authority.is_some() && !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
         return Err(HeadFault::Target);
@@ -256,8 +244,12 @@ fn same_host(host: &str, name: &str) -> bool {
 
 /// Whether the query holds something that looks like a credential.
 fn carries_key(query: &str) -> bool {
-    query.split('&').any(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    query.as_bytes().split(|byte| *byte == b'&').any(|pair| {
+        let end = pair.iter().position(|byte| *byte == b'=');
+        let (name, value) = pair
+            .split_at_checked(end.unwrap_or(pair.len()))
+            .unwrap_or_default();
+        let value = value.get(1..).unwrap_or_default();
         is_key(name) || is_key(value) || KEY_PARAMETERS.iter().any(|key| spells(name, key))
     })
 }
@@ -271,8 +263,15 @@ pub fn holds_key(path: &str) -> bool {
 }
 
 /// Whether a percent-encoded text looks like a key or a token.
-fn is_key(text: &str) -> bool {
-    is_credential(percent_encoding::percent_decode_str(text))
+fn is_key(text: &[u8]) -> bool {
+    // A look at how it begins is enough for most.
+    matches!(text.first(), Some(b'%' | b'E' | b'V' | b'e' | b'v'))
+        && is_credential(percent_encoding::percent_decode(text))
+}
+
+/// The same of a text as it is.
+fn is_plain_key(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'E' | b'V' | b'e' | b'v')) && is_credential(text.iter().copied())
 }
 
 /// Whether a text begins as the keys do that `keys new` makes, or is built as a token (JWT) is.
@@ -290,33 +289,38 @@ fn is_credential(text: impl Iterator<Item = u8> + Clone) -> bool {
 pub const KEY_START: &[u8] = b"vgk_";
 
 /// Whether the letters and digits of a percent-encoded name, in any case, are those of a key.
-fn spells(name: &str, key: &str) -> bool {
+fn spells(name: &[u8], key: &str) -> bool {
     // What is encoded is longer than what it says.
     name.len() >= key.len()
-        && percent_encoding::percent_decode_str(name)
+        && may_begin(name, key)
+        && percent_encoding::percent_decode(name)
             .filter(u8::is_ascii_alphanumeric)
             .map(|byte| byte.to_ascii_lowercase())
             .eq(key.bytes())
 }
 
-fn check_expect(headers: &HeaderMap) -> Result<(), HeadFault> {
-    let mut lines = headers.get_all(EXPECT).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(()),
-        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+/// Whether a name may spell a key, as far as its first byte tells.
+fn may_begin(name: &[u8], key: &str) -> bool {
+    let first = name.first().map(u8::to_ascii_lowercase);
+    first == key.bytes().next() || !first.is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+fn check_expect(lines: &Lines<'_>) -> Result<(), HeadFault> {
+    match lines.only(Line::Expect) {
+        Ok(None) => Ok(()),
+        Ok(Some(value)) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
         _ => Err(HeadFault::Expectation),
     }
 }
 
-fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, HeadFault> {
-    let mut lines = headers.get_all(http::header::CONTENT_LENGTH).iter();
-    let Some(first) = lines.next() else {
+fn declared_length(lines: &Lines<'_>) -> Result<Option<u64>, HeadFault> {
+    let line = lines
+        .only(Line::ContentLength)
+        .map_err(|_| HeadFault::Length)?;
+    let Some(line) = line else {
         return Ok(None);
     };
-    if lines.next().is_some() {
-        return Err(HeadFault::Length);
-    }
-    let text = first.to_str().map_err(|_| HeadFault::Length)?;
+    let text = line.to_str().map_err(|_| HeadFault::Length)?;
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(HeadFault::Length);
     }

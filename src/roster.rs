@@ -287,7 +287,7 @@ impl Roster {
             ..Report::default()
         };
         let mut owned: HashMap<Uuid, Vec<Arc<Tenant>>> = HashMap::new();
-        let mut people = People::new();
+        let mut people = People::default();
         let mut aim = |tenant: &Arc<Tenant>, is_configured| {
             let judged = reading.judge(tenant, rest);
             if let Some((now, _)) = judged

@@ -99,7 +99,9 @@ mod tests {
         };
         let names = [("acme", company("x")), ("Böhm & Co", company("Böhm & Co"))];
         let names = names.map(|(name, tenant)| (Arc::from(name), tenant));
-        directory.found().store(Arc::new(names.into()));
+        directory
+            .found()
+            .store(Arc::new(names.into_iter().collect()));
         assert_eq!(*directory.get("acme").unwrap().id, *"acme");
         assert_eq!(*directory.get("Böhm & Co").unwrap().id, *uid.to_string());
         assert_eq!(directory.configured().count(), 2);

@@ -59,7 +59,7 @@ impl Town {
         let who = self
             .settings
             .clients
-            .identify(head.headers, &PEER, NOW)
+            .identify_by(&head.lines, &PEER, NOW)
             .unwrap();
         let (mapping, tenants) = (&self.settings.mapping, &self.settings.tenants);
         let whom = mapping.resolve(&head, &who, tenants).unwrap();
@@ -79,7 +79,10 @@ impl Town {
     pub(crate) fn decide(&self, broker: &Broker, parts: &Parts) -> HeaderMap {
         let settings = &self.settings;
         let head = RequestHead::parse(parts, &settings.server.limits).unwrap();
-        let who = settings.clients.identify(head.headers, &PEER, NOW).unwrap();
+        let who = settings
+            .clients
+            .identify_by(&head.lines, &PEER, NOW)
+            .unwrap();
         let whom = settings
             .mapping
             .resolve(&head, &who, &settings.tenants)
@@ -89,7 +92,7 @@ impl Town {
             .authorize(&who, &whom, &head, WHENEVER)
             .unwrap();
         let lease = broker.try_lease(&permit).unwrap();
-        inject(&parts.headers, &self.owned, Some(&lease))
+        inject(&head.lines, &self.owned, Some(&lease))
     }
 }
 

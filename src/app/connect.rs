@@ -1,21 +1,20 @@
 //! The consoles of a configuration, and who the gateway is there.
 
-use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
 use super::RunError;
 use crate::config::{self, Settings};
-use crate::gateway::{Gateway, Passthrough};
+use crate::gateway::{Consoles, Gateway, Passthrough};
 use crate::roster::Source;
 use crate::state::StateError;
 use crate::token::{Account, Accounts, Logins};
-use crate::upstream::{Console, ConsoleId};
+use crate::upstream::Console;
 
 /// The consoles, and who the gateway is there.
 #[derive(Default)]
 pub(super) struct Connected {
-    pub(super) consoles: HashMap<ConsoleId, Arc<Console>>,
+    pub(super) consoles: Consoles,
     pub(super) accounts: Accounts,
     pub(super) sources: Vec<Source>,
     pub(super) passthrough: Option<Passthrough>,

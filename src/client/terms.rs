@@ -42,8 +42,8 @@ impl Networks {
     /// Whether an address is in one of them. An IPv4 address that came as an IPv6 one is the IPv4
     /// address.
     pub fn have(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.is_empty() || self.0.iter().any(|network| network.contains(&address))
+        let is_in = |network: &IpNet| network.contains(&address.to_canonical());
+        self.0.is_empty() || self.0.iter().any(is_in)
     }
 
     /// Reads a network, e.g. `10.0.0.0/8`, or an address.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, LOCATION};
+use http::header::{HeaderMap, LOCATION};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -13,15 +13,11 @@ use uuid::Uuid;
 use super::{Gateway, Rejection};
 use crate::client::SessionKey;
 use crate::policy::{Acting, Permit};
-use crate::request::RequestHead;
+use crate::request::{Line, Lines, RequestHead};
 use crate::tenant::{IdentityId, Named};
 use crate::token::Broker;
 use crate::upstream::ConsoleId;
 use crate::vspc::grant::Subject;
-
-/// The header by which a caller gives its call an id. VSPC answers a repeated id as it answered the
-/// first, and an asynchronous action gets it as its own.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The actions that are known, by their ids. They stay known when the configuration is read anew, not
 /// when the process ends: what is not known is the console's to judge, as the tenant's user.
@@ -142,19 +138,20 @@ impl Gateway {
         whom: &Named,
         permit: &Permit<'_>,
     ) -> Result<(), Rejection> {
-        let asked = asked_for(head);
-        if asked.is_none() && segment(head).is_none() && !head.headers.contains_key(&REQUEST_ID) {
+        let segment = segment(head);
+        if segment.is_none() && !head.lines.has(Line::RequestId) {
             return Ok(());
         }
+        let asked = segment.and_then(id);
         // Whose it is cannot be told, and the console could.
-        let mut lines = head.headers.get_all(&REQUEST_ID).into_iter();
-        if segment(head).is_some_and(is_odd)
+        let mut lines = head.lines.all(Line::RequestId);
+        if segment.is_some_and(is_odd)
             || lines.any(|line| str::from_utf8(line.as_bytes()).map_or(true, is_odd))
         {
             return Err(Rejection::ForeignAction);
         }
         let owner = Owner::of(&self.broker, whom, permit);
-        let given: Vec<Uuid> = given(head.headers).collect();
+        let given: Vec<Uuid> = given(&head.lines).collect();
         if !asked
             .iter()
             .chain(&given)
@@ -185,17 +182,18 @@ fn asked_for(head: &RequestHead<'_>) -> Option<Uuid> {
 
 /// How a request names the action that it is about.
 fn segment<'h>(head: &'h RequestHead<'_>) -> Option<&'h str> {
-    let mut segments = head.path.segments();
-    let is_about_one = segments.next() == Some("api")
-        && segments.next() == Some("v3")
-        && segments.next() == Some(ACTIONS);
-    segments.next().filter(|_| is_about_one)
+    if !head.path.is_below(PREFIX) {
+        return None;
+    }
+    head.path.segments().nth(3)
 }
 
-/// The ids that a caller gives to its request, however many times it does.
-fn given(headers: &HeaderMap) -> impl Iterator<Item = Uuid> {
-    let lines = headers.get_all(REQUEST_ID).into_iter();
-    let texts = lines.filter_map(|value| str::from_utf8(value.as_bytes()).ok());
+/// The ids that a caller gives to its request, however many times it does: VSPC answers a repeated id
+/// as it answered the first, and an asynchronous action gets it as its own.
+fn given(lines: &Lines<'_>) -> impl Iterator<Item = Uuid> {
+    let texts = lines
+        .all(Line::RequestId)
+        .filter_map(|value| str::from_utf8(value.as_bytes()).ok());
     texts.flat_map(|text| text.split(',').filter_map(id))
 }
 
@@ -228,6 +226,7 @@ fn id(text: &str) -> Option<Uuid> {
 }
 
 const ACTIONS: &str = "asyncactions";
+const PREFIX: &str = "/api/v3/asyncactions";
 
 /// How long an action is known after it was last heard of. A console keeps results for five minutes
 /// and failures for an hour, unless it is set up otherwise.

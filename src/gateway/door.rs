@@ -8,6 +8,7 @@ use super::{Exchange, Gateway, Rejection};
 use crate::client::jwt::JwtFault;
 use crate::client::{Caller, Client, TokenFault, Unidentified, Untraceable};
 use crate::quota::{Attempt, Exceeded, Permit};
+use crate::request::RequestHead;
 use crate::tenant::Named;
 
 impl Gateway {
@@ -30,13 +31,15 @@ impl Gateway {
     pub(super) fn identify(
         &self,
         exchange: &mut Exchange,
-        headers: &HeaderMap,
+        head: &RequestHead<'_>,
     ) -> Result<Caller<'_>, Rejection> {
         let now = self.clock.now();
-        let identified = self.clients.identify(headers, &exchange.peer, now);
+        let identified = self.clients.identify_by(&head.lines, &exchange.peer, now);
         identified.map_err(|unidentified| {
             if unidentified == Unidentified::Conflicting {
-                let told = self.clients.contradiction(headers, &exchange.peer, now);
+                let told = self
+                    .clients
+                    .contradiction(head.headers, &exchange.peer, now);
                 exchange.saw_detail(told);
             }
             self.note_guess(exchange, unidentified.into())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -16,51 +16,13 @@ use super::exchange::Exchange;
 use super::inject::inject;
 use super::throttled::Throttled;
 use super::{Gateway, Rejection, headers, location, unended};
-use crate::client::{Caller, Peer, TokenFault};
-use crate::policy::{Acting, Bearer, Permit};
+use crate::client::{Caller, Peer};
+use crate::policy::{Acting, Permit};
 use crate::request::{LoginsCall, Operation, RequestHead, needs_intent};
 use crate::tenant::Named;
 use crate::token::Lease;
 use crate::upstream::{Console, Received, ReplayHandle, RequestBody, Turn, UpstreamError};
 use crate::vspc::grant::Subject;
-
-impl Gateway {
-    /// The token that a permit calls for; none for an operation that VSPC serves without.
-    pub(super) async fn lease(
-        &self,
-        exchange: &mut Exchange,
-        permit: &Permit<'_>,
-    ) -> Result<Option<Lease>, Rejection> {
-        if permit.bearer() == Bearer::Nobody {
-            return Ok(None);
-        }
-        let lease = match self.broker.try_lease(permit) {
-            Some(lease) => lease,
-            None => Box::pin(self.await_lease(exchange, permit)).await?,
-        };
-        Ok(Some(lease))
-    }
-
-    async fn await_lease(
-        &self,
-        exchange: &mut Exchange,
-        permit: &Permit<'_>,
-    ) -> Result<Lease, Rejection> {
-        let started = Instant::now();
-        let lease = self.broker.lease(permit, started + self.token_wait).await;
-        exchange.times.token += started.elapsed();
-        lease.map_err(|error| match permit.acting() {
-            // Nobody can log in for them but themselves.
-            Acting::Itself(_) if error.is_refusal() => TokenFault::Ended.into(),
-            Acting::For(key) if error.is_refusal() => {
-                // Perhaps the user is gone: what comes next is to be told so.
-                self.roster.ask(Some(&key.console));
-                error.into()
-            }
-            Acting::Account(..) | Acting::For(_) | Acting::Itself(_) => error.into(),
-        })
-    }
-}
 
 /// A request on its way out; it can be sent more than once.
 pub(super) struct Outbound<'a> {
@@ -121,7 +83,7 @@ impl<'a> Outbound<'a> {
         }
         let status = response.status();
         let settings = self.console.settings();
-        let trailers = headers::takes_trailers(&self.parts.headers);
+        let trailers = headers::takes_trailers(&head.lines);
         headers::clean_answer(response.headers_mut(), trailers);
         let console = |authority: &str| settings.is_named(authority);
         if status == StatusCode::ACCEPTED {
@@ -151,27 +113,42 @@ impl<'a> Outbound<'a> {
         let mut patience = self.console.settings().sharing.throttle_wait;
         loop {
             let answer = self.answer(exchange, body, replay, turn, lease);
-            let response;
-            (response, turn) = answer.await?;
+            let (response, held) = answer.await?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
                 let version = response.version();
                 let body = |incoming| ConsoleBody::unread(incoming, version);
-                return Ok((response.map(body), Some(turn)));
+                return Ok((response.map(body), Some(held)));
             }
             // What is rare is boxed: else every request had room for it.
-            let now = self.gateway.clock.now();
-            let throttled = Box::pin(Throttled::read(response, now)).await;
-            let held = self.sit_out(exchange, &throttled, replay, turn, &mut patience);
-            (turn, body) = match Box::pin(held).await {
-                Ok(again) => again,
-                Err(turn) => return Ok((throttled.response, turn)),
+            let waited = self.wait(exchange, response, replay, held, &mut patience);
+            (body, turn, lease) = match Box::pin(waited).await? {
+                Waited::Again(body, turn, lease) => (body, turn, lease),
+                Waited::Enough(response, turn) => return Ok((response, turn)),
             };
-            let leased = self
-                .gateway
-                .lease_in_turn(exchange, self.whom, self.permit, turn);
-            (turn, lease) = Box::pin(leased).await?;
-            self.gateway.telemetry.replayed();
         }
+    }
+
+    /// The console throttles: waits, if that is not for too long, for another turn and its token.
+    async fn wait(
+        &self,
+        exchange: &mut Exchange,
+        response: Response<Received>,
+        replay: &ReplayHandle,
+        turn: Turn,
+        patience: &mut Duration,
+    ) -> Result<Waited, Rejection> {
+        let throttled = Throttled::read(response, self.gateway.clock.now()).await;
+        let held = self.sit_out(exchange, &throttled, replay, turn, patience);
+        let (turn, body) = match held.await {
+            Ok(again) => again,
+            Err(turn) => return Ok(Waited::Enough(throttled.response, turn)),
+        };
+        let leased = self
+            .gateway
+            .lease_in_turn(exchange, self.whom, self.permit, turn);
+        let (turn, lease) = leased.await?;
+        self.gateway.telemetry.replayed();
+        Ok(Waited::Again(body, turn, lease))
     }
 
     /// Waits as long as the console asks to, without a place there, for another turn. Where that
@@ -212,7 +189,19 @@ impl<'a> Outbound<'a> {
         turn: Turn,
         lease: Option<Lease>,
     ) -> Result<(Response<Received>, Turn), Rejection> {
-        let response = self.first(exchange, body, &turn, lease.as_ref()).await?;
+        // A console may close a kept connection just as it is used again. What changes nothing and has
+        // no body is sent once more then.
+        let is_repeatable = matches!(body, RequestBody::Empty)
+            && !needs_intent(self.head.method, &self.head.operation);
+        let sent = self.send(exchange, body, &turn, lease.as_ref()).await;
+        let response = if is_repeatable && is_cut(&sent) {
+            drop(sent);
+            self.gateway.telemetry.replayed();
+            let again = self.send(exchange, RequestBody::Empty, &turn, lease.as_ref());
+            Box::pin(again).await?
+        } else {
+            sent?
+        };
         match lease {
             Some(stale) if response.status() == StatusCode::UNAUTHORIZED => {
                 let renewed = self.renew_and_repeat(exchange, response, &stale, replay, turn);
@@ -284,26 +273,6 @@ impl<'a> Outbound<'a> {
         Ok(())
     }
 
-    /// Sends it for the first time, and once more when the console closed a kept connection just
-    /// as it was used again: only what changes nothing and has no body.
-    async fn first(
-        &self,
-        exchange: &mut Exchange,
-        body: RequestBody,
-        turn: &Turn,
-        lease: Option<&Lease>,
-    ) -> Result<Response<Received>, Rejection> {
-        let repeatable = matches!(body, RequestBody::Empty)
-            && !needs_intent(self.head.method, &self.head.operation);
-        match self.send(exchange, body, turn, lease).await {
-            Err(Rejection::Upstream(UpstreamError::Cut(_))) if repeatable => {
-                self.gateway.telemetry.replayed();
-                Box::pin(self.send(exchange, RequestBody::Empty, turn, lease)).await
-            }
-            first => first,
-        }
-    }
-
     async fn send(
         &self,
         exchange: &mut Exchange,
@@ -311,7 +280,7 @@ impl<'a> Outbound<'a> {
         turn: &Turn,
         lease: Option<&Lease>,
     ) -> Result<Response<Received>, Rejection> {
-        let request = self.request(body, lease, &exchange.peer)?;
+        let request = self.request(body, lease, &exchange.peer);
         self.gateway
             .refuse_stopped(self.who, self.whom, self.permit)?;
         exchange.sending()?;
@@ -329,7 +298,7 @@ impl<'a> Outbound<'a> {
         body: RequestBody,
         lease: Option<&Lease>,
         peer: &Peer,
-    ) -> Result<Request<RequestBody>, UpstreamError> {
+    ) -> Request<RequestBody> {
         let slash = || PathAndQuery::from_static("/");
         let target = self
             .parts
@@ -337,14 +306,11 @@ impl<'a> Outbound<'a> {
             .path_and_query()
             .cloned()
             .unwrap_or_else(slash);
-        let uri = self
-            .console
-            .uri(target)
-            .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
         let mut request = Request::new(body);
         *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = inject(&self.parts.headers, &self.gateway.owned, lease);
+        // Where the console is, its connections know.
+        *request.uri_mut() = Uri::from(target);
+        *request.headers_mut() = inject(&self.head.lines, &self.gateway.owned, lease);
         let (headers, origin) = (request.headers_mut(), self.gateway.public_url.as_deref());
         let host = Some(self.head.host).filter(|_| !self.gateway.limits.names.is_empty());
         self.gateway.forwarded.add(headers, peer, origin, host);
@@ -353,8 +319,20 @@ impl<'a> Outbound<'a> {
             let identity = HeaderValue::from_static("identity");
             request.headers_mut().insert(ACCEPT_ENCODING, identity);
         }
-        Ok(request)
+        request
     }
+}
+
+/// What came of waiting for a console that throttles.
+enum Waited {
+    /// The request is to be sent with these.
+    Again(RequestBody, Turn, Option<Lease>),
+    /// This is its answer, and the turn that it came in, if it is still there.
+    Enough(Response<ConsoleBody>, Option<Turn>),
+}
+
+fn is_cut<T>(sent: &Result<T, Rejection>) -> bool {
+    matches!(sent, Err(Rejection::Upstream(UpstreamError::Cut(_))))
 }
 
 /// Reads a refused answer to its end, so that its connection can be used again. One that does not

@@ -1,39 +1,57 @@
 //! Which headers pass, in both directions.
 
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, CONTENT_TYPE, HOST, HeaderMap, HeaderName, LOCATION, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
-};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
+
+use crate::request::{Line, Lines};
 
 /// The headers that the gateway owns: what a caller sends under such a name, in any spelling, never
 /// reaches a console.
 #[derive(Debug)]
 pub struct OwnedHeaders {
-    /// Names folded to lower-case letters and digits. So few that a look at each, which most often
-    /// ends at its length, is faster than a hash.
-    folded: Vec<Box<[u8]>>,
+    /// Letters and digits of the names, by how many there are. A look at the few of one length, which
+    /// most often ends at the first byte, is faster than a hash.
+    by_length: Vec<Vec<Box<[u8]>>>,
 }
 
 impl OwnedHeaders {
     /// The built-in names and those of the configured mapping.
     pub fn new<'a>(configured: impl IntoIterator<Item = &'a HeaderName>) -> Self {
-        let folded = BUILT_IN
-            .iter()
-            .copied()
-            .chain(configured.into_iter().map(HeaderName::as_str))
-            .map(|name| fold(name).into_vec().into_boxed_slice())
-            .collect();
-        Self { folded }
+        let configured = configured.into_iter().map(HeaderName::as_str);
+        let mut by_length: Vec<Vec<Box<[u8]>>> = Vec::new();
+        for name in BUILT_IN.iter().copied().chain(configured) {
+            let folded: Box<[u8]> = fold(name).collect();
+            let room = by_length.len().max(folded.len() + 1);
+            by_length.resize(room, Vec::new());
+            if let Some(same_length) = by_length.get_mut(folded.len()) {
+                same_length.push(folded);
+            }
+        }
+        Self { by_length }
     }
 
     /// Whether a name is one of them when `-`, `_`, `.` and case are disregarded.
     pub fn contains(&self, name: &HeaderName) -> bool {
-        let folded = fold(name.as_str());
-        self.folded.iter().any(|owned| **owned == *folded)
-            || PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
+        let mut room = [0; ROOM];
+        let name = name.as_str();
+        match fold_into(name, &mut room) {
+            Some(folded) => self.contains_folded(folded),
+            None => self.contains_folded(&fold(name).collect::<Vec<u8>>()),
+        }
     }
+
+    fn contains_folded(&self, folded: &[u8]) -> bool {
+        let owned = self.by_length.get(folded.len()).into_iter().flatten();
+        // Most differ at the first byte, which is compared without a call.
+        let mut alike = owned.filter(|owned| owned.first() == folded.first());
+        alike.any(|owned| **owned == *folded) || has_owned_prefix(folded)
+    }
+}
+
+fn has_owned_prefix(folded: &[u8]) -> bool {
+    let start = folded.first_chunk::<2>();
+    let begins = |prefix: &&[u8]| prefix.first_chunk() == start && folded.starts_with(prefix);
+    PREFIXES.iter().any(begins)
 }
 
 /// The headers of a message that end at this hop, beside the well-known ones: the names in its
@@ -41,9 +59,10 @@ impl OwnedHeaders {
 pub(super) struct HopByHop(SmallVec<[HeaderName; 2]>);
 
 impl HopByHop {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Reads them; `connection` is all `Connection` lines.
+    pub(super) fn of<'a>(connection: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
         let mut nominated = SmallVec::new();
-        for line in headers.get_all(CONNECTION) {
+        for line in connection {
             for token in line.as_bytes().split(|byte| *byte == b',') {
                 let token = token.trim_ascii();
                 // The usual ones name no other header. To make a name takes from the heap.
@@ -66,12 +85,12 @@ impl HopByHop {
 }
 
 /// Copies what may pass from a request to the one that the console gets.
-pub(super) fn passed_on(from: &HeaderMap, owned: &OwnedHeaders) -> HeaderMap {
-    let hop = HopByHop::of(from);
+pub(super) fn passed_on(from: &Lines<'_>, owned: &OwnedHeaders) -> HeaderMap {
+    let hop = HopByHop::of(from.all(Line::Connection));
+    let from = from.headers();
     let mut to = HeaderMap::with_capacity(from.len() + 1);
     for (name, value) in from {
-        let framing = *name == HOST || *name == CONTENT_LENGTH || *name == http::header::EXPECT;
-        if !framing && !hop.contains(name) && !owned.contains(name) {
+        if !is_framing(name) && !hop.contains(name) && !owned.contains(name) {
             to.append(name, value.clone());
         }
     }
@@ -81,8 +100,12 @@ pub(super) fn passed_on(from: &HeaderMap, owned: &OwnedHeaders) -> HeaderMap {
 /// Takes what must not pass from an answer of the console. Framing is the gateway's own, except
 /// that a length is kept: the body is passed on as it is. Where trailers go on, their names do.
 pub(super) fn clean_answer(headers: &mut HeaderMap, trailers: bool) {
-    let hop = HopByHop::of(headers);
-    let stays = |name: &HeaderName| *name == CONTENT_LENGTH || (trailers && *name == TRAILER);
+    let hop = HopByHop::of(headers.get_all(CONNECTION));
+    let stays = |name: &HeaderName| match name.as_str() {
+        "content-length" => true,
+        "trailer" => trailers,
+        _ => false,
+    };
     remove(headers, |name| hop.contains(name) && !stays(name));
 }
 
@@ -90,70 +113,93 @@ pub(super) fn clean_answer(headers: &mut HeaderMap, trailers: bool) {
 /// read, and whoever reads it has done that already.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
-        is_connection_header(name) || NEVER_TRAILERS.contains(name)
+        is_connection_header(name) || is_never_a_trailer(name)
     });
 }
 
 /// Removes what ends here, and what never comes from a console. There is seldom anything: a look at
 /// the names that there are takes less than looking up each that might be there.
 fn remove(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
-    let gone: SmallVec<[HeaderName; 2]> = headers
-        .keys()
-        .filter(|name| ends(name) || NEVER_ANSWERED.contains(name))
-        .cloned()
-        .collect();
-    for name in gone {
-        headers.remove(name);
+    let is_gone = |name: &&HeaderName| ends(name) || is_never_answered(name);
+    while let Some(gone) = headers.keys().find(is_gone).cloned() {
+        headers.remove(gone);
     }
 }
 
 /// Whether a caller takes trailers.
-pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|line| {
+pub(super) fn takes_trailers(lines: &Lines<'_>) -> bool {
+    lines.all(Line::Te).any(|line| {
         line.as_bytes()
             .split(|byte| *byte == b',')
             .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     })
 }
 
+/// Letters and digits of a name: `X-Tenant`, `x_tenant` and `X.Tenant` are one. Names are in lower
+/// case already.
+fn fold(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().filter(u8::is_ascii_alphanumeric)
+}
+
+// A match on text is a look at its length, and then at one or two names.
+
+/// The same on the stack, unless there is no room.
+fn fold_into<'a>(name: &str, room: &'a mut [u8; ROOM]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for byte in name.bytes() {
+        *room.get_mut(length)? = byte;
+        // What does not count is written over by what comes next.
+        length += usize::from(byte.is_ascii_alphanumeric());
+    }
+    room.get(..length)
+}
+
+/// More than the names of most headers are long.
+const ROOM: usize = 64;
+
+/// What belongs to the connection that a message came by.
 fn is_connection_header(name: &HeaderName) -> bool {
-    CONNECTION_HEADERS.contains(name)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
-/// Lower-case letters and digits of a name: `X-Tenant`, `x_tenant` and `X.Tenant` are one.
-fn fold(name: &str) -> SmallVec<[u8; 48]> {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| byte.to_ascii_lowercase())
-        .collect()
+/// What of a request is made anew for the console.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "content-length" | "expect" | "host")
 }
-
-static CONNECTION_HEADERS: [HeaderName; 8] = [
-    CONNECTION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-];
 
 /// What no answer of a console sets: cookies, and the gateway's own words.
-static NEVER_ANSWERED: [HeaderName; 3] = [SET_COOKIE, super::GATEWAY_CODE, super::REQUEST_ID];
+fn is_never_answered(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "set-cookie" | "x-gateway-code" | "x-gateway-request-id"
+    )
+}
 
-static NEVER_TRAILERS: [HeaderName; 10] = [
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_LOCATION,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    HOST,
-    LOCATION,
-    WWW_AUTHENTICATE,
-];
+fn is_never_a_trailer(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-length"
+            | "content-location"
+            | "content-range"
+            | "content-type"
+            | "host"
+            | "location"
+            | "www-authenticate"
+    )
+}
 
 const BUILT_IN: [&str; 24] = [
     "cf-connecting-ip",
@@ -210,7 +256,7 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        passed_on(&headers, &owned())
+        passed_on(&Lines::of(&headers), &owned())
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect()
@@ -287,6 +333,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_gateway_says_itself_no_console_says() {
+        for name in [crate::gateway::GATEWAY_CODE, crate::gateway::REQUEST_ID] {
+            assert!(is_never_answered(&name), "{name}");
+        }
+    }
+
+    /// Whether a name is owned, by a look at all of them.
+    fn is_owned(name: &HeaderName) -> bool {
+        let fold = |name: &str| -> Vec<u8> {
+            let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+            letters.map(|byte| byte.to_ascii_lowercase()).collect()
+        };
+        let folded = fold(name.as_str());
+        let owned = BUILT_IN.iter().chain(["x-tenant"].iter());
+        owned.clone().any(|name| fold(name) == folded)
+            || PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
+    }
+
+    #[test]
     fn an_answer_keeps_its_length_and_loses_what_ends_here() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -335,6 +400,14 @@ mod tests {
                 .map(|(i, c)| if upper >> (i % 32) & 1 == 1 { c.to_ascii_uppercase() } else { c })
                 .collect();
             prop_assert_eq!(pass(&[(&name, "x")]), []);
+        }
+
+        #[test]
+        fn a_name_is_owned_as_by_a_look_at_all(
+            name in "([xm]|[-_.]|forward|ed|host|real|ip|via|ho?st|arr|ms|aspnetcore|cookie|tenant|api|key|gateway|[a-z0-9]){1,6}",
+        ) {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            prop_assert_eq!(owned().contains(&name), is_owned(&name), "{}", name);
         }
     }
 }

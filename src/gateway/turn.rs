@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::{Gateway, Rejection};
+use crate::client::TokenFault;
 use crate::policy::{Acting, Bearer, NOBODY, Permit};
 use crate::tenant::Named;
 use crate::token::Lease;
@@ -61,6 +62,42 @@ impl Gateway {
         let lease = self.lease(exchange, permit).await?;
         saw(exchange, lease.as_ref());
         Ok((turn, lease))
+    }
+
+    /// The token that a permit calls for; none for an operation that VSPC serves without.
+    pub(super) async fn lease(
+        &self,
+        exchange: &mut Exchange,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Lease>, Rejection> {
+        if permit.bearer() == Bearer::Nobody {
+            return Ok(None);
+        }
+        let lease = match self.broker.try_lease(permit) {
+            Some(lease) => lease,
+            None => Box::pin(self.await_lease(exchange, permit)).await?,
+        };
+        Ok(Some(lease))
+    }
+
+    pub(super) async fn await_lease(
+        &self,
+        exchange: &mut Exchange,
+        permit: &Permit<'_>,
+    ) -> Result<Lease, Rejection> {
+        let started = Instant::now();
+        let lease = self.broker.lease(permit, started + self.token_wait).await;
+        exchange.times.token += started.elapsed();
+        lease.map_err(|error| match permit.acting() {
+            // Nobody can log in for them but themselves.
+            Acting::Itself(_) if error.is_refusal() => TokenFault::Ended.into(),
+            Acting::For(key) if error.is_refusal() => {
+                // Perhaps the user is gone: what comes next is to be told so.
+                self.roster.ask(Some(&key.console));
+                error.into()
+            }
+            Acting::Account(..) | Acting::For(_) | Acting::Itself(_) => error.into(),
+        })
     }
 
     async fn await_turn(

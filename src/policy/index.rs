@@ -133,12 +133,16 @@ impl Search<'_> {
         if let Some(bucket) = node.open.as_ref().filter(|_| is_spelled) {
             self.look_in(bucket);
         }
-        let Some((segment, rest)) = split(path) else {
+        if path.is_empty() {
             if let Some(bucket) = node.exact.as_ref().filter(|_| is_spelled) {
                 self.look_in(bucket);
             }
             return;
-        };
+        }
+        if node.is_last() {
+            return;
+        }
+        let (segment, rest) = split(path);
         if let Some(child) = node.literal(segment) {
             self.walk(child, rest);
         }
@@ -187,7 +191,16 @@ impl Node {
         }
     }
 
+    /// Whether no pattern spells out more segments, nor asks for any one.
+    fn is_last(&self) -> bool {
+        self.literals.is_empty() && self.any.is_none()
+    }
+
     fn literal(&self, segment: &[u8]) -> Option<&Self> {
+        // Of one there is nothing to search for.
+        if let [(literal, child)] = &self.literals[..] {
+            return (**literal == *segment).then_some(child);
+        }
         let place = self
             .literals
             .binary_search_by(|(literal, _)| (**literal).cmp(segment));
@@ -263,14 +276,12 @@ fn below_root(path: &CanonicalPath) -> &[u8] {
 }
 
 /// The first segment of a path without its slash, and what comes after it.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    if path.is_empty() {
-        return None;
-    }
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
     // By hand: segments are short.
     let end = path.iter().position(|byte| *byte == b'/');
-    let (segment, rest) = path.split_at_checked(end.unwrap_or(path.len()))?;
-    Some((segment, rest.get(1..).unwrap_or_default()))
+    let end = end.unwrap_or(path.len());
+    let (segment, rest) = path.split_at_checked(end).unwrap_or_default();
+    (segment, rest.get(1..).unwrap_or_default())
 }
 
 /// More rules than anybody has.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use uuid::fmt::Simple;
 
 use super::CanonicalPath;
+use super::path::{API, segments_of};
 
 /// What a request asks the console for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,36 +90,40 @@ pub fn needs_intent(method: &Method, operation: &Operation) -> bool {
 
 impl Operation {
     pub(super) fn of(method: &Method, path: &CanonicalPath) -> Self {
-        if !path.is_in_api() {
+        let Some(below) = path.within_api() else {
             return Self::OutsideApi;
+        };
+        // Most operations are told apart by that already.
+        if !SPECIAL.iter().any(|first| below.starts_with(first)) {
+            return Self::Plain;
         }
-        let mut rest = [""; 6];
+        let mut rest: [&[u8]; 6] = [b""; 6];
         let mut count = 0;
-        for segment in path.segments().skip(2) {
+        for segment in segments_of(below) {
             if let Some(slot) = rest.get_mut(count) {
                 *slot = segment;
             }
             count += 1;
         }
-        if let ["authentication", "keys", ..] = rest {
+        if let [b"authentication", b"keys", ..] = rest {
             return Self::AuthenticationKeys;
         }
         let Some(rest) = rest.get(..count) else {
             return Self::Plain;
         };
         match (method.as_str(), rest) {
-            (_, ["token"]) => Self::Token,
-            ("POST" | "PUT", ["users", "resetpassword"])
-            | ("GET" | "HEAD", ["plugins", "user", "islogged"])
+            (_, [b"token"]) => Self::Token,
+            ("POST" | "PUT", [b"users", b"resetpassword"])
+            | ("GET" | "HEAD", [b"plugins", b"user", b"islogged"])
             | (
                 "GET" | "HEAD",
                 [
-                    "organizations",
+                    b"organizations",
                     _,
-                    "identityproviders",
-                    "saml2",
+                    b"identityproviders",
+                    b"saml2",
                     _,
-                    "metadata",
+                    b"metadata",
                 ],
             ) => Self::TokenFree,
             (method, rest) => LoginsCall::of(method, rest).map_or(Self::Plain, Self::Logins),
@@ -133,12 +138,18 @@ impl Operation {
             Self::Token => Cow::Owned(format!("{method} /token")),
             Self::OutsideApi => Cow::Owned(format!("{method} {}", path.as_str())),
             Self::AuthenticationKeys | Self::Plain | Self::TokenFree => {
-                let mut name = String::with_capacity(64);
+                let below = path.as_str().get(API.len()..).unwrap_or_default();
+                let mut name = String::with_capacity(method.as_str().len() + 1 + below.len());
                 name.push_str(method.as_str());
                 name.push(' ');
-                for segment in path.segments().skip(2) {
-                    name.push('/');
-                    name.push_str(if is_id(segment) { "{id}" } else { segment });
+                if segments_of(below.as_bytes()).any(is_id) {
+                    for segment in path.segments().skip(2) {
+                        let is_id = is_id(segment.as_bytes());
+                        name.push('/');
+                        name.push_str(if is_id { "{id}" } else { segment });
+                    }
+                } else {
+                    name.push_str(below);
                 }
                 Cow::Owned(name)
             }
@@ -147,30 +158,33 @@ impl Operation {
 }
 
 impl LoginsCall {
-    fn of(method: &str, rest: &[&str]) -> Option<Self> {
-        let uid = |text: &str| Uuid::try_parse(text).ok();
+    fn of(method: &str, rest: &[&[u8]]) -> Option<Self> {
+        let uid = |text: &[u8]| Uuid::try_parse_ascii(text).ok();
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
         let call = match (method, rest) {
-            ("GET" | "HEAD", ["users", "logins"]) => Self::ListAll,
-            ("GET" | "HEAD", ["users", user, "logins"]) => Self::ListOfUser { user: uid(user) },
-            ("POST", ["users", user, "logins", "apikey"]) => Self::CreateApiKey { user: uid(user) },
-            ("POST", ["users", user, "logins", "asymmetricalgorithm"]) => {
+            ("GET" | "HEAD", [b"users", b"logins"]) => Self::ListAll,
+            ("GET" | "HEAD", [b"users", user, b"logins"]) => Self::ListOfUser { user: uid(user) },
+            ("POST", [b"users", user, b"logins", b"apikey"]) => {
+                Self::CreateApiKey { user: uid(user) }
+            }
+            ("POST", [b"users", user, b"logins", b"asymmetricalgorithm"]) => {
                 Self::CreateKeyPair { user: uid(user) }
             }
-            ("POST", ["users", user, "logins", "totp"]) => Self::CreateTotp { user: uid(user) },
-            ("GET" | "HEAD", ["users", user, "logins", login]) => Self::Read {
+            ("POST", [b"users", user, b"logins", b"totp"]) => Self::CreateTotp { user: uid(user) },
+            ("GET" | "HEAD", [b"users", user, b"logins", login]) => Self::Read {
                 user: uid(user),
-                login: login.parse().ok(),
+                login: number(login),
             },
-            ("PATCH", ["users", user, "logins", login]) => Self::Change {
+            ("PATCH", [b"users", user, b"logins", login]) => Self::Change {
                 user: uid(user),
-                login: login.parse().ok(),
+                login: number(login),
             },
-            ("DELETE", ["users", user, "logins", login]) => Self::Delete {
+            ("DELETE", [b"users", user, b"logins", login]) => Self::Delete {
                 user: uid(user),
-                login: login.parse().ok(),
+                login: number(login),
             },
-            ("GET" | "HEAD", ["organizations", _, "keys"]) => Self::OrganizationKeys,
-            ("DELETE", ["users", user, "tokens"]) => Self::RevokeTokens { user: uid(user) },
+            ("GET" | "HEAD", [b"organizations", _, b"keys"]) => Self::OrganizationKeys,
+            ("DELETE", [b"users", user, b"tokens"]) => Self::RevokeTokens { user: uid(user) },
             _ => return None,
         };
         Some(call)
@@ -208,7 +222,16 @@ impl LoginsCall {
     }
 }
 
-fn is_id(segment: &str) -> bool {
-    segment.bytes().all(|b| b.is_ascii_digit())
-        || (segment.len() >= Simple::LENGTH && Uuid::try_parse(segment).is_ok())
+fn is_id(segment: &[u8]) -> bool {
+    segment.iter().all(u8::is_ascii_digit)
+        || (segment.len() >= Simple::LENGTH && Uuid::try_parse_ascii(segment).is_ok())
 }
+
+/// How the paths of all operations begin, below `/api/v3`, that the gateway treats differently.
+const SPECIAL: [&[u8]; 5] = [
+    b"/authentication/",
+    b"/organizations/",
+    b"/plugins/",
+    b"/token",
+    b"/users/",
+];

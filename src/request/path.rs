@@ -29,6 +29,33 @@ impl CanonicalPath {
     /// # Errors
     /// Refuses what is malformed or ambiguous.
     pub fn parse(raw: &str) -> Result<Self, PathFault> {
+        Self::plain(raw.as_bytes()).map_or_else(|| Self::read(raw), Ok)
+    }
+
+    /// A path without anything that needs a closer look, as nearly every one is.
+    fn plain(raw: &[u8]) -> Option<Self> {
+        let mut text = SmallVec::from_slice(raw);
+        let (mut before, mut is_plain) = (0, true);
+        // Without an early return: nearly every path is plain.
+        for byte in &mut text[..] {
+            let folded = fold_plain(*byte);
+            is_plain &= folded != 0 && !(folded == b'/' && is_bad_end(before));
+            *byte = folded;
+            before = folded;
+        }
+        if !is_plain {
+            return None;
+        }
+        match text[..] {
+            [b'/'] => {}
+            [b'/', .., b'/'] => drop(text.pop()),
+            [b'/', .., last] if !is_bad_end(last) => {}
+            _ => return None,
+        }
+        Some(Self(text))
+    }
+
+    fn read(raw: &str) -> Result<Self, PathFault> {
         let Some(rest) = raw.strip_prefix('/') else {
             return Err(PathFault::Malformed);
         };
@@ -90,17 +117,20 @@ impl CanonicalPath {
 
     /// The same as bytes, which need no check: rules look at every path several times.
     pub(crate) fn segment_bytes(&self) -> impl Iterator<Item = &[u8]> {
-        self.0
-            .split(|byte| *byte == b'/')
-            .skip(1)
-            .filter(|segment| !segment.is_empty())
+        segments_of(&self.0)
     }
 
-    /// Whether the path is `/api/v3` or below it.
-    pub(crate) fn is_in_api(&self) -> bool {
-        self.0
-            .strip_prefix(b"/api/v3")
-            .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    /// Whether the path begins with another one, and goes on with a segment.
+    pub(crate) fn is_below(&self, path: &str) -> bool {
+        let rest = self.0.strip_prefix(path.as_bytes());
+        rest.is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+
+    /// What comes after `/api/v3` in a path that is that or below it: nothing, or it starts with a
+    /// slash.
+    pub(crate) fn within_api(&self) -> Option<&[u8]> {
+        let rest = self.0.strip_prefix(API.as_bytes())?;
+        matches!(rest.first(), None | Some(b'/')).then_some(rest)
     }
 }
 
@@ -109,6 +139,43 @@ impl fmt::Debug for CanonicalPath {
         fmt::Debug::fmt(self.as_str(), f)
     }
 }
+
+/// The root of VSPC's REST API.
+pub(super) const API: &str = "/api/v3";
+
+/// The segments of a text that begins with one, or with the slash before it.
+pub(super) fn segments_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text.strip_prefix(b"/").unwrap_or(text);
+    std::iter::from_fn(move || {
+        let end = rest.iter().position(|byte| *byte == b'/');
+        let (segment, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        rest = after.get(1..).unwrap_or_default();
+        (!segment.is_empty()).then_some(segment)
+    })
+}
+
+/// The lower case of a byte that stands for itself wherever it stands; 0 of those that may not.
+fn fold_plain(byte: u8) -> u8 {
+    // The table has an entry for every byte.
+    PLAIN.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// Lower case of printable ASCII but the percent sign, the semicolon and the backslash; 0 of the
+/// rest.
+const PLAIN: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = b' ';
+    while byte < 0x7f {
+        if !matches!(byte, b'%' | b';' | b'\\') {
+            #[expect(clippy::indexing_slicing, reason = "computed at compile time")]
+            {
+                table[byte as usize] = byte.to_ascii_lowercase();
+            }
+        }
+        byte += 1;
+    }
+    table
+};
 
 /// Whether something would be decoded once more by a second reader.
 fn is_encoded_still(text: &[u8]) -> bool {
@@ -137,7 +204,11 @@ fn is_ambiguous(byte: u8, encoded: bool) -> bool {
 
 /// Whether the segment that ends here is empty, a dot segment, or ends in a dot or a blank.
 fn ends_badly(text: &[u8]) -> bool {
-    matches!(text.last(), None | Some(b'/' | b'.' | b' '))
+    text.last().is_none_or(|last| is_bad_end(*last))
+}
+
+fn is_bad_end(byte: u8) -> bool {
+    matches!(byte, b'/' | b'.' | b' ')
 }
 
 /// Checks that decoded bytes are UTF-8 and hold no letter that a reader without regard to case takes
@@ -170,4 +241,43 @@ fn has_own_cases(c: char) -> bool {
 /// The other case of a letter if that is one letter, and the letter itself if it is several.
 fn one(mut case: impl ExactSizeIterator<Item = char>, c: char) -> char {
     case.next().filter(|_| case.len() == 0).unwrap_or(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn agree(raw: &str) -> Result<(), TestCaseError> {
+        if let Some(plain) = CanonicalPath::plain(raw.as_bytes()) {
+            prop_assert_eq!(CanonicalPath::read(raw), Ok(plain), "{:?}", raw);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_usual_paths_need_no_closer_look() {
+        for raw in ["/", "/api/v3", "/API/v3/Users/", "/api/v3/a.b/c d/[x]{y}|'"] {
+            assert!(CanonicalPath::plain(raw.as_bytes()).is_some(), "{raw}");
+        }
+        let long = format!("/api/v3/{}", "x".repeat(4_000));
+        assert!(CanonicalPath::plain(long.as_bytes()).is_some());
+        for byte in 0..=u8::MAX {
+            let raw = format!("/a{}b/c", char::from(byte));
+            agree(&raw).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_needs_no_closer_look_is_read_as_with_one(raw in "[/aZ0. %;\\\\~é]{0,12}") {
+            agree(&raw)?;
+        }
+
+        #[test]
+        fn nor_do_longer_ones(raw in "/[!-~ ]{0,200}") {
+            agree(&raw)?;
+        }
+    }
 }

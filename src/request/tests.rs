@@ -368,4 +368,39 @@ proptest! {
             prop_assert!(path.split('/').all(|segment| !segment.ends_with('.')));
         }
     }
+
+    #[test]
+    fn keys_in_queries_are_found_as_by_decoding_all_of_it(
+        query in "([&=]|vgk_|eyj|Ey|%[46]5|%76|\\.|api|Key|access_|to%6Ben|x-?|authorization|[a-z%_]){0,10}",
+    ) {
+        prop_assert_eq!(carries_key(&query), carries_key_decoded(&query), "{}", query);
+    }
+
+    #[test]
+    fn keys_in_paths_are_found_as_by_looking_at_all_of_it(
+        raw in "(/|vgk_|eyj|E|\\.a|[a-z]){0,10}",
+    ) {
+        if let Ok(path) = CanonicalPath::parse(&format!("/{raw}")) {
+            let mut segments = path.segments();
+            let decoded = segments.any(|segment| is_credential(segment.bytes()));
+            prop_assert_eq!(path.segment_bytes().any(is_plain_key), decoded);
+        }
+    }
+}
+
+/// The same without a look at how names and values begin.
+fn carries_key_decoded(query: &str) -> bool {
+    let decoded = |text| percent_encoding::percent_decode_str(text);
+    let letters = |name| -> Vec<u8> {
+        let letters = decoded(name).filter(u8::is_ascii_alphanumeric);
+        letters.map(|byte| byte.to_ascii_lowercase()).collect()
+    };
+    query.split('&').any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        is_credential(decoded(name))
+            || is_credential(decoded(value))
+            || KEY_PARAMETERS
+                .iter()
+                .any(|key| letters(name) == key.as_bytes())
+    })
 }

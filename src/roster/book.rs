@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use crate::tenant::{Names, Tenant, Whom};
@@ -217,7 +218,7 @@ impl Book {
                 listed.call(&console, uid, name);
             }
         }
-        let mut names = Names::with_capacity(claims.len());
+        let mut names = Names::with_capacity_and_hasher(claims.len(), RandomState::default());
         for (text, console, uid) in claims {
             let listed = self.listed.get(&console).and_then(|all| all.get(&uid));
             if let Some(tenant) = listed.and_then(Listed::stands_for) {

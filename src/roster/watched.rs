@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -33,7 +34,7 @@ pub(super) struct Watched {
 }
 
 /// What the console says of those who act for its tenants.
-pub(super) type People = HashMap<Subject, Person>;
+pub(super) type People = HashMap<Subject, Person, RandomState>;
 
 #[derive(Debug, Default)]
 struct Progress {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use super::identity::{AccountKey, IdentityId};
@@ -239,12 +240,12 @@ impl Tenant {
 }
 
 /// What directories tell: names that were not known when the file was written.
-pub type Names = HashMap<Arc<str>, Arc<Tenant>>;
+pub type Names = HashMap<Arc<str>, Arc<Tenant>, RandomState>;
 
 /// All tenants by name and alias.
 #[derive(Debug, Default)]
 pub struct Directory {
-    tenants: HashMap<Box<str>, Arc<Tenant>>,
+    tenants: HashMap<Box<str>, Arc<Tenant>, RandomState>,
     found: Arc<ArcSwap<Names>>,
 }
 

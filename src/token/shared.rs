@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -20,17 +21,20 @@ use super::store::SessionStore;
 use super::{ConsoleId, GivenUp, TokenEvent, TokenIssuer, TokenKey, TokenObserver};
 use crate::tenant::{AccountKey, IdentityId};
 
+/// No stranger makes up keys for these: a fast hash will do.
+type Map<K, V> = DashMap<K, V, RandomState>;
+
 /// What all handles share. Hands out owned values only, never a guard of a map.
 pub(super) struct Shared {
     /// Of tenants that impersonate nobody.
-    pub(super) accounts: DashMap<IdentityId, Arc<Cell<Account>>>,
+    pub(super) accounts: Map<IdentityId, Arc<Cell<Account>>>,
     cells: AtomicU64,
-    pub(super) consoles: DashMap<ConsoleId, Arc<Console>>,
+    pub(super) consoles: Map<ConsoleId, Arc<Console>>,
     epoch: Instant,
     /// Requests that waited for a fetch that another one had started.
     followers: AtomicU64,
     generations: AtomicU64,
-    pub(super) impersonations: DashMap<TokenKey, Arc<Cell<Impersonation>>>,
+    pub(super) impersonations: Map<TokenKey, Arc<Cell<Impersonation>>>,
     issuer: Arc<dyn TokenIssuer>,
     pub(super) new_console: Notify,
     observer: Arc<dyn TokenObserver>,
@@ -52,16 +56,16 @@ impl Shared {
         store: SessionStore,
     ) -> Self {
         Self {
-            accounts: DashMap::new(),
+            accounts: Map::default(),
             cells: AtomicU64::new(0),
-            consoles: DashMap::new(),
+            consoles: Map::default(),
             // Its first second is never the present one, so that a use in it is noted as well.
             epoch: Instant::now()
                 .checked_sub(SECOND)
                 .unwrap_or_else(Instant::now),
             followers: AtomicU64::new(0),
             generations: AtomicU64::new(0),
-            impersonations: DashMap::new(),
+            impersonations: Map::default(),
             issuer,
             new_console: Notify::new(),
             observer,

@@ -103,7 +103,10 @@ impl Pool {
                     None => return Box::pin(self.ask_client(request)).await,
                 },
             };
-            *request.uri_mut() = origin.uri(request.uri(), false);
+            // Those of callers have no more than path and query from the start.
+            if request.uri().scheme().is_some() {
+                *request.uri_mut() = origin.uri(request.uri(), false);
+            }
             let host = origin.host.clone();
             request.headers_mut().insert(HOST, host);
             match link.send(&self.kept, request).await {

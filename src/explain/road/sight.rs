@@ -98,7 +98,7 @@ impl Journey<'_> {
         let to = console
             .filter(|upstream| upstream.id == *permit.console())
             .map(|upstream| format!("{}://{}", upstream.scheme, upstream.authority));
-        let passed = inject(head.headers, &self.plan.owned, None);
+        let passed = inject(&head.lines, &self.plan.owned, None);
         let names = |is_passed: bool| {
             let mut names: Vec<String> = (head.headers.keys())
                 .filter(|name| {
