@@ -68,26 +68,34 @@ impl AnswerReader {
     /// # Errors
     /// Names what is wrong with it.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Fault> {
-        let before = self.lines;
         let answer = self.read_lines(bytes)?;
-        self.lines.check_controls(bytes, before)?;
+        self.lines.check_controls()?;
         Ok(answer)
     }
 
     fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Fault> {
-        while let Some(line) = self.lines.next(bytes)? {
-            let here = |what: What| what.in_line(self.lines.number());
-            match self.first {
-                None => self.first = Some(status_line(line).map_err(here)?),
-                Some(first) if line.is_empty() => return Ok(Some(self.whole(first)?)),
-                Some(_) => self.fields.read(line).map_err(here)?,
-            }
-        }
-        if self.first.is_none() && !begins_status(self.lines.part(bytes)) {
-            return Err(What::StatusLine.in_line(1));
+        let first = match self.first {
+            Some(first) => Some(first),
+            None => self.read_first(bytes)?,
+        };
+        if let Some(first) = first
+            && self.fields.read(&mut self.lines, bytes)?
+        {
+            return Ok(Some(self.whole(first)?));
         }
         self.lines.check_room(bytes)?;
         Ok(None)
+    }
+
+    /// Reads the first line; `None` when it is not whole.
+    fn read_first(&mut self, bytes: &[u8]) -> Result<Option<(Minor, u16)>, Fault> {
+        let here = |what: What| what.in_line(1);
+        if let Some(line) = self.lines.next(&mut self.lines.rest(bytes), 0)? {
+            self.first = Some(status_line(line).map_err(here)?);
+        } else if !begins_status(self.lines.part(bytes)) {
+            return Err(here(What::StatusLine));
+        }
+        Ok(self.first)
     }
 
     fn whole(&self, (version, status): (Minor, u16)) -> Result<Answer, What> {

@@ -1,6 +1,7 @@
 //! Header lines, and what they say about the length of the body.
 
-use super::fault::What;
+use super::fault::{Fault, What};
+use super::lines::Lines;
 use super::{Framing, LINES, Minor};
 
 /// What the header lines of a message have said so far about its body.
@@ -12,22 +13,47 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a line, without its end. Whether it holds control characters is found out for all
-    /// lines together, by [`find_control`].
-    pub(super) fn read(&mut self, line: &[u8]) -> Result<(), What> {
-        let Some((name, value)) = split(line) else {
-            let is_folded = matches!(line.first(), Some(b' ' | b'\t'));
-            return Err(if is_folded { What::Folded } else { What::Name });
-        };
-        self.lines += 1;
-        if self.lines > LINES {
-            return Err(What::HeadTooLarge);
+    /// Reads lines on, up to the empty one that ends them. Says whether that has come. `bytes` begin
+    /// with the head.
+    pub(super) fn read(&mut self, lines: &mut Lines, bytes: &[u8]) -> Result<bool, Fault> {
+        let mut rest = lines.rest(bytes);
+        loop {
+            // A name ends where something stands that is no token: a colon.
+            let name = rest.iter().position(|byte| !is_token(*byte));
+            let name = name.unwrap_or(rest.len());
+            let Some(line) = lines.next(&mut rest, name)? else {
+                return Ok(false);
+            };
+            if line.is_empty() {
+                return Ok(true);
+            }
+            let here = |what: What| what.in_line(lines.number());
+            if name == 0 || line.get(name) != Some(&b':') {
+                let is_folded = matches!(line.first(), Some(b' ' | b'\t'));
+                return Err(here(if is_folded { What::Folded } else { What::Name }));
+            }
+            self.lines += 1;
+            if self.lines > LINES {
+                return Err(here(What::HeadTooLarge));
+            }
+            // Names are told apart by their lengths first: hardly any has these.
+            if matches!(name, CONTENT_LENGTH | TRANSFER_ENCODING) {
+                self.read_framing(line, name).map_err(here)?;
+            }
         }
-        // Names are told apart by their lengths first: hardly any has these.
-        match name.len() {
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.read_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.read_coding(value),
-            _ => Ok(()),
+    }
+
+    /// Reads a line that may say something about the body. Its name has so many bytes.
+    #[inline(never)]
+    fn read_framing(&mut self, line: &[u8], name: usize) -> Result<(), What> {
+        let (name, value) = line.split_at_checked(name).unwrap_or_default();
+        let value = trim(value.get(1..).unwrap_or_default());
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.read_length(value)
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.read_coding(value)
+        } else {
+            Ok(())
         }
     }
 
@@ -35,7 +61,7 @@ impl Fields {
         if self.length.is_some() {
             return Err(What::Lengths);
         }
-        let length = decimal(trim(value)).ok_or(What::Length)?;
+        let length = decimal(value).ok_or(What::Length)?;
         // The two largest numbers mean something else to the parser behind.
         if length > u64::MAX - 2 {
             return Err(What::BodyTooLarge);
@@ -45,7 +71,7 @@ impl Fields {
     }
 
     fn read_coding(&mut self, value: &[u8]) -> Result<(), What> {
-        if self.chunked || !trim(value).eq_ignore_ascii_case(b"chunked") {
+        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
             return Err(What::Coding);
         }
         self.chunked = true;
@@ -64,53 +90,11 @@ impl Fields {
     }
 }
 
-/// Parts a line at its colon; `None` where what stands before it is no name.
-fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = line.iter().position(|byte| !is_token(*byte))?;
-    let (name, rest) = line.split_at_checked(end)?;
-    match rest.split_first() {
-        Some((b':', value)) if !name.is_empty() => Some((name, value)),
-        _ => None,
-    }
-}
-
 /// Whether a byte may stand in a token (RFC 9110, 5.6.2): a method, a header's name.
 #[inline]
 pub(super) fn is_token(byte: u8) -> bool {
     // The table has an entry for every byte.
     TOKENS.get(usize::from(byte)).copied().unwrap_or_default()
-}
-
-/// Looks for a control character, other than a tab, beside the CR LF at the end of each line. Says
-/// in which of the lines it is, counted from one.
-///
-/// `text` are whole lines, so many. One look at all of them, which the compiler does many bytes at
-/// a time, costs a fraction of a look at each: what is counted must be the ends of lines.
-pub(super) fn find_control(text: &[u8], lines: u16) -> Option<u16> {
-    let (pieces, rest) = text.as_chunks::<64>();
-    let count: usize = pieces.iter().map(|piece| controls(piece)).sum();
-    if count + controls(rest) == 2 * usize::from(lines) {
-        return None;
-    }
-    let texts = text.split_inclusive(|byte| *byte == b'\n');
-    let mut numbered = (1..).zip(texts);
-    let found =
-        numbered.find(|(_, line)| line.iter().filter(|byte| is_control(**byte)).count() > 2);
-    // It was counted, so it is there.
-    Some(found.map_or(lines, |(number, _)| number))
-}
-
-/// How many control characters other than tabs there are among a few bytes.
-fn controls(bytes: &[u8]) -> usize {
-    let count = bytes.iter().fold(0_u8, |count, byte| {
-        count.wrapping_add(u8::from(is_control(*byte)))
-    });
-    usize::from(count)
-}
-
-/// Whether a byte is a control character other than a tab.
-pub(super) fn is_control(byte: u8) -> bool {
-    ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)
 }
 
 /// Takes the blanks around a value off.
@@ -135,6 +119,10 @@ fn decimal(text: &[u8]) -> Option<u64> {
         value.checked_mul(10)?.checked_add(digit)
     })
 }
+
+const CONTENT_LENGTH: usize = b"content-length".len();
+
+const TRANSFER_ENCODING: usize = b"transfer-encoding".len();
 
 const TOKENS: [bool; 256] = {
     let mut table = [false; 256];

@@ -67,31 +67,39 @@ impl HeadReader {
     /// # Errors
     /// Names what is wrong with it, as soon as that is certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
-        let before = self.lines;
         let head = self.read_lines(bytes)?;
-        self.lines.check_controls(bytes, before)?;
+        self.lines.check_controls()?;
         Ok(head)
     }
 
     fn read_lines(&mut self, bytes: &[u8]) -> Result<Option<Head>, Fault> {
-        while let Some(line) = self.lines.next(bytes)? {
-            let number = self.lines.number();
-            let here = |what: What| what.in_line(number);
-            match self.first {
-                // One empty line before a request is a leftover of an old client's last one.
-                None if line.is_empty() && number == 1 => {}
-                None => self.first = Some(self.read_first(line).map_err(here)?),
-                Some(first) if line.is_empty() => return self.whole(first).map(Some),
-                Some(_) => self.fields.read(line).map_err(here)?,
-            }
-        }
-        if self.first.is_none() {
-            let part = self.lines.part(bytes);
-            let number = self.lines.number() + 1;
-            self.check_first(part)
-                .map_err(|what| what.in_line(number))?;
+        let first = match self.first {
+            Some(first) => Some(first),
+            None => self.read_first(bytes)?,
+        };
+        if let Some(first) = first
+            && self.fields.read(&mut self.lines, bytes)?
+        {
+            return self.whole(first).map(Some);
         }
         self.lines.check_room(bytes)?;
+        Ok(None)
+    }
+
+    /// Reads the first line; `None` when it is not whole.
+    fn read_first(&mut self, bytes: &[u8]) -> Result<Option<First>, Fault> {
+        while let Some(line) = self.lines.next(&mut self.lines.rest(bytes), 0)? {
+            let number = self.lines.number();
+            // One empty line before a request is a leftover of an old client's last one.
+            if !line.is_empty() || number > 1 {
+                let first = self.first_of(line).map_err(|what| what.in_line(number))?;
+                self.first = Some(first);
+                return Ok(self.first);
+            }
+        }
+        let number = self.lines.number() + 1;
+        self.check_first(self.lines.part(bytes))
+            .map_err(|what| what.in_line(number))?;
         Ok(None)
     }
 
@@ -132,16 +140,17 @@ impl HeadReader {
         Ok(())
     }
 
-    fn read_first(&self, line: &[u8]) -> Result<First, What> {
-        let method = memchr(b' ', line).ok_or(What::RequestLine)?;
-        let (method, rest) = line.split_at(method);
-        if method.is_empty() || !method.iter().copied().all(is_token) {
+    fn first_of(&self, line: &[u8]) -> Result<First, What> {
+        let method = line.iter().take_while(|byte| is_token(**byte)).count();
+        let Some((method, [b' ', rest @ ..])) = line.split_at_checked(method) else {
             return Err(What::RequestLine);
-        }
-        let rest = rest.get(1..).unwrap_or_default();
+        };
         let end = memchr(b' ', rest).ok_or(What::RequestLine)?;
         let (target, version) = rest.split_at(end);
-        if target.is_empty() || version.get(1..).is_some_and(|text| text.contains(&b' ')) {
+        if method.is_empty()
+            || target.is_empty()
+            || version.get(1..).is_some_and(|text| text.contains(&b' '))
+        {
             return Err(What::RequestLine);
         }
         let version = match version {

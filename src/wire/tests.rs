@@ -132,6 +132,29 @@ fn header_lines_are_names_colons_and_values() {
 }
 
 #[test]
+fn a_control_character_is_found_wherever_it_stands() {
+    // More places than are looked at at once.
+    for before in 0..20 {
+        for byte in 0..=u8::MAX {
+            let value = [&[b'a'].repeat(before)[..], &[byte], b"bc"].concat();
+            let head = [b"GET / HTTP/1.1\r\nX:", &value[..], b"\r\n\r\n"].concat();
+            let fault = read(&head).err();
+            let expected = match byte {
+                b'\t' | b' '..=b'~' | 0x80.. => None,
+                b'\n' => Some(What::LineEnd.in_line(2)),
+                _ => Some(What::Value.in_line(2)),
+            };
+            assert_eq!(fault, expected, "{byte:#x} behind {before}");
+        }
+    }
+    // What is wrong with a line as such counts before what stands in a value.
+    assert_eq!(framing("X: \0\r\nY : a\r\n"), Err(What::Name));
+    assert_eq!(framing("X: \0\r\nContent-Length: x\r\n"), Err(What::Length));
+    let part = b"GET / HTTP/1.1\r\nX: \0\r\nY: a\r\nZ";
+    assert_eq!(read(part), Err(What::Value.in_line(2)));
+}
+
+#[test]
 fn a_first_line_is_a_method_a_target_and_a_version() {
     for line in [
         "GET / HTTP/1.1",
