@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::Gateway;
-use crate::client::Caller;
+use crate::client::{Caller, SessionKey};
 use crate::freeze::Stopped;
 use crate::policy::{Acting, Permit};
 use crate::tenant::{Named, Tenant};
+use crate::upstream::ConsoleId;
+use crate::vspc::grant::Subject;
 
 impl Gateway {
     /// Refuses a caller that is frozen, whatever it asks for.
@@ -41,17 +43,33 @@ impl Gateway {
             Named::Nobody | Named::Unknown => {}
         }
         match permit.acting() {
-            Acting::For(key) if !permit.is_own() && self.freezer.stops_tenants() => {
-                let is_user = |tenant: &&Arc<Tenant>| {
-                    let own = tenant.key();
-                    own.is_some_and(|own| own.target == key.target && own.console == key.console)
-                };
-                let tenants = self.tenants.all();
-                let mut of_user = tenants.iter().filter(is_user);
-                of_user.try_for_each(|tenant| self.check_tenant(tenant))
-            }
-            _ => Ok(()),
+            Acting::For(key) if !permit.is_own() => self.check_user(&key.console, key.target),
+            Acting::Itself(session) => self.refuse_frozen_visitor(session),
+            Acting::For(_) | Acting::Account(..) => Ok(()),
         }
+    }
+
+    /// Refuses whoever logged in as itself and is the user whom a frozen tenant acts as. Who it is
+    /// the console's token says; where that does not, nobody knows.
+    pub(super) fn refuse_frozen_visitor(&self, session: &SessionKey) -> Result<(), Stopped> {
+        match self.broker.subject_of(session) {
+            Some(user) => self.check_user(&session.console, user),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is done as a user whom a frozen tenant acts as.
+    fn check_user(&self, console: &ConsoleId, user: Subject) -> Result<(), Stopped> {
+        if !self.freezer.stops_tenants() {
+            return Ok(());
+        }
+        let is_user = |tenant: &&Arc<Tenant>| {
+            let own = tenant.key();
+            own.is_some_and(|own| own.target == user && own.console == *console)
+        };
+        let tenants = self.tenants.all();
+        let mut of_user = tenants.iter().filter(is_user);
+        of_user.try_for_each(|tenant| self.check_tenant(tenant))
     }
 
     fn check_tenant(&self, tenant: &Tenant) -> Result<(), Stopped> {

@@ -148,6 +148,7 @@ impl Gateway {
                 self.freezer.check_caller(None)?;
                 let permit = self.policy.admit_itself(session);
                 self.lease(exchange, &permit).await?;
+                self.refuse_frozen_tenant(&Named::Nobody, &permit)?;
             }
         }
         let pair = self.exchange_token(presented, access).await?;

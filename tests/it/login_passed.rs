@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use vspc_gateway::clock::Timestamp;
+use vspc_gateway::freeze::{Hold, Scope};
 use vspc_simulator::seed::{
-    ACME_ADMINISTRATOR, ADMINISTRATOR_PASSWORD, INITECH_MFA, INITECH_MFA_SECRET,
+    ACME_ADMINISTRATOR, ACME_OWNER, ADMINISTRATOR_PASSWORD, INITECH_MFA, INITECH_MFA_SECRET,
 };
 use vspc_simulator::{Action, Fault, totp_code};
 
@@ -324,6 +326,44 @@ async fn a_second_factor_passes_through_untouched_and_the_tokens_stay() {
 fn time_now() -> u64 {
     let micros = vspc_gateway::clock::Clock::System.now().0;
     u64::try_from(micros / 1_000_000).unwrap()
+}
+
+#[tokio::test]
+async fn the_user_of_a_frozen_tenant_is_stopped_as_itself_too_and_no_other_is() {
+    let world = world("").await;
+    let owner = password(ACME_OWNER.name, ACME_OWNER.password);
+    let login = token(&world, &owner).await;
+    assert!(ok(&login), "{login:?}");
+    let other = log_in(&world).await;
+    let hold = Hold::new(
+        Scope::Tenant("acme".to_owned()),
+        Timestamp(0),
+        "a test".to_owned(),
+        None,
+    );
+    assert!(world.gateway().freezer.hold(hold).is_none());
+    let before = world.reached().len();
+    let refresh = [
+        ("grant_type", "refresh_token".to_owned()),
+        ("refresh_token", login.text("refresh_token")),
+    ];
+    for stopped in [
+        world.get_as(&login.text("access_token"), ME).await,
+        token(&world, &refresh).await,
+        token(&world, &owner).await,
+    ] {
+        assert_eq!((stopped.status, stopped.code()), (403, "frozen"));
+    }
+    assert_eq!(world.reached().len(), before);
+    assert!(ok(&world.get_as(&other.text("access_token"), ME).await));
+    assert!(ok(&log_in(&world).await));
+    world
+        .gateway()
+        .freezer
+        .thaw(&Scope::Tenant("acme".to_owned()))
+        .unwrap();
+    assert!(ok(&world.get_as(&login.text("access_token"), ME).await));
+    assert!(ok(&token(&world, &refresh).await));
 }
 
 #[tokio::test]

@@ -147,26 +147,27 @@ async fn what_is_assumed_of_token_answers_is_set() {
     let simulator = Simulator::start(unsigned_settings()).await.unwrap();
     let unsaid = json!({"access_token": "x".repeat(40), "refresh_token": "y".repeat(40)});
     let body = unsaid.to_string();
-    let of_login = |action| Fault::new(action).under("/api/v3/token").grant("password");
-    let mut late = of_login(Action::TokenBody { body: body.clone() });
+    let answer = Fault::new(Action::TokenBody { body }).under("/api/v3/token");
+    simulator.fault(answer.clone().grant("password").times(0));
+    let mut late = answer.grant("as").times(0);
     late.delay_ms = 8000;
     simulator.fault(late);
-    simulator.fault(of_login(Action::TokenBody { body }).times(0));
     let folder = tempfile::tempdir().unwrap();
     let text = configuration(folder.path(), &simulator.url(), "", "127.0.0.1:0");
-    let tokens =
-        "[tokens]\nanswer_timeout = \"1s\"\nassumed_life = \"7m\"\noutage_pause = \"1ms\"\n";
+    let tokens = "[tokens]\nanswer_timeout = \"1s\"\nassumed_life = \"7m\"\n";
     let text = text.replace("[mapping]", &format!("{tokens}[mapping]"));
     let world = World::start_in(simulator, folder, &text, |_| {}).await;
-    let login = |code: &'static str| {
-        move |record: &Value| record["operation"] == "login" && record["code"] == code
-    };
     world.get(ZABBIX, "acme", ME).await;
-    let late = world.record(login("unavailable")).await;
+    let call = |operation: &'static str| move |record: &Value| record["operation"] == operation;
+    let login = world.record(call("login")).await;
+    assert_eq!(
+        (&login["code"], &login["detail"]),
+        (&json!("ok"), &json!("good for 420 s"))
+    );
+    let late = world.record(call("as")).await;
+    assert_eq!(late["code"], "unavailable", "{late}");
     let took = late["duration_us"].as_u64().unwrap();
     assert!((1_000_000..6_000_000).contains(&took), "{late}");
-    world.get(ZABBIX, "acme", ME).await;
-    assert_eq!(world.record(login("ok")).await["detail"], "good for 420 s");
 }
 
 #[tokio::test]

@@ -205,6 +205,7 @@ impl Gateway {
             }
             Err(rejection) => return Err(rejection),
         }
+        self.refuse_frozen_visitor(&session)?;
         if let Some(answer) = answer {
             exchange.saw_login(login);
             return Ok(Some(TokenReply::shared(&answer, place.remaining())));
@@ -302,6 +303,7 @@ impl Gateway {
         let adopted = self.broker.adopt(console, visitor.user, issued, access);
         let (session, lease) = adopted.await?;
         exchange.saw_lease(&lease);
+        self.refuse_frozen_visitor(&session)?;
         if let Some(place) = visitor.place.upgrade() {
             place.right(session.clone(), visitor.login, None, lifetime);
         }
@@ -333,6 +335,7 @@ impl Gateway {
         let adopted = self.broker.adopt(console, user.clone(), issued, access);
         let (session, lease) = adopted.await?;
         exchange.saw_lease(&lease);
+        self.refuse_frozen_visitor(&session)?;
         if let Some(refresh) = refresh {
             let given = Given {
                 user,
