@@ -208,6 +208,9 @@ async fn a_wave_that_is_not_given_up_is_served() {
     let asked: Vec<u8> = (0..100)
         .flat_map(|number| get(stream(number), ECHO))
         .collect();
+    // Room for all the answers.
+    raw.send(&frame(WINDOW_UPDATE, 0, 0, &10_000_000_u32.to_be_bytes()))
+        .await;
     let began = Instant::now();
     raw.send(&asked).await;
     until_true(|| reached(&world, ECHO) == 100).await;
