@@ -5,6 +5,7 @@
 
 mod file;
 mod hold;
+mod in_force;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use file::{Content, HoldFile, Stamp};
+use in_force::InForce;
 
 /// A request is stopped by a freeze.
 #[derive(Clone, Debug)]
@@ -46,15 +48,6 @@ pub struct Freezer {
     /// freeze, since a disk may hang.
     disk: Mutex<Option<Stamp>>,
     file: Option<HoldFile>,
-}
-
-/// What requests are judged by.
-#[derive(Debug, Default)]
-struct InForce {
-    everything: Option<Arc<Hold>>,
-    clients: HashMap<String, Arc<Hold>>,
-    tenants: HashMap<String, Arc<Hold>>,
-    count: usize,
 }
 
 #[derive(Debug, Default)]
@@ -353,21 +346,7 @@ impl Freezer {
     }
 
     fn publish(&self, known: &Known) {
-        let mut in_force = InForce::default();
-        for hold in known.in_force() {
-            let shared = Arc::new(hold.clone());
-            match &hold.scope {
-                Scope::Everything => in_force.everything = Some(shared),
-                Scope::Client(name) => drop(in_force.clients.insert(name.clone(), shared)),
-                Scope::Tenant(name) => {
-                    if let Some(id) = &hold.id {
-                        in_force.tenants.insert(id.clone(), Arc::clone(&shared));
-                    }
-                    in_force.tenants.insert(name.clone(), shared);
-                }
-            }
-            in_force.count += 1;
-        }
+        let in_force = InForce::of(known.in_force());
         // In this order: whoever sees that there is something finds it. No other publishes meanwhile,
         // as what is known is locked.
         let is_any = in_force.count > 0;
