@@ -59,23 +59,15 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct Link {
     sender: SendRequest<RequestBody>,
-    driven: Driven,
+    /// What whoever uses it has to poll; `None` if a task does so, or if the connection has ended.
+    driver: Option<Driver>,
+    /// The task that polls it as long as there is something.
+    task: Option<(Arc<Mutex<Option<Driver>>>, AbortHandle)>,
     asking: Asking,
     /// Whether it is for one request only.
     stray: bool,
     /// Where it will be found why TLS failed after the handshake, if it does.
     late: Option<Late>,
-}
-
-/// How it comes about that a connection is polled, as it has to be.
-#[derive(Debug)]
-enum Driven {
-    /// Whoever uses it does so.
-    Here(Driver),
-    /// A task does so, as long as there is something.
-    Beside(Arc<Mutex<Option<Driver>>>, AbortHandle),
-    /// It has ended.
-    Over,
 }
 
 /// A request that was not sent, or not answered.
@@ -228,7 +220,8 @@ impl Link {
         let (sender, driver) = builder.handshake(stream).await?;
         Ok(Box::new(Self {
             sender,
-            driven: Driven::Here(driver),
+            driver: Some(driver),
+            task: None,
             asking,
             stray,
             late,
@@ -236,25 +229,25 @@ impl Link {
     }
 
     fn is_driven(&self) -> bool {
-        matches!(self.driven, Driven::Beside(..))
+        self.task.is_some()
     }
 
-    /// Has it polled by a task from now on, or by whoever uses it.
-    fn have_driven(&mut self, beside: bool) {
-        self.driven = match (std::mem::replace(&mut self.driven, Driven::Over), beside) {
-            (Driven::Here(driver), true) => {
-                let shared = Arc::new(Mutex::new(Some(driver)));
-                let task = tokio::spawn(drive(Arc::clone(&shared)));
-                Driven::Beside(shared, task.abort_handle())
-            }
-            (Driven::Beside(shared, task), false) => {
-                // It would not be woken any more.
-                task.abort();
-                let driver = shared.lock().take();
-                driver.map_or(Driven::Over, Driven::Here)
-            }
-            (unchanged, _) => unchanged,
-        };
+    /// Has it polled by a task from now on, unless it has ended.
+    fn have_driven(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            let shared = Arc::new(Mutex::new(Some(driver)));
+            let task = tokio::spawn(drive(Arc::clone(&shared)));
+            self.task = Some((shared, task.abort_handle()));
+        }
+    }
+
+    /// Takes it back from the task that polls it, if one does.
+    fn take_back(&mut self) {
+        if let Some((shared, task)) = self.task.take() {
+            // It would not be woken any more.
+            task.abort();
+            self.driver = shared.lock().take();
+        }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -270,7 +263,10 @@ impl Link {
                 request: None,
             });
         }
-        self.have_driven(!matches!(request.body(), RequestBody::Empty));
+        match request.body() {
+            RequestBody::Empty => self.take_back(),
+            _ => self.have_driven(),
+        }
         self.asking.ask(request.method());
         let mut answering = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
@@ -302,10 +298,10 @@ impl Link {
 
     /// Does what there is to do for the connection, unless a task does that.
     pub(super) fn drive(&mut self, context: &mut Context<'_>) {
-        if let Driven::Here(driver) = &mut self.driven
+        if let Some(driver) = &mut self.driver
             && Pin::new(driver).poll(context).is_ready()
         {
-            self.driven = Driven::Over;
+            self.driver = None;
         }
     }
 }
