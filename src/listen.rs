@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 mod drain;
+mod drive;
 mod frames;
 mod guard;
 mod http2;
@@ -44,6 +45,7 @@ use crate::gateway::{AnswerBody, Gateway, Live};
 use crate::telemetry::ConnectionGuard;
 use crate::wire::Bounds;
 
+use drive::FIRST_REQUEST;
 use guard::{Answered, Guard, Readings};
 use limits::Place;
 use protocol::{Protocol, Protocols};
@@ -268,18 +270,9 @@ async fn drive<C>(
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let end = async {
-        tokio::select! {
-            () = draining.begun() => {}
-            () = idle => return,
-        }
-        // Who has only just connected has a request under way: a new connection that is closed
-        // without a word is a failure to its caller, unlike one that lay idle.
-        drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = end => {
+    let ended = match drive::until_told(connection.as_mut(), draining, asked, idle).await {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
@@ -344,9 +337,6 @@ async fn late(draining: &mut Draining) {
     draining.begun().await;
     tokio::time::sleep(FIRST_REQUEST).await;
 }
-
-/// The most time that a drain waits for the first request of a connection.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How often that is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);

@@ -31,6 +31,15 @@ use vspc_gateway::freeze::Freezer;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Has the allocator cut these buffers from pieces of memory that hold nothing else. Otherwise each is
+/// a piece of its own, and what other things have touched there stays with the connection.
+#[expect(
+    unsafe_code,
+    reason = "the allocator reads a string that ends with a zero under this name, and writes nothing"
+)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static ALLOCATOR_SETTINGS: &[u8; 25] = b"slab_sizes:8192-8192:128\0";
+
 /// An authenticating, impersonating and auditing reverse proxy for Veeam Service Provider Console.
 #[derive(Parser)]
 #[command(name = "vspc-gateway", version, arg_required_else_help = true)]

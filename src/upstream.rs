@@ -12,6 +12,7 @@ mod pool;
 mod probe;
 mod received;
 pub mod share;
+mod timers;
 mod tls;
 mod turn;
 
@@ -44,6 +45,7 @@ use addresses::{Balance, Known, Lookup};
 use breaker::Breaker;
 use pool::{POOL_SIZE, Pools, Reach, Renewing};
 use share::Shares;
+use timers::Timers;
 
 /// A console: its name, as the configuration gives it, and where it is. One that is somewhere else
 /// from some time on is another console, which must not be shown what the first one gave.
@@ -193,6 +195,7 @@ pub struct Console {
     pool: Renewing,
     pools: Pools,
     balance: Option<Arc<Balance>>,
+    timers: Timers,
 }
 
 impl Console {
@@ -221,6 +224,7 @@ impl Console {
             pool,
             pools,
             balance,
+            timers: Timers::default(),
         })
     }
 
@@ -327,7 +331,7 @@ impl Console {
         let mut before = received();
         let answer = loop {
             let limit = self.settings.first_byte_timeout;
-            if let Ok(answer) = tokio::time::timeout(limit, answering.as_mut()).await {
+            if let Some(answer) = self.timers.within(limit, answering.as_mut()).await {
                 // Over HTTP/2 a body that fails is told as a stream that ended.
                 let fault = || progress.and_then(BodyProgress::fault);
                 break answer.map_err(|error| fault().map_or(error, UpstreamError::Body))?;

@@ -68,6 +68,16 @@ impl Default for Drain {
 }
 
 impl Draining {
+    /// A watcher beside this one.
+    pub(super) fn beside(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    /// Whether the drain has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        *self.0.borrow() >= Phase::Ending
+    }
+
     /// Waits until the drain begins.
     pub async fn begun(&mut self) {
         self.until(Phase::Ending).await;

@@ -170,11 +170,10 @@ impl Settings {
         }
     }
 
-    /// The address of a resource of the console; path and query go out byte for byte.
+    /// What asks the console for a resource; path and query go out byte for byte. Scheme and host
+    /// are those of the pool that it is sent by.
     pub(super) fn uri(&self, target: PathAndQuery) -> Result<Uri, http::uri::InvalidUriParts> {
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(target);
         Uri::from_parts(parts)
     }

@@ -2,8 +2,12 @@
 //!
 //! Of answers, only what [`crate::wire`] can read in one way reaches the parser behind. Where
 //! something comes that nobody asked for, the connection ends before it, so that the pool does not
-//! hand it out again and the next caller never sees that. Requests are read once more as they are
-//! written: one that could be read in a second way does not leave.
+//! hand it out again and the next caller never sees that.
+//!
+//! To know whether an answer is asked for, a connection has to know what was sent. Where nobody says
+//! so, requests are read once more as they are written, and one that could be read in a second way
+//! does not leave. Where whoever sends them does say so, the second reading shows only that hyper
+//! writes what it was given: builds for development do it, so that every test goes through it.
 
 #[cfg(test)]
 mod tests;
@@ -11,12 +15,13 @@ mod tests;
 use std::error::Error;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
-use http::Uri;
-use hyper::rt::{Read, Write};
+use http::{Method, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -67,7 +72,7 @@ where
 /// A connection to a console.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
-    stream: TokioIo<S>,
+    stream: S,
     /// `None` where HTTP/2 is spoken.
     watch: Option<Box<Watch>>,
 }
@@ -77,27 +82,68 @@ impl<S: Connection> Watched<S> {
     fn new(stream: S) -> Self {
         let watched = !stream.connected().is_negotiated_h2();
         Self {
-            stream: TokioIo::new(stream),
+            stream,
             watch: watched.then(Box::default),
         }
     }
 }
 
 impl<S> Watched<S> {
-    /// One that is read strictly.
-    pub(super) fn strict(stream: S) -> Self {
+    /// One that is read strictly, and that is told what is asked.
+    pub(super) fn told(stream: S, asking: Asking) -> Self {
+        let watch = Watch {
+            asking: Some(asking),
+            sent: cfg!(debug_assertions).then(Sent::default),
+            ..Watch::default()
+        };
         Self {
-            stream: TokioIo::new(stream),
-            watch: Some(Box::default()),
+            stream,
+            watch: Some(Box::new(watch)),
         }
     }
 
     fn unread(stream: S) -> Self {
         Self {
-            stream: TokioIo::new(stream),
+            stream,
             watch: None,
         }
     }
+}
+
+/// Tells a connection what is asked on it next. Nothing may be asked before the last answer is there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asking(Arc<AtomicU8>);
+
+impl Asking {
+    /// To be called before the request is given away, which orders it before what is written.
+    pub(super) fn ask(&self, method: &Method) {
+        let asked = if *method == Method::HEAD {
+            Self::HEAD
+        } else {
+            Self::OTHER
+        };
+        self.0.store(asked, Relaxed);
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        match self.0.load(Relaxed) {
+            Self::NOTHING => None,
+            Self::HEAD => Some(Asked::Head),
+            _ => Some(Asked::Other),
+        }
+    }
+
+    fn take(&self) -> Option<Asked> {
+        let asked = self.asked();
+        if asked.is_some() {
+            self.0.store(Self::NOTHING, Relaxed);
+        }
+        asked
+    }
+
+    const NOTHING: u8 = 0;
+    const HEAD: u8 = 1;
+    const OTHER: u8 = 2;
 }
 
 impl<S: Connection> Connection for Watched<S> {
@@ -106,7 +152,7 @@ impl<S: Connection> Connection for Watched<S> {
     }
 }
 
-impl<S: Read + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -127,7 +173,7 @@ impl<S: Read + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: Write + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -161,7 +207,7 @@ impl<S: Write + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        AsyncWrite::is_write_vectored(&self.stream)
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,6 +224,56 @@ impl<S: Write + Unpin> AsyncWrite for Watched<S> {
 struct Watch {
     gate: Gate,
     answers: Answers,
+    /// Says what is asked, where somebody does.
+    asking: Option<Asking>,
+    /// What was written, where it is read once more.
+    sent: Option<Sent>,
+}
+
+impl Default for Watch {
+    /// Of a connection that nobody says anything to.
+    fn default() -> Self {
+        Self {
+            gate: Gate::default(),
+            answers: Answers::new(ANSWER_HEAD_LIMIT),
+            asking: None,
+            sent: Some(Sent::default()),
+        }
+    }
+}
+
+impl Watch {
+    /// Looks at what is about to be written, where that is done.
+    fn offer<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Unsendable> {
+        let Some(sent) = &mut self.sent else {
+            return Ok(());
+        };
+        sent.offer(pieces)?;
+        let told = self.asking.as_ref().and_then(Asking::asked);
+        match (told, sent.due) {
+            (Some(told), Some((_, read))) if told != read => Err(What::Doubtful.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many bytes of what was offered are on their way. From the first byte of a request on, its
+    /// answer may come.
+    fn taken(&mut self, count: usize) {
+        let read = self.sent.as_mut().and_then(|sent| sent.taken(count));
+        let asked = match &self.asking {
+            None => read,
+            Some(_) if count == 0 => None,
+            Some(asking) => asking.take(),
+        };
+        if let Some(asked) = asked {
+            self.answers.expect(asked);
+        }
+    }
+}
+
+/// Requests that are read once more.
+#[derive(Debug)]
+struct Sent {
     requests: Requests,
     /// How many of the bytes that are offered next were looked at before: what was not taken is
     /// offered again.
@@ -186,11 +282,9 @@ struct Watch {
     due: Option<(usize, Asked)>,
 }
 
-impl Default for Watch {
+impl Default for Sent {
     fn default() -> Self {
         Self {
-            gate: Gate::default(),
-            answers: Answers::new(ANSWER_HEAD_LIMIT),
             requests: Requests::new(REQUEST_BOUNDS),
             ahead: 0,
             due: None,
@@ -198,7 +292,7 @@ impl Default for Watch {
     }
 }
 
-impl Watch {
+impl Sent {
     /// Looks at what is about to be written, as far as that was not done before. Heads come in one
     /// piece.
     fn offer<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Unsendable> {
@@ -220,7 +314,7 @@ impl Watch {
             match look {
                 Look::Pass(all) | Look::Last(all) if all == fresh.len() => {}
                 Look::Fault(_, fault) => return Err(Unsendable(fault)),
-                Look::Pass(_) | Look::Last(_) => return Err(Unsendable(What::Doubtful.into())),
+                Look::Pass(_) | Look::Last(_) => return Err(What::Doubtful.into()),
             }
             if let Some(asked) = asked {
                 self.due = Some((self.ahead, asked));
@@ -230,18 +324,16 @@ impl Watch {
         Ok(())
     }
 
-    /// So many bytes of what was offered are on their way. From the first byte of a request on, its
-    /// answer may come.
-    fn taken(&mut self, count: usize) {
+    /// So many bytes of what was offered are on their way. Gives what is asked with them.
+    fn taken(&mut self, count: usize) -> Option<Asked> {
         self.ahead = self.ahead.saturating_sub(count);
-        if let Some((before, asked)) = self.due {
-            if count > before {
-                self.answers.expect(asked);
-                self.due = None;
-            } else {
-                self.due = Some((before - count, asked));
-            }
+        let (before, asked) = self.due?;
+        if count > before {
+            self.due = None;
+            return Some(asked);
         }
+        self.due = Some((before - count, asked));
+        None
     }
 }
 
@@ -249,6 +341,12 @@ impl Watch {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(transparent)]
 struct Unsendable(Fault);
+
+impl From<What> for Unsendable {
+    fn from(what: What) -> Self {
+        Self(what.into())
+    }
+}
 
 impl From<Unsendable> for io::Error {
     fn from(fault: Unsendable) -> Self {

@@ -17,16 +17,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::addresses::{Facts, Known};
 use super::pool::Reach;
 use super::tls::Live;
+use reached::Stream;
 
 /// Makes connections. It gives up after a time, whatever it is doing: looking names up, setting up
 /// TCP, or waiting for TLS with somebody who says nothing.
@@ -104,22 +103,23 @@ async fn connect_to(
 ) -> Result<Reached, Box<dyn Error + Send + Sync>> {
     let tcp = connect_tcp(address).await?;
     let Some(tls) = tls else {
-        return Ok(Reached::new(MaybeHttpsStream::Http(tcp), None));
+        return Ok(Reached::new(Stream::Plain(tcp), None));
     };
     let secured = tls.secure(address, tcp).await?;
-    let stream = MaybeHttpsStream::Https(TokioIo::new(secured.stream));
+    let stream = Stream::Secured(Box::new(secured.stream));
     Ok(Reached::new(stream, secured.doubt))
 }
 
 /// Sets up TCP with an address.
 pub(super) async fn connect_tcp(
     address: SocketAddr,
-) -> Result<TokioIo<TcpStream>, Box<dyn Error + Send + Sync>> {
+) -> Result<TcpStream, Box<dyn Error + Send + Sync>> {
     let mut tcp = HttpConnector::new_with_resolver(At(address));
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
     // Without a port, so that the address's own stays.
-    Ok(tcp.call(Uri::from_static("http://console/")).await?)
+    let connected = tcp.call(Uri::from_static("http://console/")).await?;
+    Ok(connected.into_inner())
 }
 
 /// Says of every name that it is at one address.

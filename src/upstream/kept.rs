@@ -2,7 +2,7 @@
 //!
 //! Whoever sends a request without a body polls its connection itself, and so does the answer's body:
 //! no task has to be woken on the way there and back. A request with a body has its connection polled
-//! by a task, since body and answer may come at the same time.
+//! by a task, since body and answer may come at the same time; the next one without takes it back.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,22 +11,28 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::answers::Watched;
+use super::answers::{Asking, Watched};
 use super::connect::Reached;
 use super::received::Received;
 use super::tls::Late;
 use super::{RequestBody, UpstreamError};
 use crate::upstream::pool::ANSWER_HEAD_LIMIT;
+use crate::wire::{Fault, LINES, Place, What};
 
 type Stream = TokioIo<Watched<Reached>>;
+
+type Driver = Connection<Stream, RequestBody>;
 
 /// Idle connections, the last used last.
 #[derive(Debug)]
@@ -45,17 +51,19 @@ struct Idle {
     /// Polled by tasks.
     driven: Vec<(Instant, Box<Link>)>,
     is_watched: bool,
-    /// Requests, with a body or without, that would take one. Some have another by now.
-    waiting: VecDeque<(bool, oneshot::Sender<Box<Link>>)>,
+    /// Requests that would take one. Some have another by now.
+    waiting: VecDeque<oneshot::Sender<Box<Link>>>,
 }
 
 /// A connection. It is boxed for its whole life.
 #[derive(Debug)]
 pub(super) struct Link {
     sender: SendRequest<RequestBody>,
-    /// What has to be polled; `None` if a task does so, or if the connection has ended.
-    driver: Option<Connection<Stream, RequestBody>>,
-    is_driven: bool,
+    /// What whoever uses it has to poll; `None` if a task does so, or if the connection has ended.
+    driver: Option<Driver>,
+    /// The task that polls it as long as there is something.
+    task: Option<(Arc<Mutex<Option<Driver>>>, AbortHandle)>,
+    asking: Asking,
     /// Whether it is for one request only.
     stray: bool,
     /// Where it will be found why TLS failed after the handshake, if it does.
@@ -90,9 +98,6 @@ impl Kept {
                 // The console may have closed it since, or sent what nobody asked for.
                 link.drive(context);
                 if link.sender.is_ready() {
-                    if with_body {
-                        link.have_driven();
-                    }
                     return Poll::Ready(Some(link));
                 }
             }
@@ -101,9 +106,9 @@ impl Kept {
     }
 
     /// The next connection that a request is done with.
-    pub(super) fn wait(&self, with_body: bool) -> oneshot::Receiver<Box<Link>> {
+    pub(super) fn wait(&self) -> oneshot::Receiver<Box<Link>> {
         let (sender, receiver) = oneshot::channel();
-        self.idle.lock().waiting.push_back((with_body, sender));
+        self.idle.lock().waiting.push_back(sender);
         receiver
     }
 
@@ -115,10 +120,7 @@ impl Kept {
         let now = Instant::now();
         let is_first = {
             let mut idle = self.idle.lock();
-            while let Some((with_body, request)) = idle.waiting.pop_front() {
-                if with_body && !request.is_closed() {
-                    link.have_driven();
-                }
+            while let Some(request) = idle.waiting.pop_front() {
                 match request.send(link) {
                     Ok(()) => return,
                     Err(unused) => link = unused,
@@ -127,7 +129,7 @@ impl Kept {
             if idle.bare.len() + idle.driven.len() >= self.most {
                 return;
             }
-            idle.list(link.is_driven).push((now, link));
+            idle.list(link.is_driven()).push((now, link));
             !std::mem::replace(&mut idle.is_watched, true)
         };
         if is_first {
@@ -144,7 +146,7 @@ impl Kept {
         }
         if link.sender.is_ready() {
             self.put(link);
-        } else if link.is_driven {
+        } else if link.is_driven() {
             tokio::spawn(async move {
                 if link.sender.ready().await.is_ok() {
                     self.put(link);
@@ -209,37 +211,42 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 impl Link {
     /// Begins HTTP/1 on a connection.
-    pub(super) async fn begin(
-        stream: Stream,
-        stray: bool,
-        late: Option<Late>,
-        with_body: bool,
-    ) -> Result<Box<Self>, UpstreamError> {
+    pub(super) async fn begin(reached: Reached) -> Result<Box<Self>, UpstreamError> {
+        let (stray, late) = (reached.is_stray(), reached.late());
+        let asking = Asking::default();
+        let stream = TokioIo::new(Watched::told(reached, asking.clone()));
         let mut builder = Builder::new();
         builder.max_buf_size(ANSWER_HEAD_LIMIT);
         let (sender, driver) = builder.handshake(stream).await?;
-        let mut link = Box::new(Self {
+        Ok(Box::new(Self {
             sender,
             driver: Some(driver),
-            is_driven: false,
+            task: None,
+            asking,
             stray,
             late,
-        });
-        if with_body {
-            link.have_driven();
-        }
-        Ok(link)
+        }))
     }
 
-    /// Has it polled by a task from now on.
+    fn is_driven(&self) -> bool {
+        self.task.is_some()
+    }
+
+    /// Has it polled by a task from now on, unless it has ended.
     fn have_driven(&mut self) {
-        self.is_driven = true;
         if let Some(driver) = self.driver.take() {
-            tokio::spawn(async move {
-                if let Err(error) = driver.await {
-                    tracing::debug!(%error, "a connection to a console ended with an error");
-                }
-            });
+            let shared = Arc::new(Mutex::new(Some(driver)));
+            let task = tokio::spawn(drive(Arc::clone(&shared)));
+            self.task = Some((shared, task.abort_handle()));
+        }
+    }
+
+    /// Takes it back from the task that polls it, if one does.
+    fn take_back(&mut self) {
+        if let Some((shared, task)) = self.task.take() {
+            // It would not be woken any more.
+            task.abort();
+            self.driver = shared.lock().take();
         }
     }
 
@@ -249,6 +256,18 @@ impl Link {
         kept: &Arc<Kept>,
         request: Request<RequestBody>,
     ) -> Result<Response<Received>, NotSent> {
+        if let Err(error) = check_lines(&request) {
+            kept.put(self);
+            return Err(NotSent {
+                error,
+                request: None,
+            });
+        }
+        match request.body() {
+            RequestBody::Empty => self.take_back(),
+            _ => self.have_driven(),
+        }
+        self.asking.ask(request.method());
         let mut answering = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
             self.drive(context);
@@ -285,6 +304,41 @@ impl Link {
             self.driver = None;
         }
     }
+}
+
+/// Polls a connection for as long as it is there, or is to be polled here.
+async fn drive(shared: Arc<Mutex<Option<Driver>>>) {
+    let ended = poll_fn(|context| {
+        let mut shared = shared.lock();
+        let Some(driver) = shared.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        let ended = ready!(Pin::new(driver).poll(context));
+        *shared = None;
+        Poll::Ready(ended)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "a connection to a console ended with an error");
+    }
+}
+
+/// Whether a request has no more header lines than may stand in a head, with the one for the length
+/// of its body that is added when it is written.
+fn check_lines(request: &Request<RequestBody>) -> Result<(), UpstreamError> {
+    let headers = request.headers();
+    let is_told =
+        || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let most = usize::from(LINES);
+    if headers.len() < most
+        || (headers.len() == most && (request.body().is_end_stream() || is_told()))
+    {
+        return Ok(());
+    }
+    // The first line has no header.
+    Err(UpstreamError::Unsendable(Fault {
+        what: What::HeadTooLarge,
+        place: Place::Line(LINES + 2),
+    }))
 }
 
 impl From<TrySendError<Request<RequestBody>>> for NotSent {

@@ -10,11 +10,11 @@ use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service as _;
 
 use super::addresses::Known;
-use super::answers::{Strict, Watched};
+use super::answers::Strict;
 use super::connect::Connector;
 use super::kept::{Kept, Link, NotSent};
 use super::received::Received;
@@ -98,13 +98,13 @@ impl Pool {
         loop {
             let (link, is_fresh) = match self.kept.take(with_body).await {
                 Some(link) => (link, false),
-                None => match Box::pin(self.wait(with_body)).await? {
+                None => match Box::pin(self.wait()).await? {
                     Some(found) => found,
                     None => return Box::pin(self.ask_client(request)).await,
                 },
             };
             // Those of callers have no more than path and query from the start.
-            if request.uri().scheme().is_some() {
+            if request.uri().authority().is_some() {
                 *request.uri_mut() = origin.uri(request.uri(), false);
             }
             let host = origin.host.clone();
@@ -122,9 +122,9 @@ impl Pool {
 
     /// A new connection of HTTP/1, or one that another request is done with meanwhile, and whether it
     /// is new; `None` if HTTP/2 was agreed on. A new one that comes too late is kept.
-    async fn wait(&self, with_body: bool) -> Result<Option<(Box<Link>, bool)>, UpstreamError> {
-        let given = self.kept.wait(with_body);
-        let mut connecting = Box::pin(Arc::clone(&self.maker).connect(with_body));
+    async fn wait(&self) -> Result<Option<(Box<Link>, bool)>, UpstreamError> {
+        let given = self.kept.wait();
+        let mut connecting = Box::pin(Arc::clone(&self.maker).connect());
         let link = tokio::select! {
             biased;
             made = &mut connecting => return Ok(made?.map(|link| (link, true))),
@@ -154,19 +154,17 @@ impl Pool {
 
 impl Maker {
     /// A new connection of HTTP/1; `None` if HTTP/2 was agreed on.
-    async fn connect(self: Arc<Self>, with_body: bool) -> Result<Option<Box<Link>>, UpstreamError> {
+    async fn connect(self: Arc<Self>) -> Result<Option<Box<Link>>, UpstreamError> {
         let target = self.origin.uri(&Uri::default(), true);
         let reached = self.connector.clone().call(target).await?;
         if self.http == HttpVersions::Auto && reached.is_http2() {
             self.is_http1.store(false, Ordering::Relaxed);
             return Ok(None);
         }
-        let (stray, late) = (reached.is_stray(), reached.late());
-        let stream = TokioIo::new(Watched::strict(reached));
-        let link = Link::begin(stream, stray, late, with_body).await?;
-        Ok(Some(link))
+        Ok(Some(Link::begin(reached).await?))
     }
 }
+
 /// Which of a console's addresses connections are made to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reach {
@@ -302,10 +300,11 @@ impl Renewing {
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<Received>, UpstreamError> {
-        if self.pool.load().edition != self.pools.edition() {
+        let mut dated = self.pool.load_full();
+        if dated.edition != self.pools.edition() {
             self.forget();
+            dated = self.pool.load_full();
         }
-        let dated = self.pool.load_full();
         dated.pool.request(request).await
     }
 

@@ -60,7 +60,7 @@ impl Balance {
             pools,
             checks: checks.clone(),
             breaker,
-            // Scheme and authority are a URL's.
+            // A path makes a target, always.
             target: settings.uri(target).unwrap_or_default(),
         }));
         Self {

@@ -8,13 +8,13 @@ const GET: &[u8] = b"GET /api/v3/users/me HTTP/1.1\r\nhost: vspc\r\n\r\n";
 const HEAD: &[u8] = b"HEAD /api/v3/users/me HTTP/1.1\r\nhost: vspc\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nright";
 
-type Near = Watched<TokioIo<DuplexStream>>;
+type Near = Watched<DuplexStream>;
 
 /// A connection, and what the console has of it, which takes so many bytes at once.
 fn connect(room: usize) -> (Near, DuplexStream) {
     let (near, far) = tokio::io::duplex(room);
     let near = Watched {
-        stream: TokioIo::new(TokioIo::new(near)),
+        stream: near,
         watch: Some(Box::default()),
     };
     (near, far)
@@ -234,6 +234,46 @@ fn one_request_follows_the_other_however_little_is_taken_at_once() {
 }
 
 #[test]
+fn who_says_what_is_asked_need_not_be_read() {
+    for reads in [false, true] {
+        let (mut near, mut far) = connect(4096);
+        let asking = Asking::default();
+        let watch = near.watch.as_mut().unwrap();
+        watch.asking = Some(asking.clone());
+        watch.sent = reads.then(Sent::default);
+        let head = &OK[..OK.len() - 5];
+        for (method, request, answer) in [
+            (Method::GET, GET, OK),
+            (Method::HEAD, HEAD, head),
+            (Method::GET, GET, OK),
+        ] {
+            asking.ask(&method);
+            assert_eq!(ask(&mut near, &mut far, request).unwrap(), request);
+            write(&mut far, answer);
+            let mut passed = Vec::new();
+            assert_eq!(read(&mut near, 16, &mut passed).unwrap(), End::Waits);
+            assert_eq!(passed, answer);
+        }
+        // What is only told is not sent yet.
+        asking.ask(&Method::GET);
+        write(&mut far, OK);
+        let mut passed = Vec::new();
+        assert_eq!(read(&mut near, 16, &mut passed).unwrap(), End::Over);
+        assert_eq!(passed, b"");
+    }
+}
+
+#[test]
+fn what_is_sent_is_what_was_said() {
+    let (mut near, mut far) = connect(4096);
+    let asking = Asking::default();
+    near.watch.as_mut().unwrap().asking = Some(asking.clone());
+    asking.ask(&Method::HEAD);
+    let error = ask(&mut near, &mut far, GET).unwrap_err();
+    assert!(error.to_string().contains("two ways"), "{error}");
+}
+
+#[test]
 fn pieces_are_read_as_one() {
     for room in [1, 5, 48, 4096] {
         let (mut near, mut far) = connect(room);
@@ -261,8 +301,8 @@ fn pieces_are_read_as_one() {
             read(&mut far, 4096, &mut arrived).unwrap();
         }
         assert_eq!(arrived, all);
-        let watch = near.watch.as_ref().unwrap();
-        assert_eq!((watch.ahead, watch.due), (0, None));
+        let sent = near.watch.as_ref().unwrap().sent.as_ref().unwrap();
+        assert_eq!((sent.ahead, sent.due), (0, None));
     }
 }
 
@@ -312,7 +352,7 @@ fn a_head_is_as_long_as_it_may_be() {
 #[test]
 fn http_2_is_not_read() {
     let (near, mut far) = tokio::io::duplex(4096);
-    let mut near = Watched::unread(TokioIo::new(near));
+    let mut near = Watched::unread(near);
     let sent = Pin::new(&mut near).poll_write(&mut context(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert!(matches!(sent, Poll::Ready(Ok(24))));
     write(&mut far, b"\0\0\0\x04\0\0\0\0\0");

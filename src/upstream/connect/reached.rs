@@ -2,20 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::upstream::tls::{Doubt, Late};
-
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// A connection to a console.
 #[derive(Debug)]
@@ -25,6 +21,22 @@ pub(in crate::upstream) struct Reached {
     stray: bool,
     /// Until the first byte comes: whether the console believes the gateway's certificate.
     doubt: Option<Doubt>,
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Secured(Box<TlsStream<TcpStream>>),
+}
+
+/// Calls a method of the stream, whichever it is.
+macro_rules! stream {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match &mut $self.stream {
+            Stream::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Secured(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
 }
 
 impl Reached {
@@ -41,31 +53,16 @@ impl Reached {
         self
     }
 
-    /// Reads while there is doubt.
-    fn poll_first_read(
-        &mut self,
-        context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut space = [MaybeUninit::uninit(); 1024];
-        let length = buffer.remaining().min(space.len());
-        let space = space.get_mut(..length).unwrap_or_default();
-        let mut first = ReadBuf::uninit(space);
-        let read = ready!(Pin::new(&mut self.stream).poll_read(context, first.unfilled()));
+    /// Sees whether what was read ends the doubt.
+    fn note_read(&mut self, read: &io::Result<()>, is_empty: bool) {
         let Some(doubt) = &self.doubt else {
-            return Poll::Ready(read);
+            return;
         };
-        match &read {
-            Ok(()) if first.filled().is_empty() => {
-                doubt.resolve(&io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(()) => {
-                buffer.put_slice(first.filled());
-                self.doubt = None;
-            }
+        match read {
+            Ok(()) if is_empty => doubt.resolve(&io::ErrorKind::UnexpectedEof.into()),
+            Ok(()) => self.doubt = None,
             Err(error) => doubt.resolve(error),
         }
-        Poll::Ready(read)
     }
 
     /// What an error of writing means while there is doubt.
@@ -78,7 +75,10 @@ impl Reached {
 
     /// Whether HTTP/2 was agreed on.
     pub(in crate::upstream) fn is_http2(&self) -> bool {
-        self.stream.connected().is_negotiated_h2()
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Secured(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+        }
     }
 
     /// Whether it is for one request only.
@@ -93,14 +93,17 @@ impl Reached {
 
     /// Closes it in good order, so that the other side need not complain of it.
     pub(in crate::upstream) async fn close(mut self) {
-        let closing = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
+        let closing = poll_fn(|context| stream!(self.poll_shutdown(context)));
         drop(tokio::time::timeout(CLOSING, closing).await);
     }
 }
 
 impl Connection for Reached {
     fn connected(&self) -> Connected {
-        let connected = self.stream.connected();
+        let mut connected = Connected::new();
+        if self.is_http2() {
+            connected = connected.negotiated_h2();
+        }
         if self.stray {
             connected.poison();
         }
@@ -111,40 +114,45 @@ impl Connection for Reached {
     }
 }
 
-impl Read for Reached {
+impl AsyncRead for Reached {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(stream!(self.poll_read(context, buffer)));
         if self.doubt.is_some() {
-            return self.poll_first_read(context, buffer);
+            self.note_read(&read, buffer.filled().len() == before);
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Poll::Ready(read)
     }
 }
 
-impl Write for Reached {
+impl AsyncWrite for Reached {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = stream!(self.poll_write(context, bytes));
         self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        let flushed = stream!(self.poll_flush(context));
         self.note(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        stream!(self.poll_shutdown(context))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Secured(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_write_vectored(
@@ -152,9 +160,12 @@ impl Write for Reached {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        let written = stream!(self.poll_write_vectored(context, buffers));
         self.note(written)
     }
 }
+
+/// HTTP/2 as ALPN names it.
+const HTTP2: &[u8] = b"h2";
 
 const CLOSING: Duration = Duration::from_secs(1);

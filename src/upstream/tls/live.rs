@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use http::Extensions;
 use hyper_util::client::legacy::connect::Connected;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::client::{ClientConfig, ResolvesClientCert};
 use rustls::sign::CertifiedKey;
@@ -73,14 +72,11 @@ pub struct Ending {
     pub ends: Moment,
 }
 
-/// TCP, as the layers above and below know it.
-type Tcp = TokioIo<TokioIo<TcpStream>>;
-
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A connection with TLS.
 pub(in crate::upstream) struct Secured {
-    pub(in crate::upstream) stream: TlsStream<Tcp>,
+    pub(in crate::upstream) stream: TlsStream<TcpStream>,
     /// Where the console may still say that it wants a certificate, or another one.
     pub(in crate::upstream) doubt: Option<Doubt>,
 }
@@ -142,7 +138,7 @@ impl Live {
     pub(in crate::upstream) async fn secure(
         &self,
         address: SocketAddr,
-        tcp: TokioIo<TcpStream>,
+        tcp: TcpStream,
     ) -> Result<Secured, BoxError> {
         let config = Arc::clone(&self.used.load().config);
         let (stream, asked) = self.shake_hands(config, tcp).await?;
@@ -153,10 +149,7 @@ impl Live {
     }
 
     /// Sets TLS up with whoever answers, to see what is presented.
-    pub(in crate::upstream) async fn inspect(
-        &self,
-        tcp: TokioIo<TcpStream>,
-    ) -> Result<Inspected, BoxError> {
+    pub(in crate::upstream) async fn inspect(&self, tcp: TcpStream) -> Result<Inspected, BoxError> {
         let used = self.used.load_full();
         let onlooker = Arc::new(Onlooker::new(Arc::clone(&used.verifier)));
         let mut config = (*used.config).clone();
@@ -180,14 +173,14 @@ impl Live {
     async fn shake_hands(
         &self,
         config: Arc<ClientConfig>,
-        tcp: TokioIo<TcpStream>,
-    ) -> Result<(TlsStream<Tcp>, Asked), BoxError> {
+        tcp: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, Asked), BoxError> {
         let name = self.name.clone().ok_or_else(|| {
             let text = "the host of the URL cannot be a name in TLS: set tls.server_name";
             TlsFailure::new(TlsKind::WrongName, text)
         })?;
         let note = Arc::new(Note::default());
-        let shaking = TlsConnector::from(config).connect(name, TokioIo::new(tcp));
+        let shaking = TlsConnector::from(config).connect(name, tcp);
         let shaken = NOTE.scope(Arc::clone(&note), shaking).await;
         match shaken {
             Ok(stream) => Ok((stream, note.asked())),
@@ -200,7 +193,7 @@ impl Live {
 
     /// HTTP/2 that was asked for must be agreed on: sent to somebody who does not speak it, it would
     /// fail in ways that nobody understands.
-    fn check_protocol(&self, stream: &TlsStream<Tcp>) -> Result<(), TlsFailure> {
+    fn check_protocol(&self, stream: &TlsStream<TcpStream>) -> Result<(), TlsFailure> {
         let agreed = stream.get_ref().1.alpn_protocol();
         if self.http == HttpVersions::Http2 && agreed != Some(HTTP2) {
             let text = "the console does not agree to HTTP/2, and http = \"2\" allows nothing else";
@@ -209,7 +202,7 @@ impl Live {
         Ok(())
     }
 
-    fn note(&self, address: SocketAddr, stream: &TlsStream<Tcp>) {
+    fn note(&self, address: SocketAddr, stream: &TlsStream<TcpStream>) {
         let chain = stream.get_ref().1.peer_certificates();
         let Some(der) = chain.and_then(|chain| chain.first()) else {
             return;
