@@ -189,11 +189,9 @@ async fn what_was_done_past_the_gateway_is_found() {
     let one =
         "vspc_gateway_audit_unreconciled{console=\"main\",kind=\"login\",side=\"past_gateway\"} 1";
     assert!(metrics.contains(one), "{metrics}");
-    let records = world.home.records();
-    let record = records
-        .iter()
-        .rfind(|it| it["operation"] == "audit.reconciled");
-    assert_eq!(record.unwrap()["code"], "unreconciled");
+    let is_told =
+        |it: &Value| it["operation"] == "audit.reconciled" && it["code"] == "unreconciled";
+    world.home.record(is_told).await;
     let table = world.run(&[]).await;
     let error = String::from_utf8(table.stderr).unwrap();
     assert!(error.contains("do not match"), "{error}");

@@ -762,10 +762,16 @@ fn the_page_of_records_is_complete() {
         "json::name(out, \"",
         "text(\n            out,\n            \"",
         "number(\n        out,\n        \"",
+        "put_text!(out, \"",
+        "put_plain!(out, \"",
+        "put_number!(out, \"",
+        "member!(\"",
+        "(b\"\\\"",
     ] {
         for (at, _) in writer.match_indices(call) {
             let name = &writer[at + call.len()..];
-            written.insert(name.split('"').next().unwrap().to_owned());
+            let name = name.split(['"', '\\']).next().unwrap();
+            written.insert(name.to_owned());
         }
     }
     let mut told = rows("Members");
