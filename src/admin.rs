@@ -5,6 +5,7 @@ mod freeze;
 mod gauges;
 mod keys;
 mod operator;
+mod places;
 mod ready;
 mod reconcile;
 mod recorded;
@@ -32,7 +33,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::gateway::{Gateway, Live};
@@ -43,6 +43,7 @@ use crate::token::RenewalLimit;
 use checkpoints::{AUDIT, COSIGNATURES, RECONCILE};
 use gauges::Gauges;
 use operator::Operator;
+use places::Places;
 use reply::{Refusal, text};
 
 /// Answers operators.
@@ -57,7 +58,7 @@ pub struct Admin {
     /// When it was last recorded that somebody may not operate.
     last_stranger: Mutex<Option<Instant>>,
     /// For as many connections as there may be.
-    places: Semaphore,
+    places: Places,
     /// When it was last logged that there was none.
     last_crowd: Mutex<Option<Instant>>,
 }
@@ -79,7 +80,7 @@ impl Admin {
             drain,
             renewals: RenewalLimit::default(),
             last_stranger: Mutex::new(None),
-            places: Semaphore::new(CONNECTIONS),
+            places: Places::default(),
             last_crowd: Mutex::new(None),
         }
     }
@@ -106,7 +107,7 @@ impl Admin {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Ok(_place) = self.places.try_acquire() else {
+        let Some(_place) = self.places.take(peer) else {
             return self.tell_of_crowd();
         };
         let stream = Unread::failing(stream, PATIENCE, self.gateway().telemetry.clone());
@@ -132,7 +133,7 @@ impl Admin {
         if last.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
             *last = Some(Instant::now());
             tracing::warn!(
-                most = CONNECTIONS,
+                most = places::MOST,
                 "operators have too many connections: new ones are refused"
             );
         }
@@ -262,9 +263,6 @@ impl fmt::Debug for Admin {
         f.debug_struct("Admin").finish_non_exhaustive()
     }
 }
-
-/// The most connections at a time. Descriptors are kept for twice as many.
-const CONNECTIONS: usize = 64;
 
 /// The most time without a whole head, and the most in which nothing of an answer is taken.
 const PATIENCE: Duration = Duration::from_secs(10);

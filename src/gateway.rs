@@ -195,6 +195,7 @@ impl Gateway {
         self.refuse_frozen_tenant(&whom, &permit)?;
         self.claim_action(&head, &whom, &permit)?;
         self.meter_tenant(exchange, tool(&who), &whom)?;
+        let body = unended::settled(head.method, parts.version, body).await?;
         exchange.spend().await;
 
         let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 /// one. A whole answer gives two back, up to 100; an answer that is not the caller's fault gives one, and
 /// a request that the caller gave up none. Where there is nothing left, requests wait in their order,
 /// and each second of that pays 20: who asks for more than it has taken yet, but means it, waits
-/// seconds at most.
+/// seconds at most. Where a trusted proxy names senders, its connection has none.
 #[derive(Debug)]
 pub struct Credit {
     left: Semaphore,

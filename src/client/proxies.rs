@@ -50,8 +50,9 @@ impl Proxies {
         if self.networks.is_empty() || peer.is_proxys_own || !self.trusts(peer.address) {
             return Ok(None);
         }
+        let walked = self.walk(headers)?;
         let sender = Peer {
-            address: self.walk(headers)?.unwrap_or(peer.address),
+            address: walked.unwrap_or(peer.address),
             is_proxys_own: false,
             scheme: scheme(headers).unwrap_or(peer.scheme),
             // It is the proxy's, and says nothing about others.
@@ -59,7 +60,8 @@ impl Proxies {
                 true => None,
                 false => peer.certificate.clone(),
             },
-            credit: peer.credit.clone(),
+            // On the proxy's connection are many senders, and none pays for another.
+            credit: peer.credit.clone().filter(|_| walked.is_none()),
         };
         Ok(Some(sender))
     }

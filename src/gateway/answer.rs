@@ -217,8 +217,10 @@ impl Streamed {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        // A body whose end is known beforehand is not polled for it.
-        let ended = self.has_ended();
+        // A body whose end is known beforehand is not polled for it, nor is one of which all bytes have
+        // gone that were told.
+        let is_whole = !self.asked_for_end && self.incoming.size_hint().exact() == Some(0);
+        let ended = self.has_ended() || is_whole;
         self.close(if ended { Code::Ok } else { Code::Aborted });
     }
 }

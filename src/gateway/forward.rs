@@ -15,7 +15,7 @@ use super::answer::{Answer, ConsoleAnswer, ConsoleBody};
 use super::exchange::Exchange;
 use super::inject::inject;
 use super::throttled::Throttled;
-use super::{Gateway, Rejection, headers, location, unended};
+use super::{Gateway, Rejection, headers, location};
 use crate::client::{Caller, Peer};
 use crate::policy::{Acting, Permit};
 use crate::request::{LoginsCall, Operation, RequestHead, needs_intent};
@@ -64,7 +64,6 @@ impl<'a> Outbound<'a> {
     ) -> Result<Answer, Rejection> {
         let Self { gateway, head, .. } = self;
         let version = self.parts.version;
-        let body = unended::settled(head.method, version, body).await?;
         // Of these calls the submitted key is to be recorded, whatever may be sent again.
         let hold = match head.operation {
             Operation::Logins(_) => gateway.replay_limit.max(KEY_LIMIT),

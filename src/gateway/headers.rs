@@ -141,8 +141,6 @@ fn fold(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(u8::is_ascii_alphanumeric)
 }
 
-// A match on text is a look at its length, and then at one or two names.
-
 /// The same on the stack, unless there is no room.
 fn fold_into<'a>(name: &str, room: &'a mut [u8; ROOM]) -> Option<&'a [u8]> {
     let mut length = 0;
@@ -159,6 +157,7 @@ const ROOM: usize = 64;
 
 /// What belongs to the connection that a message came by.
 fn is_connection_header(name: &HeaderName) -> bool {
+    // A match on text is a look at its length, and then at one or two names.
     matches!(
         name.as_str(),
         "connection"

@@ -21,12 +21,13 @@ where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let beside = draining.beside();
-    let end = async {
+    // It is asked once and must have said by then whom to wake, however much the task has done before.
+    let end = tokio::task::unconstrained(async {
         draining.begun().await;
         // Who has only just connected has a request under way: a new connection that is closed
         // without a word is a failure to its caller, unlike one that lay idle.
         drop(tokio::time::timeout(FIRST_REQUEST, asked.notified()).await);
-    };
+    });
     let (mut end, mut idle) = (pin!(end), pin!(idle));
     let mut waits = false;
     poll_fn(|context| {

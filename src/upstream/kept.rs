@@ -108,8 +108,24 @@ impl Kept {
     /// The next connection that a request is done with.
     pub(super) fn wait(&self) -> oneshot::Receiver<Box<Link>> {
         let (sender, receiver) = oneshot::channel();
-        self.idle.lock().waiting.push_back(sender);
+        let waiting = &mut self.idle.lock().waiting;
+        // Where no connection ever comes back, nobody else takes away those that have another.
+        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            waiting.pop_front();
+        }
+        waiting.push_back(sender);
         receiver
+    }
+
+    /// Keeps a new connection for which nobody waits any more.
+    pub(super) async fn put_new(self: Arc<Self>, mut link: Box<Link>) {
+        // One that was never polled is not ready for a request.
+        poll_fn(|context| {
+            link.drive(context);
+            Poll::Ready(())
+        })
+        .await;
+        self.put(link);
     }
 
     /// Gives a connection that can be used again to whoever waits for one, or keeps it.

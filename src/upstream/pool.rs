@@ -133,7 +133,7 @@ impl Pool {
         let kept = Arc::clone(&self.kept);
         tokio::spawn(async move {
             if let Ok(Some(unused)) = connecting.await {
-                kept.put(unused);
+                kept.put_new(unused).await;
             }
         });
         Ok(Some((link, false)))

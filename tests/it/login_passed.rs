@@ -366,6 +366,33 @@ async fn the_user_of_a_frozen_tenant_is_stopped_as_itself_too_and_no_other_is() 
     assert!(ok(&token(&world, &refresh).await));
 }
 
+/// Nor does it cost the console a log-in each time that it tries.
+#[tokio::test]
+async fn the_user_of_a_frozen_tenant_is_refused_from_memory() {
+    let world = world("").await;
+    let hold = Hold::new(
+        Scope::Tenant("acme".to_owned()),
+        Timestamp(0),
+        "a test".to_owned(),
+        None,
+    );
+    assert!(world.gateway().freezer.hold(hold).is_none());
+    let before = form_grants(&world, "password");
+    let owner = password(ACME_OWNER.name, ACME_OWNER.password);
+    for _ in 0..3 {
+        let stopped = token(&world, &owner).await;
+        assert_eq!((stopped.status, stopped.code()), (403, "frozen"));
+    }
+    assert_eq!(form_grants(&world, "password"), before + 1);
+    world
+        .gateway()
+        .freezer
+        .thaw(&Scope::Tenant("acme".to_owned()))
+        .unwrap();
+    assert!(ok(&token(&world, &owner).await));
+    assert_eq!(form_grants(&world, "password"), before + 1);
+}
+
 #[tokio::test]
 async fn what_asks_for_a_second_step_beside_a_token_is_not_passed_on() {
     let world = world("").await;

@@ -191,7 +191,7 @@ async fn what_was_done_past_the_gateway_is_found() {
     assert!(metrics.contains(one), "{metrics}");
     let is_told =
         |it: &Value| it["operation"] == "audit.reconciled" && it["code"] == "unreconciled";
-    world.home.record(is_told).await;
+    until_true_async(async || world.home.records().iter().any(is_told)).await;
     let table = world.run(&[]).await;
     let error = String::from_utf8(table.stderr).unwrap();
     assert!(error.contains("do not match"), "{error}");

@@ -303,10 +303,11 @@ impl Gateway {
         let adopted = self.broker.adopt(console, visitor.user, issued, access);
         let (session, lease) = adopted.await?;
         exchange.saw_lease(&lease);
-        self.refuse_frozen_visitor(&session)?;
+        // Known before it is refused: who comes with the same again costs the console nothing.
         if let Some(place) = visitor.place.upgrade() {
             place.right(session.clone(), visitor.login, None, lifetime);
         }
+        self.refuse_frozen_visitor(&session)?;
         self.own_tokens(visitor.login, session)
     }
 
@@ -335,7 +336,6 @@ impl Gateway {
         let adopted = self.broker.adopt(console, user.clone(), issued, access);
         let (session, lease) = adopted.await?;
         exchange.saw_lease(&lease);
-        self.refuse_frozen_visitor(&session)?;
         if let Some(refresh) = refresh {
             let given = Given {
                 user,
@@ -353,6 +353,8 @@ impl Gateway {
         let micros = i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX);
         let expires = Timestamp(now.0.saturating_add(micros));
         self.clients.expose(&token, &session, login, expires, now);
+        // Known before it is refused, as above.
+        self.refuse_frozen_visitor(&session)?;
         Ok(TokenReply::relayed(answer))
     }
 

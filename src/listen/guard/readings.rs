@@ -149,11 +149,16 @@ impl Body for Answered {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerCut>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Some(cord) = &self.cord {
+        let this = &mut *self;
+        let frame = Pin::new(&mut this.body).poll_frame(context);
+        if let Some(cord) = &this.cord {
             let has_ended = match &frame {
                 Poll::Ready(None) => true,
-                Poll::Ready(Some(Ok(_))) => self.body.is_end_stream(),
+                Poll::Ready(Some(Ok(frame))) => {
+                    // hyper asks for no end behind trailers, nor behind as many bytes as were told.
+                    let is_last = this.body.size_hint().exact() == Some(0);
+                    frame.is_trailers() || is_last || this.body.is_end_stream()
+                }
                 Poll::Ready(Some(Err(_))) | Poll::Pending => false,
             };
             if has_ended {
