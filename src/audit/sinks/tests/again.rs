@@ -1,5 +1,6 @@
 //! What a sink refused, sent to it again.
 
+use super::super::again::Again;
 use super::super::{NotResent, resend, standings};
 use super::*;
 
@@ -99,4 +100,27 @@ async fn nothing_is_sent_again_that_was_not_signed_and_nothing_twice_at_once() {
         .await;
     task.abort();
     assert_eq!(world.far.records(), [0, 4, 5, 3]);
+}
+
+#[tokio::test]
+async fn each_file_is_read_from_its_own_start_and_only_the_one_that_was_read_goes() {
+    let world = World::new();
+    world.real_log(4).await;
+    world.far.poison.lock().extend([0, 1, 2, 3]);
+    world.run_out().await;
+    let mut again = Again::new(world.folder.path(), "s");
+    let mut next = || again.next("o", 4).unwrap().map(|item| item.seq);
+    assert_eq!(next(), None);
+    assert!(world.file("refused").exists());
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 4);
+    assert!(!world.file("refused").exists());
+    assert_eq!((next(), next()), (Some(0), Some(0)));
+    again.done();
+    again.done();
+    let mut next = || again.next("o", 4).unwrap().map(|item| item.seq);
+    assert_eq!(next(), Some(1));
+    // Another file comes to the place of the one that was begun.
+    fs::copy(world.file("resend"), world.file("other")).unwrap();
+    fs::rename(world.file("other"), world.file("resend")).unwrap();
+    assert_eq!(next(), Some(0));
 }
