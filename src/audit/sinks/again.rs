@@ -157,8 +157,8 @@ impl Again {
         }
     }
 
-    /// The next record, until it is done. What is not, or no more, a record that was signed is passed
-    /// over. When all are done the file goes.
+    /// The next record, until it is done. What is not, or no more, a record that was signed is kept
+    /// in a file of its own. When all are done the file goes.
     pub(super) fn next(&mut self, origin: &str, covered: u64) -> io::Result<Option<Item>> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -181,19 +181,36 @@ impl Again {
                 return self.end().map(|()| None);
             }
             self.given = u64::try_from(read).unwrap_or(0);
-            let signed = |(seq, line): &(u64, Bytes)| {
-                *seq < covered && hashes.leaf(*seq).is_ok_and(|it| it == leaf(line))
-            };
-            match record(&line).filter(signed) {
-                Some((seq, line)) => return Ok(Some(Item::record(origin, seq, line))),
-                None => {
-                    let (sink, at) = (&*self.name, self.at);
-                    tracing::error!(sink, at, file = %self.path.display(),
-                        "what stands here is no record of the log as it was signed: it is not sent again");
-                    self.done();
+            if let Some((seq, record)) = record(&line).filter(|(seq, _)| *seq < covered) {
+                // What cannot be compared is not judged: it is looked at again later.
+                let signed = hashes.leaf(seq).map_err(|error| {
+                    let why = format!("the tree does not tell of record {seq}: {error}");
+                    io::Error::new(error.kind(), why)
+                })?;
+                if signed == leaf(&record) {
+                    return Ok(Some(Item::record(origin, seq, record)));
                 }
             }
+            self.keep(&line)?;
+            self.done();
         }
+    }
+
+    /// Keeps a line that is no record as it was signed: somebody changed it, and may want to know.
+    fn keep(&self, line: &[u8]) -> io::Result<()> {
+        let path = self.path.with_file_name(format!("{}.bad", self.name));
+        let file = disk::owned().create(true).open(&path)?;
+        let mut line = line.to_vec();
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        disk::write_all(&mut Real, &file, &line)?;
+        file.sync_data()?;
+        let (sink, at) = (&*self.name, self.at);
+        tracing::error!(sink, at, kept = %path.display(),
+            "what a sink had refused has a line that is no record of the log as it was signed: it is \
+             not sent again");
+        Ok(())
     }
 
     /// Begins with a file.

@@ -100,6 +100,25 @@ async fn nothing_is_sent_again_that_was_not_signed_and_nothing_twice_at_once() {
         .await;
     task.abort();
     assert_eq!(world.far.records(), [0, 4, 5, 3]);
+    let kept = fs::read_to_string(world.file("bad")).unwrap();
+    assert_eq!(kept, format!("{}\n{}\n", lines[0], lines[1]));
+}
+
+#[tokio::test]
+async fn while_the_tree_cannot_be_read_nothing_is_judged() {
+    let world = World::new();
+    world.real_log(4).await;
+    world.far.poison.lock().extend([2]);
+    world.run_out().await;
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 1);
+    let path = world.folder.path().join(crate::audit::tree::HASHES);
+    let tree = fs::read(&path).unwrap();
+    let mut again = Again::new(world.folder.path(), "s");
+    fs::write(&path, &tree[..32]).unwrap();
+    assert!(again.next("o", 4).is_err());
+    fs::write(&path, &tree).unwrap();
+    let item = again.next("o", 4).unwrap().unwrap();
+    assert_eq!((item.seq, world.file("bad").exists()), (2, false));
 }
 
 #[tokio::test]
