@@ -1,10 +1,16 @@
 //! A signing key that another one follows.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::audit::checkpoint::{Checkpoint, Notes, VERIFIERS, read_keys};
 use crate::audit::handover::signer;
 use crate::audit::note::Signer;
 use crate::secret::SecretSource;
+
+/// What the line of a signature begins with.
+const MARK: &str = "\u{2014} ";
 
 /// The settings of a log with a key of its own, which is made.
 fn with_key(directory: &Path, key: &Path) -> Settings {
@@ -24,6 +30,18 @@ fn signed(directory: &Path) -> Vec<(usize, u64)> {
     let all = Notes::of(directory).unwrap().map(Result::unwrap);
     all.map(|it| (signer(&keys, &it.note).unwrap(), it.checkpoint.size))
         .collect()
+}
+
+/// What the key that the log made for itself signs for records that there are not.
+fn retired_note(directory: &Path, size: u64) -> String {
+    let text = fs::read_to_string(directory.join("signing.key")).unwrap();
+    let retired = Signer::parse(&text).unwrap();
+    let forged = Checkpoint {
+        origin: retired.verifier().name().to_owned(),
+        size,
+        root: tlog_tiles::Hash([7; 32]),
+    };
+    retired.sign(&forged.text()).unwrap().to_string()
 }
 
 #[tokio::test]
@@ -66,23 +84,25 @@ async fn the_start_takes_nothing_that_a_key_of_before_signs_now() {
     fill(settings(&directory)).await;
     fill(with_key(&directory, &key)).await;
     // Its first checkpoint is of what was there, and signed at once.
-    let text = fs::read_to_string(directory.join("signing.key")).unwrap();
-    let retired = Signer::parse(&text).unwrap();
-    let forged = Checkpoint {
-        origin: retired.verifier().name().to_owned(),
-        size: 99,
-        root: tlog_tiles::Hash([7; 32]),
-    };
-    let note = retired.sign(&forged.text()).unwrap();
     let path = directory.join(format!("{:020}.notes", 0));
     let before = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{before}{note}\n")).unwrap();
+    // The second one bears the name of the key that signs now, too.
+    let name = before.lines().rfind(|line| line.starts_with(MARK)).unwrap();
+    let (name, signature) = name.rsplit_once(' ').unwrap();
+    let mut bytes = STANDARD.decode(signature).unwrap();
+    bytes[4..].fill(7);
+    let junk = format!("{name} {}\n", STANDARD.encode(bytes));
+    let notes = [
+        retired_note(&directory, 98),
+        retired_note(&directory, 99) + &junk,
+    ];
+    fs::write(&path, format!("{before}{}\n{}\n", notes[0], notes[1])).unwrap();
     fill(with_key(&directory, &key)).await;
     let told = outline(&directory);
     let foreign = "admin:audit.checkpoint_foreign".to_owned();
     assert_eq!(
         told.iter().filter(|it| **it == foreign).count(),
-        1,
+        2,
         "{told:?}"
     );
 }
