@@ -121,3 +121,23 @@ async fn a_command_takes_no_new_key_into_use() {
     assert_eq!(fs::read(directory.join(VERIFIERS)).unwrap(), keys);
     assert_eq!(records(&directory).len(), 1);
 }
+
+#[tokio::test]
+async fn a_key_of_before_cannot_lock_the_start_out_by_the_second_place() {
+    let folder = TempDir::new().unwrap();
+    let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
+    let second = folder.path().join("second");
+    let fill = async |mut settings: Settings| {
+        settings.tree.checkpoints = Some(second.clone());
+        let (auditor, writer) = Auditor::open(settings).unwrap();
+        auditor.note(Kind::Config, &named("a")).await.unwrap();
+        writer.close().unwrap();
+    };
+    fill(settings(&directory)).await;
+    fill(with_key(&directory, &key)).await;
+    let before = fs::read_to_string(&second).unwrap();
+    let forged = retired_note(&directory, 99);
+    fs::write(&second, format!("{before}{forged}\n")).unwrap();
+    fill(with_key(&directory, &key)).await;
+    tree::assert_proven(&directory);
+}
