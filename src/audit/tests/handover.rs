@@ -108,6 +108,37 @@ async fn the_start_takes_nothing_that_a_key_of_before_signs_now() {
 }
 
 #[tokio::test]
+async fn a_process_of_an_upgrade_learns_that_a_key_of_before_is_in_use_again() {
+    let folder = TempDir::new().unwrap();
+    let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
+    let (first, first_writer) = open(&directory);
+    first.note(Kind::Config, &named("a")).await.unwrap();
+    first_writer.close().unwrap();
+    let (old, old_writer) = Auditor::open(with_key(&directory, &key)).unwrap();
+    let note = async |auditor: &Auditor| {
+        let written = auditor.note_durable(Kind::Config, &named("a")).await;
+        written.unwrap();
+    };
+    note(&old).await;
+    let next = old.stats().next_seq;
+    until("it signs", || old.stats().covered >= next).await;
+    let (new, new_writer) = open(&directory);
+    note(&new).await;
+    let next = new.stats().next_seq;
+    until("it is covered", || new.stats().covered >= next).await;
+    note(&old).await;
+    let next = old.stats().next_seq;
+    until("it is covered", || old.stats().covered >= next).await;
+    assert_eq!((old.stats().alarms, new.stats().alarms), (0, 0));
+    old_writer.close().unwrap();
+    new_writer.close().unwrap();
+    let keys = read_keys(&directory.join(VERIFIERS)).unwrap();
+    assert!(keys.len() == 3 && keys[0] == keys[2], "{keys:?}");
+    assert_eq!(signed(&directory).last().unwrap().0, 2);
+    tree::assert_proven(&directory);
+}
+
+#[tokio::test]
 async fn a_command_takes_no_new_key_into_use() {
     let folder = TempDir::new().unwrap();
     let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
