@@ -139,6 +139,28 @@ async fn a_process_of_an_upgrade_learns_that_a_key_of_before_is_in_use_again() {
 }
 
 #[tokio::test]
+async fn a_key_is_taken_up_again_when_who_has_the_next_one_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
+    let (old, old_writer) = open(&directory);
+    old.note(Kind::Config, &named("a")).await.unwrap();
+    let (new, new_writer) = Auditor::open(with_key(&directory, &key)).unwrap();
+    new.note(Kind::Config, &named("b")).await.unwrap();
+    new_writer.close().unwrap();
+    old.note(Kind::Config, &named("c")).await.unwrap();
+    let next = old.stats().next_seq;
+    until("it signs again", || old.stats().covered >= next).await;
+    assert_eq!(old.stats().alarms, 0);
+    old_writer.close().unwrap();
+    let keys = read_keys(&directory.join(VERIFIERS)).unwrap();
+    assert!(keys.len() == 3 && keys[0] == keys[2], "{keys:?}");
+    let told = outline(&directory);
+    let changed = told.iter().filter(|it| *it == "admin:audit.key_changed");
+    assert_eq!(changed.count(), 2, "{told:?}");
+    tree::assert_proven(&directory);
+}
+
+#[tokio::test]
 async fn a_command_takes_no_new_key_into_use() {
     let folder = TempDir::new().unwrap();
     let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
