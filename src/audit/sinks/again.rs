@@ -188,7 +188,9 @@ impl Again {
                     io::Error::new(error.kind(), why)
                 })?;
                 if signed == leaf(&record) {
-                    return Ok(Some(Item::record(origin, seq, record)));
+                    let mut item = Item::record(origin, seq, record);
+                    item.is_again = true;
+                    return Ok(Some(item));
                 }
             }
             self.keep(&line)?;
