@@ -184,6 +184,12 @@ impl Shared {
             state = self.state.lock();
             state.writing = None;
         }
+        if state.lost.is_some() {
+            // The process ends before the log has said it. With a new file nobody would see the loss,
+            // so the next start is left to find it.
+            state.failing |= state.waiting.is_some();
+            return None;
+        }
         let note = state.waiting.take()?;
         state.writing = Some(Instant::now());
         Some(note)
