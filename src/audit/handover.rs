@@ -38,9 +38,11 @@ impl Handovers {
     }
 }
 
-/// The place of the newest key that a note says it is signed by.
+/// The place of the newest key that signed a note. That a key's name stands there is not enough:
+/// anybody can write a name.
 pub(super) fn signer(keys: &[VerifierKey], note: &Note) -> Option<usize> {
-    keys.iter().rposition(|key| note.is_by(key))
+    keys.iter()
+        .rposition(|key| note.verify(std::slice::from_ref(key)).is_ok())
 }
 
 /// The keys, with their places, that came into use after the one at a place.

@@ -180,6 +180,7 @@ impl Shared {
         let permit = match self.places.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
+                self.hurry();
                 let started = Instant::now();
                 let taken = tokio::time::timeout(self.admission, self.places.acquire()).await;
                 waited = started.elapsed();
@@ -196,6 +197,14 @@ impl Shared {
         }
         permit.forget();
         Ok(waited)
+    }
+
+    /// Has the writer write now: it gathers more while nobody waits, and of a full queue no more comes.
+    fn hurry(&self) {
+        let mut queue = self.queue.lock();
+        if !queue.batch.is_empty() && !std::mem::replace(&mut queue.urgent, true) {
+            self.wake.notify_one();
+        }
     }
 
     /// Queues a record that nobody waits for.

@@ -123,6 +123,8 @@ pub(crate) struct Item {
     pub(crate) line: Bytes,
     /// Whether it is a checkpoint.
     pub(crate) is_checkpoint: bool,
+    /// Whether it is a record that was refused before: it stands in no order with the others.
+    pub(crate) is_again: bool,
 }
 
 impl Item {
@@ -132,6 +134,7 @@ impl Item {
             id: format!("{origin}#{seq}"),
             line,
             is_checkpoint: false,
+            is_again: false,
         }
     }
 
@@ -141,6 +144,7 @@ impl Item {
             id: format!("{origin}@{size}"),
             line,
             is_checkpoint: true,
+            is_again: false,
         }
     }
 }

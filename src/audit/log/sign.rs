@@ -300,8 +300,9 @@ impl Log {
 
     /// Judges a checkpoint that another process signed.
     fn take_signed(&mut self, signed: Signed) -> Result<(), Fault> {
-        if !self.signing.keys.signed(&signed) {
-            // It may have another key since.
+        let keys = &self.signing.keys;
+        if !keys.signed(&signed) || keys.is_after_its_end(&signed)? {
+            // The log may have another key since, or one of before again.
             if let Err(error) = self.signing.keys.reload() {
                 tracing::warn!(%error, "the keys of the audit log cannot be read anew");
             }

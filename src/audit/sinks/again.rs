@@ -5,9 +5,8 @@
 //! writes and reads these files, so that no line is lost between them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use memchr::memmem;
 use super::Item;
 use super::offset::{self, folder};
 use crate::audit::checkpoint;
+use crate::audit::disk::{self, Disk as _, Real, identity};
 use crate::audit::fault::Fault;
 use crate::audit::segment::{LINE_LIMIT, seq_of};
 use crate::audit::tree::{HashFile, leaf};
@@ -89,24 +89,24 @@ pub fn standings(directory: &Path, configured: &[String]) -> Result<Vec<Standing
 pub fn resend(directory: &Path, name: &str) -> Result<u64, NotResent> {
     let path = |suffix: &str| folder(directory).join(format!("{name}.{suffix}"));
     let (refused, again) = (path("refused"), path("resend"));
+    let file = match disk::owned().open(&refused) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotResent::Nothing),
+        file => file.map_err(Fault::of("open", &refused))?,
+    };
+    // Nobody but this command makes the other file, so that among those who hold this lock one only
+    // puts something there. What is looked for below cannot change in between.
+    file.lock().map_err(Fault::of("lock", &refused))?;
+    if fs::symlink_metadata(&again).is_ok() {
+        return Err(NotResent::UnderWay(again));
+    }
+    let held = file.metadata().map_err(Fault::of("look at", &refused))?;
+    let named = fs::symlink_metadata(&refused).ok();
     let records = count(&refused)?;
-    if records == 0 {
+    if records == 0 || named.is_none_or(|named| identity(&named) != identity(&held)) {
         return Err(NotResent::Nothing);
     }
-    // Whoever makes the file is the one who may put something in its place.
-    let mut options = OpenOptions::new();
-    match options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&again)
-    {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(NotResent::UnderWay(again));
-        }
-        made => drop(made.map_err(Fault::of("make", &again))?),
-    }
-    fs::rename(&refused, &again).map_err(Fault::of("rename", &refused))?;
+    let renamed = Real.publish(&refused, &again);
+    renamed.map_err(Fault::of("rename", &refused))?;
     Ok(records)
 }
 
@@ -137,6 +137,8 @@ pub(super) struct Again {
     directory: PathBuf,
     path: PathBuf,
     name: String,
+    /// The file that the position belongs to.
+    file: Option<(u64, u64)>,
     /// The bytes that are done.
     at: u64,
     /// The bytes of the record that was given out.
@@ -149,21 +151,26 @@ impl Again {
             directory: directory.to_owned(),
             path: folder(directory).join(format!("{name}.resend")),
             name: name.to_owned(),
+            file: None,
             at: 0,
             given: 0,
         }
     }
 
-    /// The next record, until it is done. What is not, or no more, a record that was signed is passed
-    /// over. When all are done the file goes.
+    /// The next record, until it is done. What is not, or no more, a record that was signed is kept
+    /// in a file of its own. When all are done the file goes.
     pub(super) fn next(&mut self, origin: &str, covered: u64) -> io::Result<Option<Item>> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                (self.at, self.given) = (0, 0);
+                self.go_to(None);
                 return Ok(None);
             }
             file => file?,
         };
+        let present = Some(identity(&file.metadata()?));
+        if self.file != present {
+            self.go_to(present);
+        }
         file.seek(SeekFrom::Start(self.at))?;
         let mut lines = BufReader::new(file);
         let hashes = HashFile::open(&self.directory).map_err(io::Error::other)?;
@@ -171,25 +178,56 @@ impl Again {
             let mut line = Vec::new();
             let read = lines.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
             if read == 0 {
-                fs::remove_file(&self.path)?;
-                (self.at, self.given) = (0, 0);
-                tracing::info!(sink = self.name, "what a sink had refused was sent again");
-                return Ok(None);
+                return self.end().map(|()| None);
             }
             self.given = u64::try_from(read).unwrap_or(0);
-            let signed = |(seq, line): &(u64, Bytes)| {
-                *seq < covered && hashes.leaf(*seq).is_ok_and(|it| it == leaf(line))
-            };
-            match record(&line).filter(signed) {
-                Some((seq, line)) => return Ok(Some(Item::record(origin, seq, line))),
-                None => {
-                    let (sink, at) = (&*self.name, self.at);
-                    tracing::error!(sink, at, file = %self.path.display(),
-                        "what stands here is no record of the log as it was signed: it is not sent again");
-                    self.done();
+            if let Some((seq, record)) = record(&line).filter(|(seq, _)| *seq < covered) {
+                // What cannot be compared is not judged: it is looked at again later.
+                let signed = hashes.leaf(seq).map_err(|error| {
+                    let why = format!("the tree does not tell of record {seq}: {error}");
+                    io::Error::new(error.kind(), why)
+                })?;
+                if signed == leaf(&record) {
+                    let mut item = Item::record(origin, seq, record);
+                    item.is_again = true;
+                    return Ok(Some(item));
                 }
             }
+            self.keep(&line)?;
+            self.done();
         }
+    }
+
+    /// Keeps a line that is no record as it was signed: somebody changed it, and may want to know.
+    fn keep(&self, line: &[u8]) -> io::Result<()> {
+        let path = self.path.with_file_name(format!("{}.bad", self.name));
+        let file = disk::owned().create(true).open(&path)?;
+        let mut line = line.to_vec();
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        disk::write_all(&mut Real, &file, &line)?;
+        file.sync_data()?;
+        let (sink, at) = (&*self.name, self.at);
+        tracing::error!(sink, at, kept = %path.display(),
+            "what a sink had refused has a line that is no record of the log as it was signed: it is \
+             not sent again");
+        Ok(())
+    }
+
+    /// Begins with a file.
+    fn go_to(&mut self, file: Option<(u64, u64)>) {
+        (self.file, self.at, self.given) = (file, 0, 0);
+    }
+
+    /// Takes away the file that was read to its end, and no other that has come to its place.
+    fn end(&mut self) -> io::Result<()> {
+        if Some(identity(&fs::symlink_metadata(&self.path)?)) == self.file {
+            fs::remove_file(&self.path)?;
+        }
+        self.go_to(None);
+        tracing::info!(sink = self.name, "what a sink had refused was sent again");
+        Ok(())
     }
 
     /// The record that was given out need not be sent any more.

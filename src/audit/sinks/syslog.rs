@@ -115,7 +115,8 @@ impl Syslog {
 
     /// Remembers what is being sent, before any of it may arrive.
     fn note(&mut self, batch: &[Item]) {
-        let Some(first) = batch.first().filter(|first| !first.is_checkpoint) else {
+        let is_next = |first: &&Item| !first.is_checkpoint && !first.is_again;
+        let Some(first) = batch.first().filter(is_next) else {
             return;
         };
         // They are sent again, with all that was behind them.
@@ -174,6 +175,10 @@ impl Sink for Syslog {
         connection.write_all(&block).await.map_err(&failed)?;
         connection.flush().await.map_err(&failed)?;
         self.connection = Some(connection);
+        if batch.iter().any(|item| item.is_again) {
+            // It is in no stretch, so nobody would send it once more: the receiver has to have read it.
+            return self.confirm().await;
+        }
         self.confirm_if_due().await
     }
 

@@ -1,10 +1,16 @@
 //! A signing key that another one follows.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::audit::checkpoint::{Checkpoint, Notes, VERIFIERS, read_keys};
 use crate::audit::handover::signer;
 use crate::audit::note::Signer;
 use crate::secret::SecretSource;
+
+/// What the line of a signature begins with.
+const MARK: &str = "\u{2014} ";
 
 /// The settings of a log with a key of its own, which is made.
 fn with_key(directory: &Path, key: &Path) -> Settings {
@@ -24,6 +30,18 @@ fn signed(directory: &Path) -> Vec<(usize, u64)> {
     let all = Notes::of(directory).unwrap().map(Result::unwrap);
     all.map(|it| (signer(&keys, &it.note).unwrap(), it.checkpoint.size))
         .collect()
+}
+
+/// What the key that the log made for itself signs for records that there are not.
+fn retired_note(directory: &Path, size: u64) -> String {
+    let text = fs::read_to_string(directory.join("signing.key")).unwrap();
+    let retired = Signer::parse(&text).unwrap();
+    let forged = Checkpoint {
+        origin: retired.verifier().name().to_owned(),
+        size,
+        root: tlog_tiles::Hash([7; 32]),
+    };
+    retired.sign(&forged.text()).unwrap().to_string()
 }
 
 #[tokio::test]
@@ -66,25 +84,80 @@ async fn the_start_takes_nothing_that_a_key_of_before_signs_now() {
     fill(settings(&directory)).await;
     fill(with_key(&directory, &key)).await;
     // Its first checkpoint is of what was there, and signed at once.
-    let text = fs::read_to_string(directory.join("signing.key")).unwrap();
-    let retired = Signer::parse(&text).unwrap();
-    let forged = Checkpoint {
-        origin: retired.verifier().name().to_owned(),
-        size: 99,
-        root: tlog_tiles::Hash([7; 32]),
-    };
-    let note = retired.sign(&forged.text()).unwrap();
     let path = directory.join(format!("{:020}.notes", 0));
     let before = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{before}{note}\n")).unwrap();
+    // The second one bears the name of the key that signs now, too.
+    let name = before.lines().rfind(|line| line.starts_with(MARK)).unwrap();
+    let (name, signature) = name.rsplit_once(' ').unwrap();
+    let mut bytes = STANDARD.decode(signature).unwrap();
+    bytes[4..].fill(7);
+    let junk = format!("{name} {}\n", STANDARD.encode(bytes));
+    let notes = [
+        retired_note(&directory, 98),
+        retired_note(&directory, 99) + &junk,
+    ];
+    fs::write(&path, format!("{before}{}\n{}\n", notes[0], notes[1])).unwrap();
     fill(with_key(&directory, &key)).await;
     let told = outline(&directory);
     let foreign = "admin:audit.checkpoint_foreign".to_owned();
     assert_eq!(
         told.iter().filter(|it| **it == foreign).count(),
-        1,
+        2,
         "{told:?}"
     );
+}
+
+#[tokio::test]
+async fn a_process_of_an_upgrade_learns_that_a_key_of_before_is_in_use_again() {
+    let folder = TempDir::new().unwrap();
+    let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
+    let (first, first_writer) = open(&directory);
+    first.note(Kind::Config, &named("a")).await.unwrap();
+    first_writer.close().unwrap();
+    let (old, old_writer) = Auditor::open(with_key(&directory, &key)).unwrap();
+    let note = async |auditor: &Auditor| {
+        let written = auditor.note_durable(Kind::Config, &named("a")).await;
+        written.unwrap();
+    };
+    note(&old).await;
+    let next = old.stats().next_seq;
+    until("it signs", || old.stats().covered >= next).await;
+    let (new, new_writer) = open(&directory);
+    note(&new).await;
+    let next = new.stats().next_seq;
+    until("it is covered", || new.stats().covered >= next).await;
+    note(&old).await;
+    let next = old.stats().next_seq;
+    until("it is covered", || old.stats().covered >= next).await;
+    assert_eq!((old.stats().alarms, new.stats().alarms), (0, 0));
+    old_writer.close().unwrap();
+    new_writer.close().unwrap();
+    let keys = read_keys(&directory.join(VERIFIERS)).unwrap();
+    assert!(keys.len() == 3 && keys[0] == keys[2], "{keys:?}");
+    assert_eq!(signed(&directory).last().unwrap().0, 2);
+    tree::assert_proven(&directory);
+}
+
+#[tokio::test]
+async fn a_key_is_taken_up_again_when_who_has_the_next_one_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
+    let (old, old_writer) = open(&directory);
+    old.note(Kind::Config, &named("a")).await.unwrap();
+    let (new, new_writer) = Auditor::open(with_key(&directory, &key)).unwrap();
+    new.note(Kind::Config, &named("b")).await.unwrap();
+    new_writer.close().unwrap();
+    old.note(Kind::Config, &named("c")).await.unwrap();
+    let next = old.stats().next_seq;
+    until("it signs again", || old.stats().covered >= next).await;
+    assert_eq!(old.stats().alarms, 0);
+    old_writer.close().unwrap();
+    let keys = read_keys(&directory.join(VERIFIERS)).unwrap();
+    assert!(keys.len() == 3 && keys[0] == keys[2], "{keys:?}");
+    let told = outline(&directory);
+    let changed = told.iter().filter(|it| *it == "admin:audit.key_changed");
+    assert_eq!(changed.count(), 2, "{told:?}");
+    tree::assert_proven(&directory);
 }
 
 #[tokio::test]
@@ -100,4 +173,24 @@ async fn a_command_takes_no_new_key_into_use() {
     assert!(error.contains("another key until"), "{error}");
     assert_eq!(fs::read(directory.join(VERIFIERS)).unwrap(), keys);
     assert_eq!(records(&directory).len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_of_before_cannot_lock_the_start_out_by_the_second_place() {
+    let folder = TempDir::new().unwrap();
+    let (directory, key) = (folder.path().join("audit"), folder.path().join("key"));
+    let second = folder.path().join("second");
+    let fill = async |mut settings: Settings| {
+        settings.tree.checkpoints = Some(second.clone());
+        let (auditor, writer) = Auditor::open(settings).unwrap();
+        auditor.note(Kind::Config, &named("a")).await.unwrap();
+        writer.close().unwrap();
+    };
+    fill(settings(&directory)).await;
+    fill(with_key(&directory, &key)).await;
+    let before = fs::read_to_string(&second).unwrap();
+    let forged = retired_note(&directory, 99);
+    fs::write(&second, format!("{before}{forged}\n")).unwrap();
+    fill(with_key(&directory, &key)).await;
+    tree::assert_proven(&directory);
 }

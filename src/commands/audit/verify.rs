@@ -25,7 +25,7 @@ Keys have the form <name>+<8 hex digits>+<base64>, or are in a file with one on 
 beside the log are trusted, which proves less: whoever can rewrite the log can replace them, too. \
 `vspc-gateway audit key` prints the key; keep it elsewhere, with a checkpoint now and then for --since. \
 Of several keys of the log, give the older ones first, as verifier.keys has them: each ends with the first checkpoint \
-of one that came after it.";
+of one that came after it. Give a key that was taken up again once more in that place, such as A, B, A.";
 
 /// The options of the verification.
 #[derive(Args)]

@@ -160,3 +160,13 @@ async fn many_records_end_a_connection() {
     assert_eq!(reads.await.unwrap(), [10_000, 2000]);
     assert_eq!(syslog.unsettled(), Some(0));
 }
+
+#[test]
+fn a_record_that_is_sent_again_moves_nothing_back() {
+    let mut sink = Syslog::new(&settings(0));
+    sink.note(&[item(9, "request", "ok")]);
+    let mut again = item(2, "request", "ok");
+    again.is_again = true;
+    sink.note(&[again]);
+    assert_eq!(sink.unsettled(), Some(9));
+}

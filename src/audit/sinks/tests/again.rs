@@ -1,5 +1,6 @@
 //! What a sink refused, sent to it again.
 
+use super::super::again::Again;
 use super::super::{NotResent, resend, standings};
 use super::*;
 
@@ -99,4 +100,46 @@ async fn nothing_is_sent_again_that_was_not_signed_and_nothing_twice_at_once() {
         .await;
     task.abort();
     assert_eq!(world.far.records(), [0, 4, 5, 3]);
+    let kept = fs::read_to_string(world.file("bad")).unwrap();
+    assert_eq!(kept, format!("{}\n{}\n", lines[0], lines[1]));
+}
+
+#[tokio::test]
+async fn while_the_tree_cannot_be_read_nothing_is_judged() {
+    let world = World::new();
+    world.real_log(4).await;
+    world.far.poison.lock().extend([2]);
+    world.run_out().await;
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 1);
+    let path = world.folder.path().join(crate::audit::tree::HASHES);
+    let tree = fs::read(&path).unwrap();
+    let mut again = Again::new(world.folder.path(), "s");
+    fs::write(&path, &tree[..32]).unwrap();
+    assert!(again.next("o", 4).is_err());
+    fs::write(&path, &tree).unwrap();
+    let item = again.next("o", 4).unwrap().unwrap();
+    assert_eq!((item.seq, world.file("bad").exists()), (2, false));
+}
+
+#[tokio::test]
+async fn each_file_is_read_from_its_own_start_and_only_the_one_that_was_read_goes() {
+    let world = World::new();
+    world.real_log(4).await;
+    world.far.poison.lock().extend([0, 1, 2, 3]);
+    world.run_out().await;
+    let mut again = Again::new(world.folder.path(), "s");
+    let mut next = || again.next("o", 4).unwrap().map(|item| item.seq);
+    assert_eq!(next(), None);
+    assert!(world.file("refused").exists());
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 4);
+    assert!(!world.file("refused").exists());
+    assert_eq!((next(), next()), (Some(0), Some(0)));
+    again.done();
+    again.done();
+    let mut next = || again.next("o", 4).unwrap().map(|item| item.seq);
+    assert_eq!(next(), Some(1));
+    // Another file comes to the place of the one that was begun.
+    fs::copy(world.file("resend"), world.file("other")).unwrap();
+    fs::rename(world.file("other"), world.file("resend")).unwrap();
+    assert_eq!(next(), Some(0));
 }
