@@ -1450,8 +1450,17 @@ fn warned(changes: &[(&str, &str)]) -> Vec<String> {
 fn a_listener_that_others_reach_without_tls_is_warned_of() {
     let listen = "listen = \"127.0.0.1:0\"";
     assert_eq!(warned(&[]), [""; 0]);
-    assert_eq!(warned(&[(listen, "listen = \"[::1]:0\"")]), [""; 0]);
-    for address in ["0.0.0.0:0", "[::]:0", "10.0.0.5:0", "[2001:db8::1]:0"] {
+    for address in ["[::1]:0", "127.0.0.2:0", "[::ffff:127.0.0.1]:0"] {
+        let own = format!("listen = \"{address}\"");
+        assert_eq!(warned(&[(listen, &own)]), [""; 0]);
+    }
+    for address in [
+        "0.0.0.0:0",
+        "[::]:0",
+        "10.0.0.5:0",
+        "[2001:db8::1]:0",
+        "[::ffff:10.0.0.5]:0",
+    ] {
         let told = warned(&[(listen, &format!("listen = \"{address}\""))]);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("in the clear"), "{told:?}");

@@ -89,7 +89,9 @@ impl Server {
         let now = Clock::System.now();
         for listener in &self.listen {
             let Some(tls) = &listener.tls else {
-                if !listener.address.ip().is_loopback() && self.proxies.networks.is_empty() {
+                if !listener.address.ip().to_canonical().is_loopback()
+                    && self.proxies.networks.is_empty()
+                {
                     warnings.push(format!(
                         "server.listen: keys and tokens cross the network in the clear to {}: give it \
                          tls, or name the proxies in front of it in server.trusted_proxies",
