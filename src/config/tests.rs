@@ -1517,6 +1517,36 @@ fn a_company_that_the_file_has_under_another_name_is_warned_of() {
 }
 
 #[test]
+fn a_company_whose_name_is_another_tenant_s_is_not_warned_of() {
+    let directory = (
+        "name = \"main\"",
+        "name = \"main\"\ntenants = \"directory\"",
+    );
+    let company = (
+        "impersonate = { user = \"b3ffc78b-7982-44f3-ae66-1384415f2bea\" }",
+        "impersonate = { company_name = \"Globex\" }",
+    );
+    let client = ("tenants = [\"*\"]", "tenants = [\"Globex\"]");
+    let another = (
+        "[mapping]",
+        "[[tenants]]\nname = \"Globex\"\nimpersonate = { user = \"c3ffc78b-7982-44f3-ae66-1384415f2bea\" }\n\
+         [mapping]",
+    );
+    assert_eq!(warned(&[directory, company, client]).len(), 1);
+    assert_eq!(warned(&[directory, company, client, another]), [""; 0]);
+
+    let console = "[[consoles]]\nname = \"second\"\nurl = \"http://127.0.0.1:9281\"\n\
+        login = { grant = \"password\", username = 'D\\u', password = { file = \"password\" } }\n";
+    let of = ("name = \"acme\"", "name = \"acme\"\nconsole = \"main\"");
+    let second = format!("{console}[[tenants]]");
+    let changes = [directory, company, client, of, ("[[tenants]]", &second)];
+    assert_eq!(warned(&changes).len(), 1, "the other one gives no tenants");
+    let second = format!("{console}tenants = \"directory\"\n[[tenants]]");
+    let changes = [directory, company, client, of, ("[[tenants]]", &second)];
+    assert_eq!(warned(&changes), [""; 0]);
+}
+
+#[test]
 fn times_that_no_token_endpoint_keeps_are_refused_with_the_reason() {
     for (line, message) in [
         (
