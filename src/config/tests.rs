@@ -769,14 +769,19 @@ fn faults_of_addresses_say_what_would_be_right() {
             "between 1 and 100",
         ),
         (
-            "connect_timeout = \"99ms\"",
+            "connect_timeout = \"9ms\"",
             "connect_timeout",
-            "at least 100ms",
+            "at least 10ms",
         ),
         (
-            "first_byte_timeout = \"1ms\"",
+            "first_byte_timeout = \"9ms\"",
             "first_byte_timeout",
-            "at least 100ms: every other request",
+            "at least 10ms: requests would be given up",
+        ),
+        (
+            "idle_timeout = \"99ms\"",
+            "idle_timeout",
+            "at least 100ms: answers would be cut",
         ),
         (
             "connect_timeout = \"301s\"",
@@ -1575,9 +1580,18 @@ fn times_that_no_token_endpoint_keeps_are_refused_with_the_reason() {
         [""; 0],
         "the answer is awaited no longer than the call"
     );
-    let found = fault_of("[audit]", "token_wait = \"1ms\"\n[audit]");
+    let found = fault_of("[audit]", "token_wait = \"9ms\"\n[audit]");
     assert!(
-        found.contains("server.token_wait: must be at least 100ms: no token"),
+        found.contains("server.token_wait: must be at least 10ms: only a console close by"),
         "{found}"
     );
+}
+
+#[test]
+fn the_shortest_times_of_a_near_console_are_taken() {
+    let times =
+        "connect_timeout = \"10ms\"\nfirst_byte_timeout = \"10ms\"\nidle_timeout = \"100ms\"";
+    let text = GOOD.replacen("name = \"main\"", &format!("name = \"main\"\n{times}"), 1);
+    let text = text.replacen("[audit]", "token_wait = \"10ms\"\n[audit]", 1);
+    assert_eq!(faults(&text), [""; 0]);
 }
