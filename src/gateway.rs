@@ -63,6 +63,7 @@ use answer::Answer;
 use door::tool;
 use exchange::Exchange;
 use forward::Outbound;
+use unended::Arriving;
 
 /// The header that tells the caller the gateway's correlation id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
@@ -150,10 +151,11 @@ impl Gateway {
         };
         exchange.saw_request(&request);
         let (parts, body) = request.into_parts();
-        let passed = guarded(pin!(self.pass(&mut exchange, &parts, body))).await;
+        let mut body = Arriving::new(&parts, body);
+        let passed = guarded(pin!(self.pass(&mut exchange, &parts, &mut body))).await;
         match passed {
             Ok(answer) => exchange.answer(answer),
-            Err(rejection) => exchange.refuse(&rejection),
+            Err(rejection) => body.unread(exchange.refuse(&rejection)),
         }
     }
 
@@ -173,7 +175,7 @@ impl Gateway {
         &self,
         exchange: &mut Exchange,
         parts: &Parts,
-        body: Incoming,
+        body: &mut Arriving,
     ) -> Result<Answer, Rejection> {
         let traced = self.trace(exchange, &parts.headers);
         let head = RequestHead::parse(parts, &self.limits)?;
@@ -183,7 +185,7 @@ impl Gateway {
         exchange.saw_reason(reason);
 
         if head.operation == Operation::Token {
-            return Box::pin(self.log_in(exchange, &head, parts, body)).await;
+            return Box::pin(self.log_in(exchange, &head, parts, body.take()?)).await;
         }
         let who = self.identify(exchange, &head)?;
         exchange.saw_caller(&who, &self.broker);
@@ -195,7 +197,7 @@ impl Gateway {
         self.refuse_frozen_tenant(&whom, &permit)?;
         self.claim_action(&head, &whom, &permit)?;
         self.meter_tenant(exchange, tool(&who), &whom)?;
-        let body = unended::settled(head.method, parts.version, body).await?;
+        let body = unended::settled(head.method, parts.version, body.take()?).await?;
         exchange.spend().await;
 
         let (turn, lease) = self.turn_and_lease(exchange, &whom, &permit).await?;

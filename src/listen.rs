@@ -314,6 +314,8 @@ async fn answer_read(
     // Nothing is read behind a request of HTTP/1.0, even if its caller asks for it.
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
+    // Else hyper would write `keep-alive` beside it for a caller that asks.
+    *response.version_mut() = Version::HTTP_10;
     Ok(response.map(|body| Answered::new(body, answering).or_reset(cord)))
 }
 

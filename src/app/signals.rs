@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -16,8 +17,9 @@ use super::services::Shared;
 use crate::admin::{NotLoaded, Reloads};
 use crate::audit::{Auditor, Code, Kind, Record, Unavailable};
 
-/// Keeps the process from being ended by a SIGHUP that comes before it listens for it: that asks for
-/// no more than the configuration to be loaded, which is being done. To be called first of all.
+/// Keeps the process from being ended by a SIGHUP that comes before it serves. It is remembered, and
+/// the configuration is loaded anew once the process serves, since the file may have been read
+/// before it. To be called first of all.
 ///
 /// # Errors
 /// Fails where the system gives no means to receive signals.
@@ -26,9 +28,14 @@ pub fn withstand_hangups() -> std::io::Result<()> {
         .enable_io()
         .build()?;
     let _within = runtime.enter();
-    // What is installed here is the process's, and outlives this.
-    signal(SignalKind::hangup()).map(drop)
+    // What is installed here is the process's and outlives the runtime: what comes until there is
+    // another one is told by that.
+    *EARLY.lock() = Some(signal(SignalKind::hangup())?);
+    Ok(())
 }
+
+/// What has received SIGHUP from the first moment on.
+static EARLY: Mutex<Option<Signal>> = Mutex::new(None);
 
 pub(super) struct Signals {
     pub(super) auditor: Auditor,
@@ -54,10 +61,11 @@ impl Signals {
             SignalKind::terminate(),
             SignalKind::interrupt(),
             SignalKind::quit(),
-            SignalKind::hangup(),
         ]
         .map(signal);
-        let [Ok(terminate), Ok(interrupt), Ok(quit), Ok(hangup)] = listened else {
+        let early = EARLY.lock().take();
+        let hangup = early.map_or_else(|| signal(SignalKind::hangup()), Ok);
+        let ([Ok(terminate), Ok(interrupt), Ok(quit)], Ok(hangup)) = (listened, hangup) else {
             tracing::error!("signals cannot be received");
             return;
         };

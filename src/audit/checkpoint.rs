@@ -343,7 +343,9 @@ pub fn read_keys(path: &Path) -> Result<Vec<VerifierKey>, Unusable> {
     let mut keys = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        // As `audit key` prints them, too.
+        let line = line.strip_prefix("key:").unwrap_or(line).trim_start();
+        if line.is_empty() || line.starts_with('#') || line.starts_with("origin:") {
             continue;
         }
         keys.push(line.parse().map_err(|source| Unusable::Key {

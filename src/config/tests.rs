@@ -769,14 +769,19 @@ fn faults_of_addresses_say_what_would_be_right() {
             "between 1 and 100",
         ),
         (
-            "connect_timeout = \"99ms\"",
+            "connect_timeout = \"9ms\"",
             "connect_timeout",
-            "at least 100ms",
+            "at least 10ms",
         ),
         (
-            "first_byte_timeout = \"1ms\"",
+            "first_byte_timeout = \"9ms\"",
             "first_byte_timeout",
-            "at least 100ms: every other request",
+            "at least 10ms: requests would be given up",
+        ),
+        (
+            "idle_timeout = \"99ms\"",
+            "idle_timeout",
+            "at least 100ms: answers would be cut",
         ),
         (
             "connect_timeout = \"301s\"",
@@ -1450,8 +1455,17 @@ fn warned(changes: &[(&str, &str)]) -> Vec<String> {
 fn a_listener_that_others_reach_without_tls_is_warned_of() {
     let listen = "listen = \"127.0.0.1:0\"";
     assert_eq!(warned(&[]), [""; 0]);
-    assert_eq!(warned(&[(listen, "listen = \"[::1]:0\"")]), [""; 0]);
-    for address in ["0.0.0.0:0", "[::]:0", "10.0.0.5:0", "[2001:db8::1]:0"] {
+    for address in ["[::1]:0", "127.0.0.2:0", "[::ffff:127.0.0.1]:0"] {
+        let own = format!("listen = \"{address}\"");
+        assert_eq!(warned(&[(listen, &own)]), [""; 0]);
+    }
+    for address in [
+        "0.0.0.0:0",
+        "[::]:0",
+        "10.0.0.5:0",
+        "[2001:db8::1]:0",
+        "[::ffff:10.0.0.5]:0",
+    ] {
         let told = warned(&[(listen, &format!("listen = \"{address}\""))]);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("in the clear"), "{told:?}");
@@ -1508,6 +1522,36 @@ fn a_company_that_the_file_has_under_another_name_is_warned_of() {
 }
 
 #[test]
+fn a_company_whose_name_is_another_tenant_s_is_not_warned_of() {
+    let directory = (
+        "name = \"main\"",
+        "name = \"main\"\ntenants = \"directory\"",
+    );
+    let company = (
+        "impersonate = { user = \"b3ffc78b-7982-44f3-ae66-1384415f2bea\" }",
+        "impersonate = { company_name = \"Globex\" }",
+    );
+    let client = ("tenants = [\"*\"]", "tenants = [\"Globex\"]");
+    let another = (
+        "[mapping]",
+        "[[tenants]]\nname = \"Globex\"\nimpersonate = { user = \"c3ffc78b-7982-44f3-ae66-1384415f2bea\" }\n\
+         [mapping]",
+    );
+    assert_eq!(warned(&[directory, company, client]).len(), 1);
+    assert_eq!(warned(&[directory, company, client, another]), [""; 0]);
+
+    let console = "[[consoles]]\nname = \"second\"\nurl = \"http://127.0.0.1:9281\"\n\
+        login = { grant = \"password\", username = 'D\\u', password = { file = \"password\" } }\n";
+    let of = ("name = \"acme\"", "name = \"acme\"\nconsole = \"main\"");
+    let second = format!("{console}[[tenants]]");
+    let changes = [directory, company, client, of, ("[[tenants]]", &second)];
+    assert_eq!(warned(&changes).len(), 1, "the other one gives no tenants");
+    let second = format!("{console}tenants = \"directory\"\n[[tenants]]");
+    let changes = [directory, company, client, of, ("[[tenants]]", &second)];
+    assert_eq!(warned(&changes), [""; 0]);
+}
+
+#[test]
 fn times_that_no_token_endpoint_keeps_are_refused_with_the_reason() {
     for (line, message) in [
         (
@@ -1536,9 +1580,18 @@ fn times_that_no_token_endpoint_keeps_are_refused_with_the_reason() {
         [""; 0],
         "the answer is awaited no longer than the call"
     );
-    let found = fault_of("[audit]", "token_wait = \"1ms\"\n[audit]");
+    let found = fault_of("[audit]", "token_wait = \"9ms\"\n[audit]");
     assert!(
-        found.contains("server.token_wait: must be at least 100ms: no token"),
+        found.contains("server.token_wait: must be at least 10ms: only a console close by"),
         "{found}"
     );
+}
+
+#[test]
+fn the_shortest_times_of_a_near_console_are_taken() {
+    let times =
+        "connect_timeout = \"10ms\"\nfirst_byte_timeout = \"10ms\"\nidle_timeout = \"100ms\"";
+    let text = GOOD.replacen("name = \"main\"", &format!("name = \"main\"\n{times}"), 1);
+    let text = text.replacen("[audit]", "token_wait = \"10ms\"\n[audit]", 1);
+    assert_eq!(faults(&text), [""; 0]);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Server, Settings};
 use crate::client::Tenants;
 use crate::clock::{Clock, Timestamp};
-use crate::tenant::Whom;
+use crate::tenant::{Tenant, Whom};
 use crate::token::Login;
 
 impl Settings {
@@ -56,7 +56,7 @@ impl Settings {
                 let Whom::CompanyNamed(company) = &tenant.whom else {
                     continue;
                 };
-                if misses(names, company, &tenant.name) {
+                if !self.names_another(company, tenant) && misses(names, company, &tenant.name) {
                     warnings.push(format!(
                         "clients.{client}.tenants names {company:?}, which is the company of tenant \
                          {0:?} and nobody's by itself: write {0:?}",
@@ -67,6 +67,14 @@ impl Settings {
         }
         warnings.sort_unstable();
         warnings
+    }
+
+    /// Whether the name of a tenant's company is, or may be, that of another tenant too: one of the
+    /// file, or a company of another console that makes all of them tenants.
+    fn names_another(&self, company: &str, tenant: &Tenant) -> bool {
+        let others = || self.consoles.iter().filter(|it| it.directory.all);
+        self.tenants.names().any(|name| name == company)
+            || others().any(|other| other.upstream.id != tenant.console)
     }
 }
 
@@ -89,7 +97,9 @@ impl Server {
         let now = Clock::System.now();
         for listener in &self.listen {
             let Some(tls) = &listener.tls else {
-                if !listener.address.ip().is_loopback() && self.proxies.networks.is_empty() {
+                if !listener.address.ip().to_canonical().is_loopback()
+                    && self.proxies.networks.is_empty()
+                {
                     warnings.push(format!(
                         "server.listen: keys and tokens cross the network in the clear to {}: give it \
                          tls, or name the proxies in front of it in server.trusted_proxies",

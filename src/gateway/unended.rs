@@ -1,15 +1,64 @@
-//! Requests that seem to have no body and have not ended yet.
+//! Bodies of requests of which the end has not come yet.
 
 use std::time::Duration;
 
-use http::{Method, Version};
+use http::header::{CONNECTION, EXPECT};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, Version};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
 use super::Rejection;
+use super::answer::AnswerBody;
 use crate::request::HeadFault;
 use crate::upstream::{BodyFault, UpstreamError};
+
+/// The body of a request that may be refused before anybody reads it.
+pub(super) struct Arriving {
+    /// Until somebody takes it.
+    body: Option<Incoming>,
+    /// Whether the connection is of no use to the next request before this one has ended.
+    is_in_the_way: bool,
+    /// Whether the caller waits to be told to send it.
+    is_held_back: bool,
+}
+
+impl Arriving {
+    pub(super) fn new(parts: &Parts, body: Incoming) -> Self {
+        Self {
+            body: Some(body),
+            is_in_the_way: parts.version == Version::HTTP_11,
+            is_held_back: parts.headers.contains_key(EXPECT),
+        }
+    }
+
+    /// The body, once.
+    pub(super) fn take(&mut self) -> Result<Incoming, Rejection> {
+        self.body.take().ok_or(Rejection::Internal)
+    }
+
+    /// Sees to what nobody has read of a request that is refused. A small body is read to its end
+    /// beside, so that the connection serves the next request; before another the connection ends,
+    /// and the answer says so.
+    pub(super) fn unread(self, mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
+        let Some(body) = self.body.filter(|body| !body.is_end_stream()) else {
+            return answer;
+        };
+        if !self.is_in_the_way {
+            return answer;
+        }
+        if self.is_held_back || body.size_hint().lower() > DRAIN_LIMIT {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        } else {
+            let limit = usize::try_from(DRAIN_LIMIT).unwrap_or(usize::MAX);
+            let rest = Limited::new(body, limit).collect();
+            tokio::spawn(tokio::time::timeout(DRAIN_TIME, rest));
+        }
+        answer
+    }
+}
 
 /// The body of a request once it is known whether there is one.
 ///
@@ -55,3 +104,7 @@ async fn ended(mut body: Incoming, fault: HeadFault) -> Result<Incoming, Rejecti
 
 /// How long the end may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The most of a body that is read for nothing, and the most time that it has for that.
+const DRAIN_LIMIT: u64 = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(5);

@@ -34,7 +34,7 @@ use crate::harness::{
 
 const AS_ACME: [(&str, &str); 2] = [("x-api-key", BILLING), ("x-tenant", "acme")];
 
-/// A SIGHUP that comes while the file is read first ends nothing.
+/// A SIGHUP that comes while the file is read first ends nothing, and has it read once more.
 #[tokio::test]
 async fn a_hang_up_before_the_start_is_done_does_not_end_the_process() {
     let simulator = simulator().await;
@@ -58,6 +58,7 @@ async fn a_hang_up_before_the_start_is_done_does_not_end_the_process() {
     pipe.write_all(text.as_bytes()).unwrap();
     drop(pipe);
     home.ready(&mut gateway).await;
+    gateway.logged("the configuration was loaded anew").await;
     gateway.assert_running();
     gateway.signal("TERM");
     assert!(gateway.exit().await.success());

@@ -75,6 +75,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Stop> {
         print(&mut out, &options, &report, took)?;
     }
     out.flush()?;
+    if is_empty(&report) {
+        // A path with a slip in it, or a volume that is not there, is no reason to be content.
+        let message = format!(
+            "{} holds no audit log: nothing was verified; give the directory that [audit] directory names",
+            options.directory.display()
+        );
+        return Err(Failure(message, FAILED).into());
+    }
     if report.is_sound() {
         // Only now: a log that is not what it was is evidence, and nothing is written into it.
         if let Some(settings) = &settings {
@@ -229,6 +237,11 @@ fn print_counts(out: &mut impl Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nothing was found to verify, and nothing that says that there was something.
+fn is_empty(report: &Report) -> bool {
+    report.is_sound() && report.next == 0 && report.checkpoints == 0
+}
+
 /// What the verification rests on.
 fn print_trust(out: &mut impl Write, options: &Options, report: &Report) -> io::Result<()> {
     match report.second_place {
@@ -273,7 +286,9 @@ fn print_damage(out: &mut impl Write, report: &Report) -> io::Result<()> {
     if report.more_damage > 0 {
         writeln!(out, "… and {} more", report.more_damage)?;
     }
-    let verdict = if report.is_sound() {
+    let verdict = if is_empty(report) {
+        "there is no log"
+    } else if report.is_sound() {
         "the log is what was signed"
     } else {
         "the log is DAMAGED"

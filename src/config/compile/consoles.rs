@@ -247,14 +247,14 @@ fn timeouts(section: &mut Section<'_>) -> Option<[Duration; 3]> {
             .optional("connect_timeout")
             .map_or(Some(Time(Duration::from_secs(5))), |item| {
                 item.read_with(|time: Time| match time.0 {
-                    connect if connect < ANSWERED.0 => Err("must be at least 100ms"),
+                    connect if connect < SHORTEST_CONNECT => Err("must be at least 10ms"),
                     connect if connect <= LONGEST_CONNECT => Ok(time),
                     _ => Err("must be at most 5m"),
                 })
             });
     let (first_byte, idle) = (Duration::from_secs(60), Duration::from_secs(90));
     let first_byte = at_least(section, "first_byte_timeout", first_byte, ANSWERED);
-    let idle = at_least(section, "idle_timeout", idle, ANSWERED);
+    let idle = at_least(section, "idle_timeout", idle, SILENT);
     Some([connect?.0, first_byte?, idle?])
 }
 
@@ -314,7 +314,12 @@ pub(in crate::config) fn name(text: String) -> Result<String, &'static str> {
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_CONNECT: Duration = Duration::from_secs(5 * 60);
+const SHORTEST_CONNECT: Duration = Duration::from_millis(10);
 const ANSWERED: (Duration, &str) = (
+    Duration::from_millis(10),
+    "requests would be given up while the console works on them",
+);
+const SILENT: (Duration, &str) = (
     Duration::from_millis(100),
-    "every other request would be given up while the console works on it",
+    "answers would be cut while the console still sends them",
 );

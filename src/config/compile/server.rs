@@ -316,8 +316,8 @@ fn default_workers() -> usize {
 
 /// How long a request waits for a token at least.
 const TOKEN: (Duration, &str) = (
-    Duration::from_millis(100),
-    "no token is obtained sooner, so each request that needs one would be refused",
+    Duration::from_millis(10),
+    "only a console close by gives a token sooner, so requests that need a new one would be refused",
 );
 
 /// The longest target, where no other is written.
