@@ -343,16 +343,19 @@ pub fn read_keys(path: &Path) -> Result<Vec<VerifierKey>, Unusable> {
     let mut keys = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
-        // As `audit key` prints them, too.
-        let line = line.strip_prefix("key:").unwrap_or(line).trim_start();
+        // As `audit key` prints them, too: the present one first.
+        let older = line.strip_prefix("older key:");
+        let line = older.or(line.strip_prefix("key:")).unwrap_or(line).trim();
         if line.is_empty() || line.starts_with('#') || line.starts_with("origin:") {
             continue;
         }
-        keys.push(line.parse().map_err(|source| Unusable::Key {
+        let place = if older.is_some() { 0 } else { keys.len() };
+        let key = line.parse().map_err(|source| Unusable::Key {
             path: path.to_owned(),
             line: index + 1,
             source,
-        })?);
+        })?;
+        keys.insert(place, key);
     }
     Ok(keys)
 }

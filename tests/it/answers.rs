@@ -778,9 +778,11 @@ async fn an_answer_of_the_length_that_was_told_is_whole_whatever_comes_behind() 
 
 #[tokio::test]
 async fn what_came_of_an_answer_that_stops_reaches_the_caller_whatever_the_code() {
-    let codes: [(u32, fn(&mut Vec<u8>)); 2] =
-        [(2, |frame| recode(frame, 2)), (0, |frame| recode(frame, 0))];
-    for (code, rewrite) in codes {
+    for code in [2, 0] {
+        let rewrite: fn(&mut Vec<u8>) = match code {
+            2 => |frame| recode(frame, 2),
+            _ => |frame| recode(frame, 0),
+        };
         let simulator = Simulator::start(unsigned_settings()).await.unwrap();
         let url = format!("http://{}", rewritten(simulator.addr(), rewrite).await);
         let world = World::start_on(simulator, &url, "http = \"2\"").await;
