@@ -84,6 +84,15 @@ pub(in crate::audit) struct Watch {
     /// The first record of the newest segment that was seen.
     newest: Option<u64>,
     compared: Option<Instant>,
+    removals: Removals,
+}
+
+/// What records of the log say was removed, as far as they were read.
+#[derive(Default)]
+struct Removals {
+    ranges: Vec<Range<u64>>,
+    /// The first record that was not read.
+    next: u64,
 }
 
 impl Watch {
@@ -94,6 +103,7 @@ impl Watch {
             files: BTreeMap::new(),
             newest: None,
             compared: None,
+            removals: Removals::default(),
         }
     }
 
@@ -176,7 +186,7 @@ impl Watch {
 
     /// Compares all files with what is known of them.
     pub(in crate::audit) fn compare(&mut self) {
-        let mut removed: Option<Vec<Range<u64>>> = None;
+        let mut is_read = false;
         let names: Vec<Name> = self.files.keys().copied().collect();
         for name in names {
             let path = self.path(name);
@@ -189,8 +199,11 @@ impl Watch {
                 Err(_) => continue,
             };
             if now.is_none() {
-                let removed = removed.get_or_insert_with(|| self.removed());
-                let is_removed = removed.iter().any(|range| range.contains(&name.0));
+                if !std::mem::replace(&mut is_read, true) {
+                    self.read_removals();
+                }
+                let mut ranges = self.removals.ranges.iter();
+                let is_removed = ranges.any(|range| range.contains(&name.0));
                 if is_removed || standing == Standing::Foreign {
                     self.files.remove(&name);
                     continue;
@@ -211,12 +224,19 @@ impl Watch {
         }
     }
 
-    /// What records of the log say was removed. Only those that the tree has are believed.
-    fn removed(&self) -> Vec<Range<u64>> {
+    /// Reads what new records of the log say was removed. Only those that the tree has are believed.
+    fn read_removals(&mut self) {
+        let Removals { ranges, next } = &mut self.removals;
+        // Those behind it may not be in the tree yet: they are read again.
+        let mut covered = *self.shared.covered.borrow();
+        if self.shared.counters.next_seq.load(Ordering::Relaxed) <= *next {
+            return;
+        }
         let query = Query {
             filter: Filter {
                 operation: OPERATION.parse().into_iter().collect(),
                 kind: Kind::Admin.as_str().parse().into_iter().collect(),
+                from_seq: Some(*next),
                 ..Filter::default()
             },
             order: Order::NewestFirst,
@@ -224,28 +244,35 @@ impl Watch {
             reach: Reach::Usual,
             counts: false,
         };
-        let mut removed = Vec::new();
         let Ok(hashes) = HashFile::open(&self.directory) else {
-            return removed;
+            return;
         };
         let Ok(mut scan) = Scan::new(&self.directory, query) else {
-            return removed;
+            return;
         };
         loop {
             match scan.step() {
                 Ok(Step::Found(found)) => {
-                    let is_signed = hashes
-                        .leaf(found.seq)
-                        .is_ok_and(|it| it == leaf(found.json));
+                    let signed = hashes.leaf(found.seq);
+                    if signed.is_err() {
+                        covered = covered.min(found.seq);
+                    }
+                    let is_signed = signed.is_ok_and(|it| it == leaf(found.json));
                     if let Some((first, next)) = says(found.json)
                         && next <= found.seq
                         && is_signed
+                        && !ranges.contains(&(first..next))
                     {
-                        removed.push(first..next);
+                        ranges.push(first..next);
                     }
                 }
                 Ok(Step::Working) => {}
-                Ok(Step::End) | Err(_) => return removed,
+                Ok(Step::End) => {
+                    *next = covered;
+                    return;
+                }
+                // What was found so far holds; the rest is read the next time.
+                Err(_) => return,
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use aws_lc_rs::rand;
 use tokio::sync::watch;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::again::Again;
 use super::checkpoints::Checkpoints;
@@ -64,6 +64,9 @@ struct Running {
     next: u64,
     failed_in_a_row: u32,
     refused_in_a_row: u32,
+    /// The same of records that are sent again, and until when those rest.
+    refused_again: u32,
+    rest_again: Option<Instant>,
     is_short: bool,
 }
 
@@ -106,6 +109,8 @@ impl Runner {
             next,
             failed_in_a_row: 0,
             refused_in_a_row: 0,
+            refused_again: 0,
+            rest_again: None,
             is_short: false,
         };
         running.store(true);

@@ -66,7 +66,9 @@ pub(in crate::audit) fn checkpoints(directory: &Path) -> Vec<Checkpoint> {
             Box::new(signed_note::StandardVerifier::new(line).unwrap())
                 as Box<dyn signed_note::Verifier>
         };
-        keys.lines().map(key).collect()
+        // It takes no key twice, such as one that was taken up again.
+        let once: HashSet<&str> = keys.lines().collect();
+        once.into_iter().map(key).collect()
     };
     Notes::of(directory)
         .unwrap()

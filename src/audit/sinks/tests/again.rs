@@ -143,3 +143,28 @@ async fn each_file_is_read_from_its_own_start_and_only_the_one_that_was_read_goe
     fs::rename(world.file("other"), world.file("resend")).unwrap();
     assert_eq!(next(), Some(0));
 }
+
+#[tokio::test]
+async fn new_records_do_not_wait_for_those_that_are_refused_again_and_again() {
+    let world = World::new();
+    world.real_log(40).await;
+    world.covered.send_replace(20);
+    world.far.poison.lock().extend(0..15);
+    world.run_out().await;
+    assert_eq!(world.refused().len(), 15);
+    // So many of them once more make a row that is too long.
+    let path = world.file("refused");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.repeat(2)).unwrap();
+    assert_eq!(resend(world.folder.path(), "s").unwrap(), 30);
+    let task = world.run(From::Start, 0);
+    world
+        .until("they are refused", |it| it.refused().len() == 16)
+        .await;
+    world.covered.send_replace(40);
+    world
+        .until("new ones are sent", |it| it.far.records().len() == 25)
+        .await;
+    assert_eq!(world.progress.failures.load(Ordering::Relaxed), 0);
+    task.abort();
+}
