@@ -147,7 +147,8 @@ async fn a_key_is_taken_up_again_when_who_has_the_next_one_is_gone() {
     let (new, new_writer) = Auditor::open(with_key(&directory, &key)).unwrap();
     new.note(Kind::Config, &named("b")).await.unwrap();
     new_writer.close().unwrap();
-    old.note(Kind::Config, &named("c")).await.unwrap();
+    let written = old.note_durable(Kind::Config, &named("c")).await;
+    written.unwrap();
     let next = old.stats().next_seq;
     until("it signs again", || old.stats().covered >= next).await;
     assert_eq!(old.stats().alarms, 0);
