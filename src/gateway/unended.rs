@@ -6,7 +6,7 @@ use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, Version};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::Rejection;
@@ -52,11 +52,21 @@ impl Arriving {
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(CONNECTION, close);
         } else {
-            let limit = usize::try_from(DRAIN_LIMIT).unwrap_or(usize::MAX);
-            let rest = Limited::new(body, limit).collect();
-            tokio::spawn(tokio::time::timeout(DRAIN_TIME, rest));
+            tokio::spawn(tokio::time::timeout(DRAIN_TIME, thrown_away(body)));
         }
         answer
+    }
+}
+
+/// Reads a body, and keeps nothing of it. What is too long is dropped, which ends its connection.
+async fn thrown_away(mut body: Incoming) {
+    let mut left = DRAIN_LIMIT;
+    while let Some(Ok(frame)) = body.frame().await {
+        let now = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(rest) = left.checked_sub(now) else {
+            return;
+        };
+        left = rest;
     }
 }
 
