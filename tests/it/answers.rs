@@ -800,3 +800,31 @@ async fn what_came_of_an_answer_that_stops_reaches_the_caller_whatever_the_code(
         assert!(got.starts_with("HTTP/1.1 200"), "code {code}: {got:?}");
     }
 }
+
+/// What is refused before its body has come does not cost the connection, nor is the body a request.
+#[tokio::test]
+async fn a_refused_request_whose_body_comes_later_leaves_its_connection_to_the_next() {
+    let world = World::start().await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let refused = format!(
+        "POST {ME} HTTP/1.1\r\nHost: a\r\nX-Api-Key: wrong-{ZABBIX}\r\nX-Tenant: acme\r\nContent-Length: 18\r\n\r\n"
+    );
+    stream.write_all(refused.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 16_384];
+    let count = stream.read(&mut answer).await.unwrap();
+    let said = String::from_utf8_lossy(answer.get(..count).unwrap()).into_owned();
+    assert!(said.starts_with("HTTP/1.1 401"), "{said}");
+    assert!(
+        !said.to_ascii_lowercase().contains("connection: close"),
+        "{said}"
+    );
+    let next = format!(
+        "GET / HTTP/1.1\r\n\r\nGET {ME} HTTP/1.1\r\nHost: a\r\nX-Api-Key: {ZABBIX}\r\nX-Tenant: acme\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(next.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let said = String::from_utf8_lossy(&answer);
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert_eq!(world.reached().len(), 1);
+}
