@@ -328,6 +328,12 @@ fn time_now() -> u64 {
     u64::try_from(micros / 1_000_000).unwrap()
 }
 
+fn freeze_acme(world: &World) {
+    let scope = Scope::Tenant("acme".to_owned());
+    let hold = Hold::new(scope, Timestamp(0), "a test".to_owned(), None);
+    assert!(world.gateway().freezer.hold(hold).is_none());
+}
+
 #[tokio::test]
 async fn the_user_of_a_frozen_tenant_is_stopped_as_itself_too_and_no_other_is() {
     let world = world("").await;
@@ -335,13 +341,7 @@ async fn the_user_of_a_frozen_tenant_is_stopped_as_itself_too_and_no_other_is() 
     let login = token(&world, &owner).await;
     assert!(ok(&login), "{login:?}");
     let other = log_in(&world).await;
-    let hold = Hold::new(
-        Scope::Tenant("acme".to_owned()),
-        Timestamp(0),
-        "a test".to_owned(),
-        None,
-    );
-    assert!(world.gateway().freezer.hold(hold).is_none());
+    freeze_acme(&world);
     let before = world.reached().len();
     let refresh = [
         ("grant_type", "refresh_token".to_owned()),
@@ -370,13 +370,7 @@ async fn the_user_of_a_frozen_tenant_is_stopped_as_itself_too_and_no_other_is() 
 #[tokio::test]
 async fn the_user_of_a_frozen_tenant_is_refused_from_memory() {
     let world = world("").await;
-    let hold = Hold::new(
-        Scope::Tenant("acme".to_owned()),
-        Timestamp(0),
-        "a test".to_owned(),
-        None,
-    );
-    assert!(world.gateway().freezer.hold(hold).is_none());
+    freeze_acme(&world);
     let before = form_grants(&world, "password");
     let owner = password(ACME_OWNER.name, ACME_OWNER.password);
     for _ in 0..3 {
